@@ -1,0 +1,70 @@
+/**
+ * The deployment: what temporal.config.ts sets for one installation. Never part of a run, never in history, except
+ * the few facts in `Queues` that the client passes on so that workflow code knows where to send work.
+ * Connection to Temporal comes from Temporal's own environment configuration (TEMPORAL_ADDRESS, profiles, TLS, keys).
+ */
+import { z } from 'zod';
+
+const BuiltinEngine = z.strictObject({
+  kind: z.literal('builtin'),
+  device: z.enum(['auto', 'cpu', 'cuda']).default('auto'),
+  dtype: z.enum(['auto', 'bfloat16', 'float32']).default('auto'),
+  threads: z.int().min(1).optional(),
+  maxBatch: z.int().min(1).optional().describe('sequences decoded together'),
+  concurrency: z.int().min(1).default(256).describe('requests in flight from one worker'),
+});
+
+const OpenAIEngine = z.strictObject({
+  kind: z.literal('openai'),
+  baseUrl: z.url({ protocol: /^https?$/ }),
+  model: z.string().min(1),
+  revision: z.string().default('').describe('change it when the weights behind the name change'),
+  apiKeyEnv: z.string().optional().describe('name of the environment variable that holds the key'),
+  concurrency: z.int().min(1).default(64).describe('requests in flight from one worker'),
+  seed: z.boolean().default(true).describe('false: the endpoint breaks on a seed'),
+  topK: z.boolean().default(true).describe('false: the endpoint refuses top_k (the hosted ones do)'),
+  promptLogprobs: z.boolean().default(false).describe('true for vLLM: /v1/completions with echo and logprobs'),
+});
+
+export const Engine = z.discriminatedUnion('kind', [BuiltinEngine, OpenAIEngine]);
+export type Engine = z.infer<typeof Engine>;
+export type BuiltinEngine = z.infer<typeof BuiltinEngine>;
+export type OpenAIEngine = z.infer<typeof OpenAIEngine>;
+
+export const Trainer = z.strictObject({
+  device: z.enum(['auto', 'cpu', 'cuda']).default('auto'),
+  threads: z.int().min(1).optional(),
+  processes: z.int().min(1).default(1).describe('more than one: through accelerate launch'),
+  accelerateConfig: z.string().optional().describe('file for accelerate launch (FSDP, DeepSpeed)'),
+});
+export type Trainer = z.infer<typeof Trainer>;
+
+export const Deployment = z.strictObject({
+  artifactRoot: z.string().default('.srlm/store').describe('shared by all workers and clients'),
+  workRoot: z.string().default('.srlm/work').describe("this host's own: server and trainer logs, tokens"),
+  modelRoots: z.array(z.string()).default(['models', '.srlm/models']).describe('where run specs may take models from'),
+  python: z.string().optional().describe('default: $SRLM_PYTHON, else the environment srlm set up'),
+  taskQueue: z.string().default('srlm').describe('prefix: NAME, NAME-cpu, NAME-gpu, NAME-gpu@HOST'),
+  oneQueue: z.boolean().default(false).describe('a worker of your own serves everything on the one queue'),
+  heartbeatSeconds: z.number().min(1).default(20).describe('a worker silent for so long is taken for dead'),
+  shardsInFlight: z.int().min(1).max(200).default(8),
+  maxAttempts: z.int().min(1).default(20).describe('tries of a step before the run parks'),
+  engines: z.record(z.string(), Engine).default({ local: Engine.parse({ kind: 'builtin' }) }),
+  trainers: z.record(z.string(), Trainer).default({ local: Trainer.parse({}) }),
+});
+export type Deployment = z.infer<typeof Deployment>;
+export type DeploymentInput = z.input<typeof Deployment>;
+
+/** What workflow code must know of the deployment. */
+export const Operations = z.strictObject({
+  cpuQueue: z.string(),
+  gpuQueue: z.string(),
+  /** GPU hosts have queues of their own: NAME-gpu@HOST. */
+  hostQueues: z.boolean(),
+  heartbeatSeconds: z.number(),
+  shardsInFlight: z.int(),
+  maxAttempts: z.int(),
+  /** The cluster knows our search attributes, so workflow code may set them. */
+  searchAttributes: z.boolean(),
+});
+export type Operations = z.infer<typeof Operations>;

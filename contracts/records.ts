@@ -1,0 +1,121 @@
+/**
+ * Rows: the shapes kept in JSONL chunks. Hugging Face `datasets` and DuckDB read them as they are.
+ * Axes: E examples, K candidates of an example. `k = -1` is always the incumbent (the rationale already held).
+ */
+import { z } from 'zod';
+
+export const INCUMBENT = -1;
+
+export const SKILLS = [
+  'reflection',
+  'decomposition',
+  'detail',
+  'summary',
+  'alternative-thinking',
+  'backward-thinking',
+  'analogy',
+  'checking',
+] as const;
+export const Skill = z.enum(SKILLS);
+export type Skill = z.infer<typeof Skill>;
+
+/** A training example as ingested; `rationale` is r0, null where the data has none. */
+export const Example = z.strictObject({
+  id: z.string().min(1),
+  instruction: z.string().min(1),
+  rationale: z.string().nullable(),
+  answer: z.string().min(1),
+});
+export type Example = z.infer<typeof Example>;
+
+/** An example within the loop: `original` is r0 for ever, `rationale` is r(t); `origin` says who wrote r(t). */
+export const Row = z.strictObject({
+  id: z.string().min(1),
+  instruction: z.string().min(1),
+  original: z.string(),
+  rationale: z.string(),
+  answer: z.string().min(1),
+  origin: z.strictObject({ round: z.int(), k: z.int() }).nullable(),
+});
+export type Row = z.infer<typeof Row>;
+
+/** A reasoning catalyst: (instruction, short rationale) -> enriched rationale. `answer` only if the source has it. */
+export const Catalyst = z.strictObject({
+  id: z.string().min(1),
+  instruction: z.string().min(1),
+  rationale: z.string().min(1),
+  enriched: z.string().min(1),
+  skills: z.array(z.string()),
+  answer: z.string().nullable(),
+});
+export type Catalyst = z.infer<typeof Catalyst>;
+
+/** A held-out question. With `choices`, `answer` is the letter of the right one (A, B, ...). */
+export const Question = z.strictObject({
+  id: z.string().min(1),
+  question: z.string().min(1),
+  choices: z.array(z.string()).min(2).max(26).nullable(),
+  answer: z.string().min(1),
+});
+export type Question = z.infer<typeof Question>;
+
+/** A row of `srlm sample`: what is asked. */
+export const Prompt = z.strictObject({ id: z.string().min(1), instruction: z.string().min(1) });
+export type Prompt = z.infer<typeof Prompt>;
+
+/** One sampled text. `seed` is what the engine was given for it; null where the engine takes none. */
+export const Candidate = z.strictObject({
+  id: z.string(),
+  k: z.int().min(0),
+  text: z.string(),
+  finish: z.enum(['stop', 'length', 'other']),
+  tokens: z.int().min(0).nullable(),
+  seed: z.int().nullable(),
+});
+export type Candidate = z.infer<typeof Candidate>;
+
+export const GUARDS = ['empty', 'truncated', 'repetition', 'copied-prompt', 'pasted-answer', 'unchanged'] as const;
+export const Guard = z.enum(GUARDS);
+export type Guard = z.infer<typeof Guard>;
+
+/** Mean log-probability (nats per token, natural log) of the answer given instruction and rationale k. */
+export const Score = z.strictObject({
+  id: z.string(),
+  k: z.int().min(INCUMBENT),
+  logprobNats: z.number().max(0),
+  answerTokens: z.int().min(1),
+});
+export type Score = z.infer<typeof Score>;
+
+/** One line of the table "candidates x selectors", kept whole: what was seen, what every selector said, what won. */
+export const Decision = z.strictObject({
+  id: z.string(),
+  k: z.int().min(INCUMBENT),
+  rationale: z.string(),
+  guard: Guard.nullable(),
+  chars: z.int(),
+  offPolicyNats: z.number().nullable(),
+  onPolicyNats: z.number().nullable(),
+  chosen: z.boolean(),
+});
+export type Decision = z.infer<typeof Decision>;
+
+export const Message = z.strictObject({ role: z.enum(['system', 'user', 'assistant']), content: z.string() });
+export type Message = z.infer<typeof Message>;
+
+/** A line the trainer reads: loss on the last message only. `source` and `id` lead back to the row it came from. */
+export const TrainingRow = z.strictObject({
+  messages: z.array(Message).min(2),
+  source: z.enum(['answer', 'enrich', 'catalyst-answer']),
+  id: z.string(),
+});
+export type TrainingRow = z.infer<typeof TrainingRow>;
+
+/** A graded reply; `given` is the answer found in it, null when there is none. */
+export const Grade = z.strictObject({
+  id: z.string(),
+  correct: z.boolean(),
+  given: z.string().nullable(),
+  expected: z.string(),
+});
+export type Grade = z.infer<typeof Grade>;

@@ -1,0 +1,228 @@
+/**
+ * Inputs and outputs of activities and workflows. References only, never rows: no value here comes near 32 KB.
+ */
+import { z } from 'zod';
+import { Dataset, Manifest, Model, Sha256 } from './artifacts.js';
+import { Operations } from './deployment.js';
+import { Fields, Gate, Prompts, RunSpec, SampleSpec, Sampling, Selection, Training } from './spec.js';
+
+export const DataKind = z.enum(['examples', 'catalysts', 'questions', 'prompts']);
+export type DataKind = z.infer<typeof DataKind>;
+
+/** Client -> CPU queue: normalise one uploaded file into chunks. */
+export const IngestInput = z.strictObject({
+  kind: DataKind,
+  file: Manifest,
+  /** The user's name of it, for messages. */
+  name: z.string(),
+  fields: Fields,
+  limit: z.int().min(1).nullable(),
+  chunkSize: z.int().min(1),
+});
+export type IngestInput = z.infer<typeof IngestInput>;
+export const IngestOutput = z.strictObject({ data: Dataset, missingRationales: z.int() });
+export type IngestOutput = z.infer<typeof IngestOutput>;
+
+/** -> GPU queue: resolve a model path below the model roots, check the folder, digest it. */
+export const PrepareModelInput = z.strictObject({ path: z.string() });
+export type PrepareModelInput = z.infer<typeof PrepareModelInput>;
+
+export const SamplePurpose = z.enum(['enrich', 'rationalize', 'answer', 'prompt']);
+export type SamplePurpose = z.infer<typeof SamplePurpose>;
+
+/** A whole sampling step: K texts for each row of `data`. Its shards and its seal take the same value. */
+export const SampleStep = z.strictObject({
+  purpose: SamplePurpose,
+  engine: z.string(),
+  /** null: the endpoint's own model, named in the deployment. */
+  model: Model.nullable(),
+  data: Dataset,
+  prompts: Prompts,
+  system: z.string().nullable(),
+  /** The user turn of purpose `prompt`. */
+  prompt: z.string().nullable(),
+  enrichFrom: z.enum(['original', 'current']),
+  sampling: Sampling.extend({ stop: z.array(z.string()) }),
+  seed: z.int(),
+  round: z.int(),
+  deterministic: z.boolean(),
+});
+export type SampleStep = z.infer<typeof SampleStep>;
+
+/** A whole scoring step: log-probability of the answer under `model`, for the incumbent and each sound candidate. */
+export const ScoreStep = z.strictObject({
+  engine: z.string(),
+  model: Model,
+  data: Dataset,
+  candidates: Dataset,
+  prompts: Prompts,
+  enrichFrom: z.enum(['original', 'current']),
+  deterministic: z.boolean(),
+});
+export type ScoreStep = z.infer<typeof ScoreStep>;
+
+export const Sharded = z.discriminatedUnion('step', [
+  z.strictObject({ step: z.literal('sample'), input: SampleStep }),
+  z.strictObject({ step: z.literal('score'), input: ScoreStep }),
+]);
+export type Sharded = z.infer<typeof Sharded>;
+
+/** -> GPU queue: chunks [from, to) of a sharded step. */
+export const Shard = z.strictObject({ of: Sharded, from: z.int().min(0), to: z.int().min(1) });
+export type Shard = z.infer<typeof Shard>;
+export const ShardOutput = z.strictObject({
+  rows: z.int(),
+  tokens: z.int(),
+  /** Chunks found in the store, not worked on again. */
+  chunksReused: z.int(),
+  chunksDone: z.int(),
+});
+export type ShardOutput = z.infer<typeof ShardOutput>;
+
+export const RationalizedInput = z.strictObject({
+  data: Dataset,
+  /** Sampled by purpose `rationalize`; null where every example has a rationale. */
+  candidates: Dataset.nullable(),
+});
+export type RationalizedInput = z.infer<typeof RationalizedInput>;
+
+export const SelectInput = z.strictObject({
+  data: Dataset,
+  candidates: Dataset,
+  offPolicy: Dataset.nullable(),
+  onPolicy: Dataset.nullable(),
+  prompts: Prompts,
+  enrichFrom: z.enum(['original', 'current']),
+  selection: Selection,
+  seed: z.int(),
+  round: z.int(),
+});
+export type SelectInput = z.infer<typeof SelectInput>;
+export const SelectOutput = z.strictObject({
+  data: Dataset,
+  decisions: Dataset,
+  /** Rows whose rationale changed in this round. */
+  changed: z.int(),
+  /** Rows whose rationale is no longer the original one. */
+  enriched: z.int(),
+  meanRationaleChars: z.number(),
+});
+export type SelectOutput = z.infer<typeof SelectOutput>;
+
+export const MixInput = z.strictObject({
+  data: Dataset,
+  catalysts: Dataset.nullable(),
+  copies: z.int().min(1),
+  use: z.enum(['enrich', 'answer']),
+  prompts: Prompts,
+});
+export type MixInput = z.infer<typeof MixInput>;
+
+export const FineTuneInput = z.strictObject({
+  trainer: z.string(),
+  base: Model,
+  data: Dataset,
+  training: Training,
+  seed: z.int(),
+  deterministic: z.boolean(),
+});
+export type FineTuneInput = z.infer<typeof FineTuneInput>;
+export const FineTuneOutput = z.strictObject({
+  model: Model,
+  steps: z.int(),
+  trainLoss: z.number(),
+  tokens: z.int(),
+  precision: z.string(),
+});
+export type FineTuneOutput = z.infer<typeof FineTuneOutput>;
+
+export const GradeInput = z.strictObject({ questions: Dataset, replies: Dataset, confidence: z.number() });
+export type GradeInput = z.infer<typeof GradeInput>;
+/** `low` and `high`: bootstrap percentile interval of the accuracy, at the gate's confidence. */
+export const ScoreCard = z.strictObject({
+  grades: Dataset,
+  correct: z.int(),
+  total: z.int(),
+  accuracy: z.number(),
+  low: z.number(),
+  high: z.number(),
+});
+export type ScoreCard = z.infer<typeof ScoreCard>;
+
+export const GateInput = z.strictObject({
+  best: ScoreCard,
+  current: ScoreCard,
+  gate: Gate,
+  /** Rounds rolled back in a row before this one. */
+  failedInARow: z.int(),
+  seed: z.int(),
+});
+export type GateInput = z.infer<typeof GateInput>;
+export const GateOutput = z.strictObject({
+  verdict: z.enum(['keep', 'roll-back', 'stop']),
+  /** Paired difference current - best and its interval. */
+  difference: z.number(),
+  low: z.number(),
+  high: z.number(),
+});
+export type GateOutput = z.infer<typeof GateOutput>;
+
+export const RoundSummary = z.strictObject({
+  round: z.int(),
+  model: Model,
+  /** null for round 0, which samples nothing. */
+  changed: z.int().nullable(),
+  enriched: z.int(),
+  rows: z.int(),
+  meanRationaleChars: z.number(),
+  trainLoss: z.number(),
+  score: ScoreCard.nullable(),
+  gate: GateOutput.nullable(),
+  data: Dataset,
+  decisions: Dataset.nullable(),
+  /** Seconds by step, by the workflow's clock: waiting in a queue included. */
+  seconds: z.record(z.string(), z.number()),
+});
+export type RoundSummary = z.infer<typeof RoundSummary>;
+
+export const RunInput = z.strictObject({
+  spec: RunSpec,
+  data: Manifest,
+  catalysts: Manifest.nullable(),
+  evaluation: Manifest.nullable(),
+  operations: Operations,
+});
+export type RunInput = z.infer<typeof RunInput>;
+
+export const RoundInput = z.strictObject({
+  runId: z.string(),
+  round: z.int(),
+  rounds: z.int(),
+  spec: RunSpec,
+  start: Model,
+  /** M(t-1), or the best model after a roll-back; for round 0 the starting model. */
+  current: Model,
+  data: Dataset,
+  /** How many rows of `data` no longer hold their original rationale, and their mean length: round 0 reports them. */
+  meanRationaleChars: z.number(),
+  catalysts: Dataset.nullable(),
+  questions: Dataset.nullable(),
+  best: ScoreCard.nullable(),
+  failedInARow: z.int(),
+  operations: Operations,
+});
+export type RoundInput = z.infer<typeof RoundInput>;
+
+export const RunResult = z.strictObject({
+  rounds: z.array(RoundSummary),
+  best: z.int(),
+  model: Model,
+});
+export type RunResult = z.infer<typeof RunResult>;
+
+export const SampleRunInput = z.strictObject({ spec: SampleSpec, data: Manifest, operations: Operations });
+export type SampleRunInput = z.infer<typeof SampleRunInput>;
+export const SampleRunResult = z.strictObject({ prompts: Dataset, candidates: Dataset });
+export type SampleRunResult = z.infer<typeof SampleRunResult>;
+
+export { Sha256 };
