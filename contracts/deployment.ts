@@ -64,6 +64,8 @@ export const Operations = z.strictObject({
   heartbeatSeconds: z.number(),
   shardsInFlight: z.int(),
   maxAttempts: z.int(),
+  /** Engines that are endpoints with a model of their own. */
+  hostedEngines: z.array(z.string()),
   /** The cluster knows our search attributes, so workflow code may set them. */
   searchAttributes: z.boolean(),
 });

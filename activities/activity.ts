@@ -1,0 +1,143 @@
+/**
+ * What all activities share: input decoded by its schema, errors turned into Temporal's (one place), progress as
+ * heartbeats, and `once`: a step whose record stands under its key is not done again.
+ */
+import { hostname } from 'node:os';
+import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
+import type { z } from 'zod';
+import type { Manifest, StepRecord } from '../contracts/artifacts.js';
+import type { Deployment } from '../contracts/deployment.js';
+import { inputInvalid, Problem } from '../contracts/errors.js';
+import type { Heartbeat } from '../contracts/progress.js';
+import type { EngineHost } from '../engine/host.js';
+import { type ArtifactStore, stepKey } from '../storage/store.js';
+
+/** What activities work with; made once a worker. */
+export interface Deps {
+  store: ArtifactStore;
+  host: EngineHost;
+  deployment: Deployment;
+}
+
+/** Wraps `work`: unreadable input is not retried, and a Problem keeps its type, sentence and retry rule. */
+export function activity<In, Out>(name: string, schema: z.ZodType<In>, work: (input: In) => Promise<Out>) {
+  return async (raw: unknown): Promise<Out> => {
+    try {
+      const parsed = schema.safeParse(raw);
+      if (!parsed.success) {
+        const issue = parsed.error.issues[0];
+        throw inputInvalid(name, `${issue?.path.join('.')}: ${issue?.message}`);
+      }
+      return await work(parsed.data);
+    } catch (error) {
+      throw asFailure(error);
+    }
+  };
+}
+
+export function asFailure(error: unknown): unknown {
+  // Temporal tells cancellation, pause and shutdown by this class.
+  if (error instanceof CancelledFailure || error instanceof ApplicationFailure) return error;
+  if (Context.current().cancellationSignal.aborted) return Context.current().cancellationSignal.reason ?? error;
+  if (error instanceof Problem) {
+    return ApplicationFailure.create({ message: error.message, type: error.type, nonRetryable: !error.retry });
+  }
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return ApplicationFailure.create({
+      message: `There is no space left: ${(error as Error).message}. Free some, then \`srlm retry\`. [storage.full]`,
+      type: 'storage.full',
+      nonRetryable: true,
+    });
+  }
+  return error;
+}
+
+/** The cancellation signal: aborted on cancel, pause, shutdown and lost heartbeats alike. */
+export const stopSignal = (): AbortSignal => Context.current().cancellationSignal;
+
+/** The run itself asked to end, so that processes it started must end too. */
+export const isCancelRequested = (): boolean => Context.current().cancellationDetails?.cancelRequested === true;
+
+/** Counts units and heartbeats them; Temporal's SDK throttles what is sent. */
+export class Meter {
+  private done = 0;
+  private readonly startedAt = Date.now();
+  /** Units found done: no part of the rate. */
+  private free = 0;
+  private readonly timer: NodeJS.Timeout;
+
+  constructor(
+    private readonly step: string,
+    private readonly unit: Heartbeat['unit'],
+    private total: number,
+    private note?: string,
+  ) {
+    // Silence would be taken for death: a slow request must not end the attempt.
+    this.timer = setInterval(() => this.beat(), 1000);
+    this.beat();
+  }
+
+  add(units: number, free = false): void {
+    this.done += units;
+    if (free) this.free += units;
+  }
+
+  set(done: number, total: number, note?: string): void {
+    if (this.total === 0) this.free = done;
+    this.done = done;
+    this.total = total;
+    if (note !== undefined) this.note = note;
+  }
+
+  end(): void {
+    clearInterval(this.timer);
+  }
+
+  private beat(): void {
+    const seconds = (Date.now() - this.startedAt) / 1000;
+    const rate = seconds > 0.5 && this.done > this.free ? (this.done - this.free) / seconds : null;
+    const beat: Heartbeat = {
+      step: this.step,
+      unit: this.unit,
+      done: this.done,
+      total: this.total,
+      rate,
+      secondsLeft: rate ? (this.total - this.done) / rate : null,
+      ...(this.note === undefined ? {} : { note: this.note }),
+    };
+    Context.current().heartbeat(beat);
+  }
+}
+
+/** Runs `work` with a meter that ends with it. */
+export async function metered<T>(
+  step: string,
+  unit: Heartbeat['unit'],
+  total: number,
+  work: (meter: Meter) => Promise<T>,
+): Promise<T> {
+  const meter = new Meter(step, unit, total);
+  try {
+    return await work(meter);
+  } finally {
+    meter.end();
+  }
+}
+
+/** The record under the key of (step, inputs), made by `work` if there is none. `inputs` must hold all that decides. */
+export async function once(
+  store: ArtifactStore,
+  step: string,
+  inputs: unknown,
+  work: () => Promise<{ files: Manifest[]; output: unknown }>,
+): Promise<{ record: StepRecord; reused: boolean }> {
+  const found = await store.findStep(step, stepKey(step, inputs));
+  if (found) return { record: found, reused: true };
+  const startedAt = Date.now();
+  const result = await work();
+  const record = await store.recordStep(step, inputs, { ...result, seconds: (Date.now() - startedAt) / 1000 });
+  return { record, reused: false };
+}
+
+export const HOST = hostname();

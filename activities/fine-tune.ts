@@ -1,0 +1,80 @@
+/**
+ * fineTune: a mixture and base weights become a model folder in the store. The work is a detached trainer's
+ * (engine/trainer.ts) with a folder in the store named by the step's key, so that a retry, on this worker or the
+ * next, comes back to the same job. Every chunk of the mixture is checked while it is written out for the trainer.
+ */
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Model } from '../contracts/artifacts.js';
+import { nameUnknown } from '../contracts/errors.js';
+import { TrainingRow } from '../contracts/records.js';
+import { FineTuneInput, FineTuneOutput } from '../contracts/steps.js';
+import { followJob, prepareJob, readResult, type TrainerResult } from '../engine/trainer.js';
+import { pythonPath } from '../engine/python-environment.js';
+import { stepKey } from '../storage/store.js';
+import { activity, type Deps, isCancelRequested, metered, once, stopSignal } from './activity.js';
+
+const VERSION = 1;
+
+export const srlmFineTune = ({ store, host, deployment }: Deps) =>
+  activity('fineTune', FineTuneInput, async (input) => {
+    const { checkpoint: _, ...decides } = input.training;
+    const inputs = {
+      version: VERSION,
+      base: input.base.sha256,
+      data: input.data.sha256,
+      training: decides,
+      seed: input.seed,
+      deterministic: input.deterministic,
+    };
+    const trainer = deployment.trainers[input.trainer];
+    if (!trainer) throw nameUnknown('trainer', input.trainer, Object.keys(deployment.trainers));
+    const { record } = await once(store, 'fineTune', inputs, () =>
+      metered('fineTune', 'steps', 0, (meter) =>
+        host.withTrainer(stepKey('fineTune', inputs), stopSignal(), async () => {
+          const folder = store.jobFolder(stepKey('fineTune', inputs).slice(0, 20));
+          const job = {
+            folder,
+            baseModel: await store.verifiedModel(input.base),
+            baseModelSha256: input.base.sha256,
+            training: input.training,
+            seed: input.seed,
+            deterministic: input.deterministic,
+          };
+          const spent = await readResult(folder);
+          if (spent && !existsSync(join(folder, 'model'))) {
+            // The model left the folder before its step was recorded, or was damaged in the store since.
+            const model = await store.findModel(spent.sha256);
+            if (model) return finished(store, model, spent);
+            await rm(folder, { recursive: true, force: true });
+          }
+          await prepareJob(job, trainer, lines(store, input));
+          const result = await followJob(
+            job,
+            trainer,
+            pythonPath(deployment),
+            (progress) => {
+              if (progress) meter.set(progress.step, progress.totalSteps, progress.loss == null ? undefined : `loss ${progress.loss.toFixed(3)}`);
+            },
+            stopSignal(),
+            isCancelRequested,
+          );
+          const model = await store.adoptModel(join(folder, 'model'), result.sha256);
+          // Checkpoints are large and of no more use; spec, log and the list of steps stay for the audit.
+          await rm(join(folder, 'checkpoints'), { recursive: true, force: true });
+          return finished(store, model, result);
+        }),
+      ),
+    );
+    return FineTuneOutput.parse(record.output);
+  });
+
+async function finished(store: Deps['store'], model: Model, { steps, trainLoss, tokens, precision }: TrainerResult) {
+  const output: FineTuneOutput = { model, steps, trainLoss, tokens, precision };
+  return { files: await store.filesOf(model), output };
+}
+
+async function* lines(store: Deps['store'], input: FineTuneInput): AsyncGenerator<string> {
+  for await (const row of store.rowsOf(input.data, TrainingRow)) yield JSON.stringify(row);
+}

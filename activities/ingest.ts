@@ -1,0 +1,38 @@
+/**
+ * Ingest: an uploaded file becomes chunks of normalised rows. The client has checked the file before; here it is read
+ * again, since the worker believes nothing it did not see.
+ */
+import { IngestInput, IngestOutput } from '../contracts/steps.js';
+import type { Manifest } from '../contracts/artifacts.js';
+import { readData } from '../method/formats.js';
+import { readPlain } from '../storage/plain.js';
+import { activity, type Deps, metered, once } from './activity.js';
+
+const VERSION = 1;
+
+export const srlmIngest = ({ store }: Deps) =>
+  activity('ingest', IngestInput, async (input) => {
+    const { name, ...decides } = input;
+    const { record } = await once(store, 'ingest', { version: VERSION, ...decides }, () =>
+      metered('ingest', 'rows', 0, async (meter) => {
+        const chunks: Manifest[] = [];
+        let rows: unknown[] = [];
+        let missingRationales = 0;
+        let total = 0;
+        const flush = async () => {
+          if (rows.length > 0) chunks.push(await store.putRows(rows));
+          rows = [];
+        };
+        for await (const row of readData(input.kind, readPlain(store.path(input.file.uri), name), name, input.fields, input.limit)) {
+          if ('rationale' in row && row.rationale === null) missingRationales++;
+          rows.push(row);
+          meter.set(++total, 0);
+          if (rows.length === input.chunkSize) await flush();
+        }
+        await flush();
+        const data = await store.putDataset(chunks);
+        return { files: [data], output: { data, missingRationales } };
+      }),
+    );
+    return IngestOutput.parse(record.output);
+  });

@@ -1,0 +1,240 @@
+/**
+ * Sharded steps: sample and score. The durable unit is a chunk: its record is written when all its rows are there,
+ * and a chunk with a record is never worked on again. A shard is some chunks in a row, one activity; `open` finds a
+ * step that is whole already, `seal` lists the chunks of all shards as one dataset.
+ */
+import type { z } from 'zod';
+import { Dataset, type Manifest } from '../contracts/artifacts.js';
+import { INCUMBENT, Candidate, Example, type Message, Prompt, Question, Row, type Score } from '../contracts/records.js';
+import { type SampleStep, type ScoreStep, Shard, Sharded, type ShardOutput } from '../contracts/steps.js';
+import { artifactDamaged } from '../contracts/errors.js';
+import type { EngineClient } from '../engine/client.js';
+import { guard } from '../method/guards.js';
+import { parseRationale } from '../method/parse.js';
+import {
+  answerMark,
+  answerPrompt,
+  answerSuffix,
+  enrichPrompt,
+  fill,
+  questionPrompt,
+  rationalizePrompt,
+  replyPrefix,
+} from '../method/prompts.js';
+import { rowSeed } from '../method/seeds.js';
+import { stepKey } from '../storage/store.js';
+import { activity, type Deps, Meter, metered, once, stopSignal } from './activity.js';
+
+const VERSION = 1;
+
+/** The dataset of a step that is whole already, else null. */
+export const srlmOpenStep = ({ store, deployment }: Deps) =>
+  activity('open', Sharded, async (of): Promise<Dataset | null> => {
+    const key = stepKey(of.step, stepInputs(of, deployment.engines));
+    const found = await metered('open', 'rows', 0, () => store.findStep(of.step, key));
+    return found ? Dataset.parse(found.output) : null;
+  });
+
+/** Works on the chunks of one shard, in order. */
+export const srlmShard = ({ store, host, deployment }: Deps) =>
+  activity('shard', Shard, async ({ of, from, to }): Promise<ShardOutput> => {
+    const { input } = of;
+    const chunks = (await store.chunksOf(input.data)).slice(from, to);
+    const partners = of.step === 'score' ? (await store.chunksOf(of.input.candidates)).slice(from, to) : [];
+    const out: ShardOutput = { rows: 0, tokens: 0, chunksReused: 0, chunksDone: 0 };
+    const meter = new Meter(of.step, 'rows', chunks.reduce((sum, chunk) => sum + chunk.rows, 0));
+    const signal = stopSignal();
+    try {
+      const todo: number[] = [];
+      for (const [i, chunk] of chunks.entries()) {
+        const name = `${of.step}-chunk`;
+        const found = await store.findStep(name, stepKey(name, chunkInputs(of, chunk, partners[i], deployment.engines)));
+        if (!found) {
+          todo.push(i);
+          continue;
+        }
+        out.chunksReused++;
+        out.rows += chunk.rows;
+        meter.add(chunk.rows, true);
+      }
+      // A shard that is whole needs no engine, and must not turn out the model that another run has loaded.
+      if (todo.length === 0) return out;
+      await host.withModel(input.engine, input.model, input.deterministic, signal, async (client) => {
+        for (const i of todo) {
+          const chunk = chunks[i]!;
+          const inputs = chunkInputs(of, chunk, partners[i], deployment.engines);
+          const { record } = await once(store, `${of.step}-chunk`, inputs, async () => {
+            const { rows, tokens } =
+              of.step === 'sample'
+                ? await sampleChunk(client, of.input, await store.readRows(chunk, rowSchema(of.input)), meter, signal)
+                : await scoreChunk(
+                    client,
+                    of.input,
+                    await store.readRows(chunk, Row),
+                    await store.readRows(partners[i]!, Candidate),
+                    meter,
+                    signal,
+                  );
+            const file = await store.putRows(rows);
+            return { files: [file], output: { tokens } };
+          });
+          out.chunksDone++;
+          out.rows += chunk.rows;
+          out.tokens += (record.output as { tokens: number }).tokens;
+        }
+      });
+      return out;
+    } finally {
+      meter.end();
+    }
+  });
+
+/** All chunks of a finished step as one dataset, in the order of the input. */
+export const srlmSealStep = ({ store, deployment }: Deps) =>
+  activity('seal', Sharded, async (of): Promise<Dataset> => {
+    const { engines } = deployment;
+    const work = async (meter: Meter) => {
+      const files: Manifest[] = [];
+      const partners = of.step === 'score' ? await store.chunksOf(of.input.candidates) : [];
+      for (const [i, chunk] of (await store.chunksOf(of.input.data)).entries()) {
+        const name = `${of.step}-chunk`;
+        const done = await store.findStep(name, stepKey(name, chunkInputs(of, chunk, partners[i], engines)));
+        if (!done) throw artifactDamaged(chunk.uri, `chunk ${i} of step ${of.step} is gone.`);
+        files.push(done.files[0]!);
+        meter.add(chunk.rows);
+      }
+      const dataset = await store.putDataset(files);
+      return { files: [dataset], output: dataset };
+    };
+    const { record } = await once(store, of.step, stepInputs(of, engines), () =>
+      metered('seal', 'rows', of.input.data.rows, work),
+    );
+    return Dataset.parse(record.output);
+  });
+
+/** All that decides a step's result: digests of weights and data, never a model's name; not the size of its chunks' files. */
+function stepInputs(of: Sharded, engines: Deps['deployment']['engines']) {
+  const { data, ...decides } = deciding(of, engines);
+  return of.step === 'score'
+    ? { ...decides, data, candidates: of.input.candidates.sha256 }
+    : { ...decides, data };
+}
+
+function chunkInputs(of: Sharded, chunk: Manifest, partner: Manifest | undefined, engines: Deps['deployment']['engines']) {
+  return { ...deciding(of, engines), data: chunk.sha256, ...(partner ? { candidates: partner.sha256 } : {}) };
+}
+
+function deciding(of: Sharded, engines: Deps['deployment']['engines']) {
+  const { input } = of;
+  const engine = engines[input.engine];
+  // A hosted model has no digest we could see: its address and name, and the revision the deployment states.
+  const hosted = engine?.kind === 'openai' ? `${engine.baseUrl} ${engine.model} ${engine.revision}` : null;
+  const weights = input.model ? input.model.sha256 : hosted;
+  const { deterministic } = input;
+  if (of.step === 'score') {
+    const { prompts, enrichFrom, data } = of.input;
+    return { version: VERSION, weights, deterministic, data: data.sha256, prompts, enrichFrom };
+  }
+  const { purpose, prompts, system, prompt, enrichFrom, sampling, seed, round, data } = of.input;
+  const { chunkSize: _, ...drawn } = sampling;
+  // Greedy texts do not depend on a seed or a round; a rerun with another seed evaluates nothing twice.
+  const luck = drawn.temperature === 0 ? {} : { seed, round };
+  return { version: VERSION, weights, deterministic, data: data.sha256, purpose, prompts, system, prompt, enrichFrom, sampling: drawn, ...luck };
+}
+
+type AnyRow = Row | Example | Question | Prompt;
+
+const rowSchema = ({ purpose }: SampleStep): z.ZodType<AnyRow> =>
+  ({ enrich: Row, rationalize: Example, answer: Question, prompt: Prompt })[purpose];
+
+function userTurn(step: SampleStep, row: AnyRow): string {
+  const { purpose, prompts } = step;
+  if (purpose === 'enrich') return enrichPrompt(prompts, row as Row, step.enrichFrom);
+  if (purpose === 'rationalize') return rationalizePrompt(prompts, row as Example);
+  if (purpose === 'answer') return answerPrompt(prompts, questionPrompt(prompts, row as Question));
+  return fill(step.prompt ?? '{instruction}', { instruction: (row as Prompt).instruction });
+}
+
+async function sampleChunk(
+  client: EngineClient,
+  step: SampleStep,
+  rows: AnyRow[],
+  meter: Meter,
+  signal: AbortSignal,
+) {
+  const { sampling } = step;
+  const mark = answerMark(step.prompts);
+  // An enriched rationale ends where the answer would begin: what follows is neither kept nor paid for.
+  const stop = step.purpose === 'enrich' && mark ? [mark] : sampling.stop;
+  let tokens = 0;
+  const candidates_E = await inStep(
+    rows.map(async (row) => {
+      if (step.purpose === 'rationalize' && (row as Example).rationale !== null) {
+        meter.add(1);
+        return [];
+      }
+      const seed = rowSeed(step.seed, step.round, step.purpose, row.id);
+      const messages: Message[] = [
+        ...(step.system === null ? [] : [{ role: 'system' as const, content: step.system }]),
+        { role: 'user', content: userTurn(step, row) },
+      ];
+      const { k: n, temperature, topP, topK, maxTokens } = sampling;
+      const request = { messages, n, seed, temperature, topP, topK, maxTokens, stop, requestId: `${step.purpose}:${step.round}:${row.id}` };
+      const texts_K = await client.chat(request, signal);
+      meter.add(1);
+      return texts_K.map((text, k): Candidate => {
+        tokens += text.tokens ?? 0;
+        return { id: row.id, k, ...text };
+      });
+    }),
+  );
+  return { rows: candidates_E.flat(), tokens };
+}
+
+async function scoreChunk(
+  client: EngineClient,
+  step: ScoreStep,
+  rows: Row[],
+  candidates: Candidate[],
+  meter: Meter,
+  signal: AbortSignal,
+) {
+  const byRow = new Map<string, Candidate[]>(rows.map(({ id }) => [id, []]));
+  for (const candidate of candidates) byRow.get(candidate.id)?.push(candidate);
+  let tokens = 0;
+  const scores_E = await inStep(
+    rows.map(async (row) => {
+      const { prompts, enrichFrom } = step;
+      const sound = (byRow.get(row.id) ?? []).filter((candidate) => guard(candidate, { prompts, row, enrichFrom }) === null);
+      const rationales = [
+        { k: INCUMBENT, text: row.rationale },
+        ...sound.map(({ k, text }) => ({ k, text: parseRationale(text, prompts) })),
+      ];
+      // Candidates that say the same are scored once.
+      const distinct = [...new Set(rationales.map(({ text }) => text))];
+      if (sound.length === 0) {
+        meter.add(1);
+        return []; // Nothing to compare: the incumbent stays whatever its score.
+      }
+      const messages: Message[] = [{ role: 'user', content: answerPrompt(prompts, row.instruction) }];
+      const prefixes = distinct.map((rationale) => replyPrefix(prompts, rationale));
+      const suffix = answerSuffix(prompts, row.answer);
+      const scored = await client.scoreSuffix(messages, prefixes, suffix, `score:${row.id}`, signal);
+      meter.add(1);
+      tokens += scored.tokens * distinct.length;
+      return rationales.flatMap(({ k, text }): Score[] => {
+        const logprobNats = scored.logprobNats_K[distinct.indexOf(text)] ?? null;
+        return logprobNats === null ? [] : [{ id: row.id, k, logprobNats, answerTokens: scored.tokens }];
+      });
+    }),
+  );
+  return { rows: scores_E.flat(), tokens };
+}
+
+/** All, in order; on a failure the others are let end first, so that no request outlives its attempt. */
+async function inStep<T>(work: Promise<T>[]): Promise<T[]> {
+  const ended = await Promise.allSettled(work);
+  const failed = ended.find((one) => one.status === 'rejected');
+  if (failed) throw failed.reason;
+  return ended.map((one) => (one as PromiseFulfilledResult<T>).value);
+}

@@ -1,0 +1,225 @@
+/**
+ * Client of an engine that speaks OpenAI's API with vLLM's field names: the built-in server, vLLM, hosted models.
+ * Samples texts and scores answers. At most `concurrency` requests in flight per client.
+ * Throws engine.unreachable and engine.wrong-weights (retried), engine.refused and engine.key-missing (not).
+ */
+import OpenAI, { APIConnectionError, APIError, APIUserAbortError } from 'openai';
+import pLimit, { type LimitFunction } from 'p-limit';
+import { Agent, fetch as undiciFetch } from 'undici';
+import { z } from 'zod';
+import { engineRefused, engineUnreachable, engineWrongWeights } from '../contracts/errors.js';
+import type { Message } from '../contracts/records.js';
+
+export interface Endpoint {
+  /** The engine's name in temporal.config.ts, for messages. */
+  name: string;
+  /** Ends in /v1. */
+  baseUrl: string;
+  apiKey: string;
+  model: string;
+  concurrency: number;
+  /** Takes a seed. */
+  seed: boolean;
+  topK: boolean;
+  builtin: boolean;
+}
+
+export interface ChatRequest {
+  messages: Message[];
+  n: number;
+  seed: number;
+  temperature: number;
+  topP: number;
+  topK: number;
+  maxTokens: number;
+  stop: string[];
+  /** The last message is the beginning of the reply. */
+  continueReply?: boolean;
+  requestId: string;
+}
+
+export interface Text {
+  text: string;
+  finish: 'stop' | 'length' | 'other';
+  tokens: number | null;
+  seed: number | null;
+}
+
+// A request may wait long in the queue of a busy server; whether the server lives is not told by this clock.
+const PATIENT = new Agent({ headersTimeout: 0, bodyTimeout: 0, connectTimeout: 10_000, connections: null });
+
+const ChatReply = z.object({
+  choices: z.array(
+    z.object({
+      message: z.object({ content: z.string().nullish() }),
+      finish_reason: z.string().nullish(),
+      completion_tokens: z.int().optional(),
+    }),
+  ),
+  usage: z.object({ completion_tokens: z.int() }).nullish(),
+});
+const CompletionReply = z.object({
+  choices: z.array(
+    z.object({ index: z.int(), logprobs: z.object({ token_logprobs: z.array(z.number().nullable()) }) }),
+  ),
+});
+const TokenizeReply = z.object({ tokens: z.array(z.union([z.int(), z.array(z.int())])), max_model_len: z.int() });
+
+export class EngineClient {
+  private readonly openai: OpenAI;
+  private readonly limit: LimitFunction;
+
+  constructor(readonly endpoint: Endpoint) {
+    this.openai = new OpenAI({
+      baseURL: endpoint.baseUrl,
+      apiKey: endpoint.apiKey,
+      maxRetries: endpoint.builtin ? 0 : 4,
+      timeout: endpoint.builtin ? 24 * 3600_000 : 600_000,
+      fetch: ((url: string, init: object) => undiciFetch(url, { ...init, dispatcher: PATIENT })) as unknown as typeof fetch,
+    });
+    this.limit = pLimit(endpoint.concurrency);
+  }
+
+  /** `n` texts for one prompt; an empty list when the prompt is longer than the model's context. */
+  async chat(request: ChatRequest, signal: AbortSignal): Promise<Text[]> {
+    const { endpoint } = this;
+    const body = {
+      model: endpoint.model,
+      messages: request.messages,
+      n: request.n,
+      temperature: request.temperature,
+      top_p: request.topP,
+      max_tokens: request.maxTokens,
+      ...(endpoint.topK && request.topK > 0 ? { top_k: request.topK } : {}),
+      ...(endpoint.seed ? { seed: request.seed } : {}),
+      ...(request.stop.length > 0 ? { stop: request.stop } : {}),
+      ...(request.continueReply ? { continue_final_message: true, add_generation_prompt: false } : {}),
+    };
+    let raw: unknown;
+    try {
+      raw = await this.post('/chat/completions', body, signal, request.requestId);
+    } catch (error) {
+      if (isTooLong(error)) return [];
+      throw error;
+    }
+    const { choices, usage } = this.decode(ChatReply, raw);
+    if (choices.length !== request.n) {
+      throw engineUnreachable(endpoint.name, `${choices.length} texts came instead of ${request.n}`);
+    }
+    return choices.map((choice, i) => ({
+      text: choice.message.content ?? '',
+      finish: choice.finish_reason === 'stop' ? 'stop' : choice.finish_reason === 'length' ? 'length' : 'other',
+      tokens: choice.completion_tokens ?? (request.n === 1 ? (usage?.completion_tokens ?? null) : null),
+      seed: endpoint.seed ? request.seed + i : null,
+    }));
+  }
+
+  /**
+   * Mean log-probability (nats per token) of `suffix` after the chat prompt and each of `prefixes_K`. The suffix is
+   * tokenized by itself, so that all candidates are judged on the very same tokens. null: longer than the context.
+   */
+  async scoreSuffix(
+    messages: Message[],
+    prefixes_K: string[],
+    suffix: string,
+    requestId: string,
+    signal: AbortSignal,
+  ): Promise<{ logprobNats_K: (number | null)[]; tokens: number }> {
+    const [head, tail, bodies_K] = await Promise.all([
+      this.tokenize({ messages, add_generation_prompt: true }, signal),
+      this.tokenize({ prompt: suffix, add_special_tokens: false }, signal),
+      this.tokenizeAll(prefixes_K, signal),
+    ]);
+    const tokens = tail.tokens.length;
+    const prompts_K = bodies_K.map((body) => [...head.tokens, ...body, ...tail.tokens]);
+    const fits = prompts_K.flatMap((prompt, k) => (prompt.length < head.maxModelLen ? [k] : []));
+    const logprobNats_K = new Array<number | null>(prefixes_K.length).fill(null);
+    if (fits.length === 0 || tokens === 0) return { logprobNats_K, tokens };
+    const starts = fits.map((k) => prompts_K[k]!.length - tokens);
+    const raw = await this.post(
+      '/completions',
+      {
+        model: this.endpoint.model,
+        prompt: fits.map((k) => prompts_K[k]!),
+        echo: true,
+        logprobs: 1,
+        // vLLM wants at least one new token; it is not looked at.
+        max_tokens: this.endpoint.builtin ? 0 : 1,
+        temperature: 0,
+        ...(this.endpoint.builtin ? { logprobs_from: starts } : {}),
+      },
+      signal,
+      requestId,
+    );
+    for (const { index, logprobs } of this.decode(CompletionReply, raw).choices) {
+      const at = starts[index]!;
+      const answer_T = logprobs.token_logprobs.slice(at, at + tokens);
+      if (answer_T.length !== tokens || answer_T.some((value) => value === null)) {
+        throw engineRefused(this.endpoint.name, 200, 'it gives no log-probabilities of the prompt');
+      }
+      logprobNats_K[fits[index]!] = Math.min(0, answer_T.reduce<number>((sum, value) => sum + value!, 0) / tokens);
+    }
+    return { logprobNats_K, tokens };
+  }
+
+  private async tokenizeAll(texts: string[], signal: AbortSignal): Promise<number[][]> {
+    if (!this.endpoint.builtin) {
+      return Promise.all(texts.map(async (prompt) => (await this.tokenize({ prompt, add_special_tokens: false }, signal)).tokens));
+    }
+    const raw = await this.post('/../tokenize', { prompt: texts, add_special_tokens: false }, signal);
+    return this.decode(TokenizeReply, raw).tokens as number[][];
+  }
+
+  private async tokenize(body: object, signal: AbortSignal): Promise<{ tokens: number[]; maxModelLen: number }> {
+    const raw = await this.post('/../tokenize', { model: this.endpoint.model, ...body }, signal);
+    const reply = this.decode(TokenizeReply, raw);
+    return { tokens: reply.tokens as number[], maxModelLen: reply.max_model_len };
+  }
+
+  private post(path: string, body: object, signal: AbortSignal, requestId?: string): Promise<unknown> {
+    const headers = requestId ? { 'x-request-id': requestId } : {};
+    return this.limit(async () => {
+      signal.throwIfAborted();
+      try {
+        return await this.openai.post(path, { body, signal, headers });
+      } catch (error) {
+        if (signal.aborted) throw signal.reason ?? error;
+        throw this.problem(error);
+      }
+    });
+  }
+
+  private problem(error: unknown): unknown {
+    const { name, model } = this.endpoint;
+    if (error instanceof APIUserAbortError) return error;
+    if (error instanceof APIConnectionError) return engineUnreachable(name, reasonOf(error));
+    if (error instanceof APIError) {
+      if (isTooLong(error)) return error;
+      const status = error.status ?? 0;
+      if (status === 404 && error.type === 'wrong_model') return engineWrongWeights(name, model, 'other weights');
+      if (status === 408 || status === 409 || status === 429 || status >= 500) {
+        return engineUnreachable(name, `${status} ${error.message}`.slice(0, 200));
+      }
+      return engineRefused(name, status, error.message.slice(0, 300));
+    }
+    // Half a body, or a body that is not JSON.
+    return engineUnreachable(name, reasonOf(error));
+  }
+
+  private decode<T>(schema: z.ZodType<T>, raw: unknown): T {
+    const result = schema.safeParse(raw);
+    if (result.success) return result.data;
+    throw engineUnreachable(this.endpoint.name, `an answer not in OpenAI's form: ${result.error.issues[0]?.message}`);
+  }
+}
+
+function reasonOf(error: unknown): string {
+  const cause = (error as { cause?: { code?: string; message?: string } }).cause;
+  return cause?.code ?? cause?.message ?? (error instanceof Error ? error.message : String(error));
+}
+
+/** The prompt does not fit the context: OpenAI's code, or the wording of vLLM and the built-in server. */
+function isTooLong(error: unknown): boolean {
+  if (!(error instanceof APIError) || error.status !== 400) return false;
+  return error.code === 'context_length_exceeded' || /context|maximum.*length/i.test(error.message);
+}

@@ -1,0 +1,76 @@
+/**
+ * Processes that outlive the worker: started in a session of their own, found again by pid and command line (a pid
+ * alone may have been given to another program since), ended by process group.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, openSync, closeSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isAlive } from '../storage/files.js';
+
+/** Starts `command` detached, its output appended to `log`. Returns the pid, which is also its process group. */
+export async function startDetached(
+  command: string,
+  args: readonly string[],
+  options: { log: string; env?: Record<string, string> },
+): Promise<{ pid: number; exited: Promise<number | null> }> {
+  const log = openSync(options.log, 'a');
+  try {
+    const child = spawn(command, args, {
+      detached: true,
+      stdio: ['ignore', log, log],
+      env: { ...process.env, ...options.env },
+    });
+    const exited = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
+    await new Promise<void>((resolve, reject) => {
+      child.once('spawn', resolve);
+      child.once('error', reject);
+    });
+    child.unref();
+    return { pid: child.pid!, exited };
+  } finally {
+    closeSync(log);
+  }
+}
+
+/** Does `pid` live, and does its command line hold `mark`? */
+export async function isRunning(pid: number, mark: string): Promise<boolean> {
+  if (!isAlive(pid)) return false;
+  if (existsSync('/proc/self/cmdline')) {
+    // A zombie has an empty command line, and is dead for our purposes.
+    const line = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    return line.includes(mark);
+  }
+  const { stdout } = await promisify(execFile)('ps', ['-o', 'command=', '-p', String(pid)]).catch(() => ({ stdout: '' }));
+  return stdout.includes(mark);
+}
+
+/** SIGTERM to the group, and SIGKILL when it has not ended after `graceMs`. */
+export async function endGroup(pid: number, mark: string, graceMs: number): Promise<void> {
+  if (!(await isRunning(pid, mark))) return;
+  signalGroup(pid, 'SIGTERM');
+  for (const until = Date.now() + graceMs; Date.now() < until; ) {
+    await sleep(100);
+    if (!(await isRunning(pid, mark))) return;
+  }
+  signalGroup(pid, 'SIGKILL');
+}
+
+function signalGroup(pid: number, signal: NodeJS.Signals): void {
+  for (const target of [-pid, pid]) {
+    try {
+      process.kill(target, signal);
+      return;
+    } catch {
+      // Not a group leader, or gone already.
+    }
+  }
+}
+
+/** The end of a log, for messages. */
+export async function tail(path: string, lines = 3): Promise<string> {
+  const text = await readFile(path, 'utf8').catch(() => '');
+  return text.trim().split('\n').slice(-lines).join(' | ').slice(-400);
+}

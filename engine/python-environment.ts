@@ -1,0 +1,41 @@
+/** Where the engine's Python is, and where its programs are. Throws python.missing. */
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { Deployment } from '../contracts/deployment.js';
+import { pythonMissing } from '../contracts/errors.js';
+
+/** The package's own folder, whether this runs from source or from dist. */
+export const packageRoot = ((): string => {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
+  return folder;
+})();
+
+export const pythonProgram = (name: string): string => join(packageRoot, 'engine', 'python', name);
+
+/** temporal.config.ts, else $SRLM_PYTHON, else the environment that `srlm doctor --fix` or `npm run demo` made. */
+export function pythonPath(deployment: Pick<Deployment, 'python'>): string {
+  const named = deployment.python ?? process.env.SRLM_PYTHON;
+  if (named) return named;
+  const places = [resolve('.srlm/python/bin/python'), join(packageRoot, '.srlm/python/bin/python')];
+  return places.find((place) => existsSync(place)) ?? places[0]!;
+}
+
+export async function checkPython(python: string): Promise<string> {
+  const probe = 'import sys,importlib.util as u;print(sys.version.split()[0], *[m for m in ("torch","transformers","safetensors","starlette","uvicorn") if u.find_spec(m) is None])';
+  let out: string;
+  try {
+    out = (await promisify(execFile)(python, ['-c', probe])).stdout.trim();
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    throw pythonMissing(python, code === 'ENOENT' ? 'there is no such program' : String(code ?? error));
+  }
+  const [version = '', ...missing] = out.split(' ');
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  if (major < 3 || (major === 3 && minor < 11)) throw pythonMissing(python, `it is Python ${version}`);
+  if (missing.length > 0) throw pythonMissing(python, `it lacks ${missing.join(', ')}`);
+  return version;
+}

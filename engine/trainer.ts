@@ -1,0 +1,166 @@
+/**
+ * Supervisor of one training job: a detached process with a folder (spec.json, train.jsonl, lock, state, progress,
+ * steps, checkpoints, model). The intent, spec.json, is written before the process starts. Called again after a
+ * worker's death it attaches to the process that lives; if that died too, a new one goes on from the newest checkpoint.
+ * Throws trainer.lost (retried), trainer.<type> (not).
+ */
+import { mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { createWriteStream } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { z } from 'zod';
+import type { Trainer } from '../contracts/deployment.js';
+import { trainerFailed, trainerLost } from '../contracts/errors.js';
+import type { Training } from '../contracts/spec.js';
+import { syncFolder, temporaryName, writeWhole } from '../storage/files.js';
+import { endGroup, isRunning, startDetached, tail } from './processes.js';
+import { checkPython, pythonProgram } from './python-environment.js';
+
+const State = z.object({
+  state: z.enum(['starting', 'running', 'done', 'failed']),
+  pid: z.int(),
+  error: z.object({ type: z.string(), message: z.string() }).nullish(),
+});
+const Progress = z.object({
+  step: z.int(),
+  totalSteps: z.int(),
+  loss: z.number().nullish(),
+  tokensPerSecond: z.number().nullish(),
+  secondsLeft: z.number().nullish(),
+});
+export type TrainerProgress = z.infer<typeof Progress>;
+const Result = z.object({
+  sha256: z.string(),
+  steps: z.int(),
+  trainLoss: z.number(),
+  tokens: z.int(),
+  precision: z.string(),
+  precisionWhy: z.string(),
+});
+export type TrainerResult = z.infer<typeof Result>;
+
+export interface Job {
+  folder: string;
+  baseModel: string;
+  baseModelSha256: string;
+  training: Training;
+  seed: number;
+  deterministic: boolean;
+}
+
+const POLL_MS = 250;
+const CANCEL_GRACE_MS = 20_000;
+
+/** The folder with its data and spec, ready to start; what is there already is left. `lines` are JSON lines. */
+export async function prepareJob(job: Job, trainer: Trainer, lines: AsyncIterable<string>): Promise<void> {
+  const specPath = join(job.folder, 'spec.json');
+  await mkdir(job.folder, { recursive: true });
+  if (await readJson(specPath, z.object({}))) return;
+  const dataSha256 = await writeLines(join(job.folder, 'train.jsonl'), lines);
+  const { from: _from, ...training } = job.training;
+  const spec = {
+    version: 1,
+    baseModel: job.baseModel,
+    baseModelSha256: job.baseModelSha256,
+    data: 'train.jsonl',
+    dataSha256,
+    ...training,
+    lora: training.method === 'lora' ? training.lora : null,
+    microBatchSize: training.microBatchSize ?? training.batchSize,
+    checkpoint: { everySteps: null, ...training.checkpoint },
+    seed: job.seed,
+    deterministic: job.deterministic,
+    device: trainer.device,
+    threads: trainer.threads ?? null,
+  };
+  await writeWhole(specPath, JSON.stringify(spec, null, 2), job.folder);
+}
+
+export const readResult = (folder: string): Promise<TrainerResult | null> => readJson(join(folder, 'result.json'), Result);
+
+/** Starts or attaches, follows, and returns when the model folder stands. Ends the process only on `cancelled`. */
+export async function followJob(
+  job: Job,
+  trainer: Trainer,
+  python: string,
+  onProgress: (progress: TrainerProgress | null) => void,
+  signal: AbortSignal,
+  cancelled: () => boolean,
+): Promise<TrainerResult> {
+  const { folder } = job;
+  const log = join(folder, 'log.txt');
+  let started: Awaited<ReturnType<typeof start>> | null = null;
+  for (;;) {
+    const result = await readJson(join(folder, 'result.json'), Result);
+    const state = await readJson(join(folder, 'state.json'), State);
+    const alive = state !== null && (await isRunning(state.pid, folder));
+    if (result && !alive) return result;
+    if (signal.aborted) {
+      // A worker that shuts down leaves the trainer to its successor; a cancelled run does not need it any more.
+      const pid = state?.pid ?? started?.pid;
+      if (cancelled() && pid) await endGroup(pid, folder, CANCEL_GRACE_MS);
+      throw signal.reason;
+    }
+    if (!alive && !started) {
+      await rm(join(folder, 'state.json'), { force: true });
+      started = await start(folder, trainer, python, log);
+    }
+    onProgress(await readJson(join(folder, 'progress.json'), Progress));
+    const code = await Promise.race([...(started ? [started.exited.then((exit) => exit ?? -1)] : []), sleep(POLL_MS, 'alive' as const)]);
+    // 3: another trainer holds the folder; its state.json tells who, and it is followed from now on.
+    if (code === 3) started = null;
+    else if (typeof code === 'number') {
+      if (code === 0) continue;
+      await failure(folder, log, code);
+    } else if (!started && !(await aliveOrDone(folder))) {
+      await failure(folder, log, null);
+    }
+  }
+}
+
+async function failure(folder: string, log: string, code: number | null): Promise<never> {
+  const state = await readJson(join(folder, 'state.json'), State);
+  if (state?.state === 'failed' && state.error) throw trainerFailed(state.error.type, state.error.message, log);
+  if (code === 2 || code === 1) throw trainerFailed('failed', await tail(log), log);
+  throw trainerLost(code === null ? 'The trainer process is gone.' : `The trainer process ended (${code === -1 ? 'killed' : code}).`);
+}
+
+async function aliveOrDone(folder: string): Promise<boolean> {
+  const state = await readJson(join(folder, 'state.json'), State);
+  if (state && (await isRunning(state.pid, folder))) return true;
+  return (await readJson(join(folder, 'result.json'), Result)) !== null;
+}
+
+async function start(folder: string, trainer: Trainer, python: string, log: string) {
+  await checkPython(python);
+  const program = [pythonProgram('trainer.py'), folder];
+  const launch = ['-m', 'accelerate.commands.launch', '--num_processes', String(trainer.processes)];
+  if (trainer.accelerateConfig) launch.push('--config_file', trainer.accelerateConfig);
+  const many = trainer.processes > 1 || trainer.accelerateConfig !== undefined;
+  return startDetached(python, many ? [...launch, ...program] : program, { log });
+}
+
+async function writeLines(path: string, lines: AsyncIterable<string>): Promise<string> {
+  const temporary = `${path}.${temporaryName()}`;
+  const hash = createHash('sha256');
+  const out = createWriteStream(temporary, { flush: true });
+  for await (const line of lines) {
+    const text = `${line}\n`;
+    hash.update(text);
+    if (!out.write(text)) await once(out, 'drain');
+  }
+  out.end();
+  await once(out, 'close');
+  await rename(temporary, path);
+  await syncFolder(join(path, '..'));
+  return hash.digest('hex');
+}
+
+async function readJson<T>(path: string, schema: z.ZodType<T>): Promise<T | null> {
+  const text = await readFile(path, 'utf8').catch(() => null);
+  if (text === null) return null;
+  const parsed = schema.safeParse(JSON.parse(text));
+  return parsed.success ? parsed.data : null;
+}

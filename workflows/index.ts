@@ -1,0 +1,4 @@
+/** All workflows: what a worker bundles, and what a user's own workflows file re-exports beside its own. */
+export { srlmRound } from './round.js';
+export { srlmRun } from './run.js';
+export { srlmSample } from './sample.js';
