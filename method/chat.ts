@@ -1,0 +1,40 @@
+/**
+ * Chat `messages` -> one instruction and one answer. The last assistant turn is the answer, what stands before it the
+ * instruction: a single user turn as it is, several turns as lines "User: ..." and "Assistant: ...", a system message
+ * above them. Where only a prompt is wanted, a chat that ends with the user counts whole.
+ * Throws data.invalid for what is no message.
+ */
+import { rowInvalid, show } from '../contracts/errors.js';
+import { toText } from './text.js';
+
+const SPEAKERS: Record<string, string> = { user: 'User', assistant: 'Assistant' };
+
+export function chatTexts(
+  messages: readonly unknown[],
+  at: { file: string; line: number },
+  wanted: 'answer' | 'prompt',
+): { instruction?: string; answer?: string } {
+  const turns = messages.map((message, i) => {
+    const { role, content } = (message ?? {}) as { role?: unknown; content?: unknown };
+    const field = `messages[${i}]`;
+    if (role !== 'system' && role !== 'user' && role !== 'assistant') {
+      throw rowInvalid({ ...at, field: `${field}.role` }, `expected system, user or assistant, found ${show(role)}.`);
+    }
+    return { role, content: toText(content, { ...at, field: `${field}.content` }) };
+  });
+  const answerAt = turns.findLastIndex(({ role }) => role === 'assistant');
+  const whole = answerAt < 0 || (wanted === 'prompt' && turns.at(-1)!.role === 'user');
+  const before = whole ? turns : turns.slice(0, answerAt);
+  const spoken = before.filter(({ role }) => role !== 'system');
+  const texts: { instruction?: string; answer?: string } = {};
+  if (spoken.some(({ role }) => role === 'user')) {
+    const system = before.filter(({ role }) => role === 'system').map(({ content }) => `${content}\n\n`);
+    texts.instruction =
+      system.join('') +
+      (spoken.length === 1
+        ? spoken[0]!.content
+        : spoken.map(({ role, content }) => `${SPEAKERS[role]}: ${content}`).join('\n'));
+  }
+  if (answerAt >= 0) texts.answer = turns[answerAt]!.content;
+  return texts;
+}
