@@ -1,0 +1,282 @@
+/**
+ * SrlmClient: starts runs, tells how they stand, answers parked ones. What the command line does, as a library.
+ * Throws the Problems of contracts/errors.ts.
+ */
+import { userInfo } from 'node:os';
+import {
+  type Client,
+  WorkflowExecutionAlreadyStartedError,
+  type WorkflowExecutionDescription,
+  WorkflowNotFoundError,
+  WorkflowUpdateFailedError,
+} from '@temporalio/client';
+import { defaultPayloadConverter } from '@temporalio/common';
+import type { Manifest } from '../contracts/artifacts.js';
+import type { Deployment, DeploymentInput } from '../contracts/deployment.js';
+import { runExists, runNotParked, runUnknown } from '../contracts/errors.js';
+import { Heartbeat, type Intervention, Parked, type RunStatus, WorkflowState } from '../contracts/progress.js';
+import { RunSpec, SampleSpec } from '../contracts/spec.js';
+import { type RunInput, RunResult, type SampleRunInput, SampleRunResult } from '../contracts/steps.js';
+import { ArtifactStore } from '../storage/store.js';
+import { operationsOf, resolveDeployment } from '../worker/config.js';
+import { abortUpdate, retryUpdate, stateQuery } from '../workflows/messages.js';
+import type { srlmRun, srlmSample } from '../workflows/index.js';
+import { connect, ensureSearchAttributes } from './connection.js';
+import { checkRun, checkSample } from './preflight.js';
+import { checkSpec } from './spec-file.js';
+
+export interface StartOptions {
+  /** Default: the spec's name and the time. */
+  id?: string;
+  /** What relative data paths are relative to. Default: the current folder. */
+  folder?: string;
+}
+
+export interface RunListing {
+  runId: string;
+  kind: 'run' | 'sample';
+  state: RunStatus['state'];
+  round: number | null;
+  rounds: number | null;
+  step: string | null;
+  startedAt: string;
+  endedAt: string | null;
+}
+
+export class SrlmClient {
+  private constructor(
+    readonly temporal: Client,
+    readonly deployment: Deployment,
+    private readonly searchAttributes: boolean,
+  ) {}
+
+  /** `temporal`: a client of your own; default: by Temporal's environment configuration. */
+  static async connect(config: DeploymentInput = {}, temporal?: Client): Promise<SrlmClient> {
+    const client = temporal ?? (await connect());
+    return new SrlmClient(client, resolveDeployment(config, process.cwd()), await ensureSearchAttributes(client));
+  }
+
+  async close(): Promise<void> {
+    await this.temporal.connection.close();
+  }
+
+  /** Checks everything that can be checked, uploads the data, starts. Returns at once. */
+  async start(spec: unknown, options: StartOptions = {}): Promise<{ runId: string; warnings: string[] }> {
+    const checked = checkSpec(spec, RunSpec, 'spec');
+    const { warnings, files } = await checkRun(checked, this.deployment, options.folder ?? process.cwd());
+    const store = ArtifactStore.open(this.deployment.artifactRoot);
+    const put = async (path: string | null): Promise<Manifest | null> => (path ? store.putFile(path) : null);
+    const input: RunInput = {
+      spec: checked,
+      data: await store.putFile(files.data),
+      catalysts: await put(files.catalysts),
+      evaluation: await put(files.evaluation),
+      operations: operationsOf(this.deployment, this.searchAttributes),
+    };
+    return { runId: await this.launch('srlmRun', input, options.id ?? newId(checked.name)), warnings };
+  }
+
+  /** Durable sampling of a data set, a run of its own. */
+  async startSample(spec: unknown, options: StartOptions = {}): Promise<{ runId: string }> {
+    const checked = checkSpec(spec, SampleSpec, 'spec');
+    const { files } = await checkSample(checked, this.deployment, options.folder ?? process.cwd());
+    const store = ArtifactStore.open(this.deployment.artifactRoot);
+    const input: SampleRunInput = {
+      spec: checked,
+      data: await store.putFile(files.data),
+      operations: operationsOf(this.deployment, this.searchAttributes),
+    };
+    return { runId: await this.launch('srlmSample', input, options.id ?? newId(checked.name)) };
+  }
+
+  private async launch(type: 'srlmRun' | 'srlmSample', input: RunInput | SampleRunInput, workflowId: string) {
+    try {
+      await this.temporal.workflow.start<typeof srlmRun | typeof srlmSample>(type, {
+        workflowId,
+        taskQueue: this.deployment.taskQueue,
+        args: [input as never],
+        memo: { srlm: { state: 'running', round: null, rounds: null, step: null, parked: null } },
+        staticSummary: `${input.spec.name} · ${type === 'srlmRun' ? 'run' : 'sample'}`,
+      });
+    } catch (error) {
+      if (error instanceof WorkflowExecutionAlreadyStartedError) throw runExists(workflowId);
+      throw error;
+    }
+    return workflowId;
+  }
+
+  /** How a run stands, with or without a worker up. Throws run.unknown. */
+  async status(runId: string): Promise<RunStatus> {
+    const described = await this.describe(runId);
+    const own = await this.ask(runId, described);
+    const state = stateOf(described);
+    const child = own.round === null || state !== 'running' ? null : await this.describeChild(`${runId}.round-${own.round}`, described);
+    const inner = child && stateOf(child) === 'running' ? await this.ask(child.workflowId, child) : null;
+    const parked = own.parked ?? inner?.parked ?? null;
+    const summaries = own.summaries;
+    return {
+      runId,
+      state: state === 'running' && parked ? 'parked' : state,
+      stale: own.stale || inner?.stale === true,
+      startedAt: described.startTime.toISOString(),
+      endedAt: described.closeTime?.toISOString() ?? null,
+      round: own.round,
+      rounds: own.rounds,
+      preparation: own.steps,
+      steps: inner?.steps ?? [],
+      live: [...livesOf(described), ...(child ? livesOf(child) : [])],
+      parked,
+      summaries,
+      warnings: own.warnings,
+      failure: state === 'failed' || state === 'aborted' ? await this.failureOf(runId) : null,
+    };
+  }
+
+  /** Statuses as they change, until the run has ended. `parked` does not end it. */
+  async *watch(runId: string, everyMs = 1000): AsyncGenerator<RunStatus> {
+    for (;;) {
+      const status = await this.status(runId);
+      yield status;
+      if (status.endedAt) return;
+      await new Promise((resolve) => setTimeout(resolve, everyMs));
+    }
+  }
+
+  async list(): Promise<RunListing[]> {
+    const runs: RunListing[] = [];
+    for await (const info of this.temporal.workflow.list({ query: 'WorkflowType IN ("srlmRun", "srlmSample")' })) {
+      const memo = memoOf(info.memo);
+      // A round parks, its run waits: only a look at the round tells.
+      const status = info.status.name === 'RUNNING' ? await this.status(info.workflowId).catch(() => null) : null;
+      runs.push({
+        runId: info.workflowId,
+        kind: info.type === 'srlmRun' ? 'run' : 'sample',
+        state: status?.state ?? stateOf(info),
+        round: memo.round,
+        rounds: memo.rounds,
+        step: status?.parked?.step ?? status?.steps.at(-1)?.step ?? memo.step,
+        startedAt: info.startTime.toISOString(),
+        endedAt: info.closeTime?.toISOString() ?? null,
+      });
+    }
+    return runs;
+  }
+
+  /** Waits for the end. Throws what ended a failed run. */
+  async result(runId: string): Promise<RunResult> {
+    return RunResult.parse(await this.handle(runId).result());
+  }
+
+  async sampleResult(runId: string): Promise<SampleRunResult> {
+    return SampleRunResult.parse(await this.handle(runId).result());
+  }
+
+  /** Goes on from the parked step. Throws run.not-parked. */
+  async retry(runId: string, why = ''): Promise<{ step: string }> {
+    return { step: await this.answer(runId, retryUpdate, why) };
+  }
+
+  /** Ends a run where it is; all artifacts stay. Resolves when its processes have ended. */
+  async abort(runId: string, why = ''): Promise<void> {
+    const status = await this.status(runId);
+    if (status.endedAt) return;
+    if (status.state === 'parked') await this.answer(runId, abortUpdate, why);
+    else await this.handle(runId).cancel();
+    await this.handle(runId).result().catch(() => {});
+  }
+
+  private async answer(runId: string, update: typeof retryUpdate, why: string): Promise<string> {
+    const { parked } = await this.status(runId);
+    if (!parked) throw runNotParked(runId);
+    const workflowId = parked.round === null ? runId : `${runId}.round-${parked.round}`;
+    const by: Intervention = { who: userInfo().username, why };
+    try {
+      return await this.temporal.workflow.getHandle(workflowId).executeUpdate(update, { args: [by] });
+    } catch (error) {
+      if (error instanceof WorkflowUpdateFailedError) throw runNotParked(runId);
+      throw error;
+    }
+  }
+
+  private handle(runId: string) {
+    return this.temporal.workflow.getHandle<typeof srlmRun>(runId);
+  }
+
+  private async describe(runId: string): Promise<WorkflowExecutionDescription> {
+    try {
+      return await this.handle(runId).describe();
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) throw runUnknown(runId);
+      throw error;
+    }
+  }
+
+  /** The round's execution, unless it is one of an earlier run that had the same id. */
+  private async describeChild(workflowId: string, parent: WorkflowExecutionDescription) {
+    const child = await this.describe(workflowId).catch(() => null);
+    return child && child.startTime >= parent.startTime ? child : null;
+  }
+
+  /** By query; with no worker to answer it, what the memo last told. */
+  private async ask(workflowId: string, described: WorkflowExecutionDescription) {
+    try {
+      const client = this.temporal;
+      const state = await client.withDeadline(Date.now() + 5000, () => client.workflow.getHandle(workflowId).query(stateQuery));
+      return { ...WorkflowState.parse(state), stale: false };
+    } catch {
+      const { round, rounds, parked } = memoOf(described.memo);
+      return { round, rounds, parked, steps: [], summaries: [], warnings: [], stale: true };
+    }
+  }
+
+  private async failureOf(runId: string): Promise<string | null> {
+    try {
+      await this.handle(runId).result();
+      return null;
+    } catch (error) {
+      let cause = error as Error;
+      while (cause.cause instanceof Error) cause = cause.cause;
+      return cause.message;
+    }
+  }
+}
+
+function newId(name: string): string {
+  return `${name}-${new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '-')}`;
+}
+
+function stateOf(info: { status: { name: string } }): RunStatus['state'] {
+  switch (info.status.name) {
+    case 'RUNNING':
+      return 'running';
+    case 'COMPLETED':
+      return 'done';
+    case 'CANCELLED':
+    case 'TERMINATED':
+      return 'aborted';
+    default:
+      return 'failed';
+  }
+}
+
+function memoOf(memo: Record<string, unknown> | undefined) {
+  const ours = (memo?.srlm ?? {}) as Record<string, unknown>;
+  const parked = Parked.safeParse(ours.parked);
+  return {
+    round: (ours.round as number | null) ?? null,
+    rounds: (ours.rounds as number | null) ?? null,
+    step: (ours.step as string | null) ?? null,
+    parked: parked.success ? parked.data : null,
+  };
+}
+
+/** Heartbeats of the activities that are under way. */
+function livesOf(described: WorkflowExecutionDescription): RunStatus['live'] {
+  return (described.raw.pendingActivities ?? []).flatMap((pending) => {
+    const payload = pending.heartbeatDetails?.payloads?.[0];
+    const beat = payload ? Heartbeat.safeParse(defaultPayloadConverter.fromPayload(payload)) : null;
+    const lastFailure = pending.lastFailure?.message ?? null;
+    if (!beat?.success) return [];
+    return [{ ...beat.data, attempt: pending.attempt ?? 1, lastFailure }];
+  });
+}

@@ -1,0 +1,117 @@
+/**
+ * Spec files: YAML or JSON, read with positions, so that a message names file, line and field. `--set a.b=value` and
+ * other overrides are merged before the check. Throws file.missing, spec.unreadable, spec.invalid.
+ */
+import { readFile } from 'node:fs/promises';
+import { distance } from 'fastest-levenshtein';
+import { isMap, isNode, LineCounter, parseDocument, type Document } from 'yaml';
+import type { z } from 'zod';
+import { fileEmpty, fileMissing, show, specInvalid, specUnreadable } from '../contracts/errors.js';
+
+/** `overrides`: dotted field -> YAML value, as `--set` gives them. */
+export async function loadSpec<T>(file: string, schema: z.ZodType<T>, overrides: Record<string, string> = {}): Promise<T> {
+  const text = await readFile(file, 'utf8').catch((error) => {
+    throw error.code === 'ENOENT' ? fileMissing(file) : specUnreadable(file, `it cannot be read (${error.code}).`);
+  });
+  if (text.trim() === '') throw fileEmpty(file);
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines });
+  const broken = document.errors[0];
+  if (broken) throw specUnreadable(`${file}:${broken.linePos?.[0].line ?? 1}`, `this is not YAML or JSON (${broken.message.split('\n')[0]}).`);
+  if (!isMap(document.contents)) throw specUnreadable(file, 'a spec is a map of fields.');
+  for (const [field, value] of Object.entries(overrides)) {
+    document.setIn(field.split('.'), parseDocument(value).toJS());
+  }
+  return checkSpec(document.toJS(), schema, file, (path) => lineOf(document, lines, path), overrides);
+}
+
+export function checkSpec<T>(
+  value: unknown,
+  schema: z.ZodType<T>,
+  file: string,
+  lineAt: (path: PropertyKey[]) => number | undefined = () => undefined,
+  overrides: Record<string, string> = {},
+): T {
+  const parsed = schema.safeParse(value, { reportInput: true });
+  if (parsed.success) return parsed.data;
+  const issue = deepest(parsed.error.issues[0]!);
+  const field = issue.path.join('.');
+  const line = field in overrides ? undefined : lineAt(issue.path);
+  const source = field in overrides ? '--set' : file;
+  if (issue.code === 'unrecognized_keys') {
+    const key = issue.keys[0]!;
+    const known = knownFields(schema, issue.path);
+    const near = nearest(key, known);
+    const full = [...issue.path, key].join('.');
+    const inSet = full in overrides;
+    const at = { file: inSet ? '--set' : file, line: inSet ? undefined : lineAt([...issue.path, key]), field: full };
+    throw specInvalid(at, near ? `there is no such field; did you mean ${show(near)}?` : `there is no such field; there are ${known.join(', ')}.`);
+  }
+  throw specInvalid({ file: source, line, field: field || undefined }, `${wanted(issue)}, found ${show(issue.input)}.`);
+}
+
+type Issue = z.core.$ZodIssue;
+
+/** Of a union (`none` or a map) the branch that speaks of what the user wrote: the one that got furthest. */
+function deepest(issue: Issue): Issue {
+  if (issue.code !== 'invalid_union') return issue;
+  const branches = issue.errors.map((branch) => branch.map((inner) => ({ ...inner, path: [...issue.path, ...inner.path] }) as Issue));
+  const objectBranch = branches.find((branch) => branch.every((inner) => inner.path.length > issue.path.length || inner.code === 'unrecognized_keys'));
+  return objectBranch ? deepest(objectBranch[0]!) : issue;
+}
+
+function wanted(issue: Issue): string {
+  switch (issue.code) {
+    case 'too_small':
+      return `expected ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}`;
+    case 'too_big':
+      return `expected ${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}`;
+    case 'invalid_type':
+      return `expected ${issue.expected}`;
+    case 'invalid_value':
+      return `expected ${issue.values.map((value) => show(value)).join(' or ')}`;
+    case 'invalid_union':
+      return 'expected "none" or a map of fields';
+    case 'custom':
+      return `it ${issue.message}`;
+    default:
+      return `expected ${issue.message.replace(/^Invalid string: must match pattern.*/, 'another form')}`;
+  }
+}
+
+function lineOf(document: Document, lines: LineCounter, path: PropertyKey[]): number | undefined {
+  for (let depth = path.length; depth > 0; depth--) {
+    const parent = depth === 1 ? document.contents : document.getIn(path.slice(0, depth - 1), true);
+    if (!isMap(parent)) continue;
+    const pair = parent.items.find((item) => isNode(item.key) && String((item.key as { value?: unknown }).value) === String(path[depth - 1]));
+    const range = pair && isNode(pair.key) ? pair.key.range : undefined;
+    if (range) return lines.linePos(range[0]).line;
+  }
+  return undefined;
+}
+
+/** Names of the fields that the schema has at `path`; unions and defaults are looked through. */
+function knownFields(schema: z.ZodType, path: PropertyKey[]): string[] {
+  let nodes = [schema as unknown as Node];
+  for (const key of [null, ...path]) {
+    if (key !== null) nodes = nodes.flatMap((node) => node.shape?.[String(key)] ?? []);
+    nodes = nodes.flatMap(unwrap);
+  }
+  return [...new Set(nodes.flatMap((node) => Object.keys(node.shape ?? {})))];
+}
+
+interface Node {
+  shape?: Record<string, Node>;
+  def?: { innerType?: Node; options?: Node[]; shape?: Record<string, Node> };
+}
+
+function unwrap(node: Node): Node[] {
+  if (node.shape) return [node];
+  if (node.def?.innerType) return unwrap(node.def.innerType);
+  return node.def?.options?.flatMap(unwrap) ?? [];
+}
+
+function nearest(word: string, known: string[]): string | null {
+  const [best] = known.map((name) => ({ name, far: distance(word.toLowerCase(), name.toLowerCase()) })).sort((a, b) => a.far - b.far);
+  return best && best.far <= Math.max(2, Math.floor(word.length / 3)) ? best.name : null;
+}

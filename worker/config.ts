@@ -1,0 +1,66 @@
+/**
+ * temporal.config.ts of the current folder (or --config FILE), checked, its paths made absolute. No file: the
+ * defaults, below the current folder. Throws config.invalid.
+ */
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { createJiti } from 'jiti';
+import { Deployment, type DeploymentInput, type Operations } from '../contracts/deployment.js';
+import { configInvalid } from '../contracts/errors.js';
+
+const NAMES = ['temporal.config.ts', 'temporal.config.mts', 'temporal.config.js', 'temporal.config.mjs', 'temporal.config.json'];
+
+/** For types in an editor: `export default defineConfig({ ... })`. */
+export const defineConfig = (config: DeploymentInput): DeploymentInput => config;
+
+export async function loadDeployment(file?: string): Promise<Deployment> {
+  const path = file ? resolve(file) : NAMES.map((name) => resolve(name)).find((name) => existsSync(name));
+  if (!path) return resolveDeployment({}, process.cwd());
+  if (!existsSync(path)) throw configInvalid(path, 'there is no such file.');
+  let config: unknown;
+  try {
+    config = path.endsWith('.json')
+      ? JSON.parse(await readFile(path, 'utf8'))
+      : await createJiti(import.meta.url).import(path, { default: true });
+  } catch (error) {
+    throw configInvalid(path, `it cannot be loaded (${(error as Error).message.split('\n')[0]}).`);
+  }
+  return resolveDeployment(config as DeploymentInput, dirname(path), path);
+}
+
+export function resolveDeployment(config: DeploymentInput, folder: string, file = 'temporal.config.ts'): Deployment {
+  const parsed = Deployment.safeParse(config);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]!;
+    throw configInvalid(file, `${issue.path.join('.') || 'the configuration'}: ${issue.message}.`);
+  }
+  const at = (path: string) => resolve(folder, path);
+  const { artifactRoot, workRoot, modelRoots, trainers } = parsed.data;
+  return {
+    ...parsed.data,
+    artifactRoot: at(artifactRoot),
+    workRoot: at(workRoot),
+    modelRoots: modelRoots.map(at),
+    trainers: Object.fromEntries(
+      Object.entries(trainers).map(([name, trainer]) => [
+        name,
+        trainer.accelerateConfig ? { ...trainer, accelerateConfig: at(trainer.accelerateConfig) } : trainer,
+      ]),
+    ),
+  };
+}
+
+export function operationsOf(deployment: Deployment, searchAttributes: boolean): Operations {
+  const { taskQueue, oneQueue, heartbeatSeconds, shardsInFlight, maxAttempts, engines } = deployment;
+  return {
+    cpuQueue: oneQueue ? taskQueue : `${taskQueue}-cpu`,
+    gpuQueue: oneQueue ? taskQueue : `${taskQueue}-gpu`,
+    hostQueues: !oneQueue,
+    heartbeatSeconds,
+    shardsInFlight,
+    maxAttempts,
+    hostedEngines: Object.keys(engines).filter((name) => engines[name]!.kind === 'openai'),
+    searchAttributes,
+  };
+}

@@ -1,0 +1,110 @@
+/**
+ * Workers by role: `workflow` runs the workflows, `cpu` selects, mixes and grades, `gpu` samples, scores and trains
+ * (on the common queue, and alone on this host's own queue), `all` is the three in one process.
+ */
+import { join } from 'node:path';
+import { hostname } from 'node:os';
+import { DefaultLogger, NativeConnection, type NativeConnectionOptions, Runtime, Worker } from '@temporalio/worker';
+import { cpuActivities, gpuActivities } from '../activities/index.js';
+import type { Deployment } from '../contracts/deployment.js';
+import { temporalUnreachable } from '../contracts/errors.js';
+import { checkPython, packageRoot, pythonPath } from '../engine/python-environment.js';
+import { connectionOptions } from '../client/connection.js';
+import { operationsOf } from './config.js';
+import { makeDeps } from './plugin.js';
+
+export const ROLES = ['all', 'workflow', 'cpu', 'gpu'] as const;
+export type Role = (typeof ROLES)[number];
+
+const BUNDLE = join(packageRoot, 'dist', 'workflow-bundle.js');
+
+export interface RunningWorkers {
+  /** Resolves after `stop`, rejects when a worker fails. */
+  ended: Promise<void>;
+  /** Lets activities in flight stop where they are; trainer and model server live on for the next worker. */
+  stop(): Promise<void>;
+}
+
+/** Throws temporal.unreachable, python.missing (gpu), storage.not-writable. */
+export async function startWorkers(deployment: Deployment, role: Role): Promise<RunningWorkers> {
+  if (role === 'all' || role === 'gpu') await checkPython(pythonPath(deployment));
+  const deps = makeDeps(deployment);
+  installRuntime();
+  const { options, namespace, address } = connectionOptions();
+  const connection = await NativeConnection.connect(options as NativeConnectionOptions).catch((error) => {
+    throw temporalUnreachable(address, (error as Error).message.split('\n')[0]!);
+  });
+  const common = {
+    connection,
+    namespace,
+    shutdownGraceTime: '10 seconds',
+    // What `watch` shows is as old as this.
+    maxHeartbeatThrottleInterval: '2 seconds',
+    defaultHeartbeatThrottleInterval: '2 seconds',
+  } as const;
+  const { cpuQueue, gpuQueue } = operationsOf(deployment, false);
+  const is = (wanted: Role) => role === 'all' || role === wanted;
+  const workers: Worker[] = [];
+  if (is('workflow')) {
+    workers.push(
+      await Worker.create({
+        ...common,
+        taskQueue: deployment.taskQueue,
+        workflowBundle: { codePath: BUNDLE },
+        maxCachedWorkflows: 100,
+        workflowThreadPoolSize: 1,
+      }),
+    );
+  }
+  if (is('cpu')) {
+    workers.push(
+      await Worker.create({ ...common, taskQueue: cpuQueue, activities: cpuActivities(deps), maxConcurrentActivityTaskExecutions: 4 }),
+    );
+  }
+  if (is('gpu')) {
+    const activities = gpuActivities(deps);
+    // Many shards wait for one model at a time (engine/lease.ts); two runs' worth of them, so that neither starves.
+    const shards = 2 * deployment.shardsInFlight;
+    workers.push(
+      await Worker.create({ ...common, taskQueue: gpuQueue, activities, maxConcurrentActivityTaskExecutions: shards }),
+      await Worker.create({ ...common, taskQueue: `${gpuQueue}@${hostname()}`, activities, maxConcurrentActivityTaskExecutions: 1 }),
+    );
+  }
+  const running = workers.map((worker) => worker.run());
+  const stop = () => {
+    for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+  };
+  const ended = Promise.allSettled(
+    running.map((one) =>
+      one.catch((error) => {
+        stop(); // One worker of a process does not go on without the others.
+        throw error;
+      }),
+    ),
+  ).then(async (all) => {
+    await connection.close();
+    const failed = all.find((one) => one.status === 'rejected');
+    if (failed) throw failed.reason;
+  });
+  return {
+    ended,
+    stop: async () => {
+      stop();
+      await ended;
+    },
+  };
+}
+
+let installed = false;
+function installRuntime(): void {
+  if (installed) return;
+  installed = true;
+  Runtime.install({ logger: new DefaultLogger('WARN', ({ level, message, meta }) => process.stderr.write(logLine(level, message, meta))) });
+}
+
+/** One line a message: what went wrong, where. Stack traces are the history's business. */
+function logLine(level: string, message: string, meta?: Record<string, unknown>): string {
+  const error = meta?.error as Error | undefined;
+  const where = [meta?.activityType, meta?.workflowId, meta?.attempt && `attempt ${meta.attempt}`].filter(Boolean).join(' · ');
+  return `${level.toLowerCase()}: ${message}${where ? ` (${where})` : ''}${error ? `: ${error.message}` : ''}\n`;
+}
