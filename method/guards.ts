@@ -31,8 +31,9 @@ export function guard(
 
 const collapsed = (text: string) => text.trim().replace(/\s+/g, ' ');
 
-/** Words (in parts of 16 letters at most), numbers, and runs of one mark, in lower case. */
-const tokens = (text: string) => text.toLowerCase().match(/\p{L}{1,16}|\p{N}+|([^\p{L}\p{N}\s])\1*/gu) ?? [];
+/** Words and numbers (in parts of 16 characters at most) and runs of one mark, in lower case. */
+const tokens = (text: string) =>
+  text.toLowerCase().match(/[\p{L}\p{M}]{1,16}|\p{N}{1,16}|([^\p{L}\p{M}\p{N}\s])\1*/gu) ?? [];
 
 export const repeats = (text: string) => loops(tokens(text)) || saysAgain(text);
 
@@ -59,7 +60,7 @@ function saysAgain(text: string): boolean {
   const seen = new Set<string>();
   let chars = 0;
   let again = 0;
-  for (const sentence of text.toLowerCase().split(/\n|(?<=[.!?。！？])\s*/)) {
+  for (const sentence of text.toLowerCase().split(/\n|(?<=[.!?])\s+|(?<=[。！？])/)) {
     const said = collapsed(sentence).replace(/^(?:[-*•]|(?:step )?\d+[.:)])\s*/, '');
     if (!/\p{L}.*\p{L}|=/u.test(said)) continue;
     chars += said.length;

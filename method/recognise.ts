@@ -27,16 +27,16 @@ type RowAt = { file: string; line: number };
 
 export function toExample(value: unknown, at: RowAt, fields: Fields, fallbackId: string): Example {
   const row = new UserRow(value, at, fields);
-  const { rationale, answer } = answerOf(row);
-  return { id: idOf(row, fallbackId), instruction: instructionOf(row), rationale, answer };
+  return { id: idOf(row, fallbackId), instruction: instructionOf(row), ...answerOf(row) };
 }
 
 export function toCatalyst(value: unknown, at: RowAt, fields: Fields, fallbackId: string): Catalyst {
   const row = new UserRow(value, at, fields);
+  const instruction = instructionOf(row);
   const given = row.optional('answer') === null ? null : answerOf(row);
   return {
     id: idOf(row, fallbackId),
-    instruction: instructionOf(row),
+    instruction,
     rationale: given?.rationale ?? row.required('rationale'),
     enriched: row.required('enriched'),
     skills: skillsOf(row),
@@ -46,12 +46,13 @@ export function toCatalyst(value: unknown, at: RowAt, fields: Fields, fallbackId
 
 export function toQuestion(value: unknown, at: RowAt, fields: Fields, fallbackId: string): Question {
   const row = new UserRow(value, at, fields);
+  const question = instructionOf(row);
   const found = row.find('choices');
   const choices = choiceTexts(found.value, row.at(found.name));
   const answer = choices
     ? answerLetter(row.find('answer').value, choices, row.at(row.find('answer').name))
     : answerOf(row).answer;
-  return { id: idOf(row, fallbackId), question: instructionOf(row), choices: choices?.texts ?? null, answer };
+  return { id: idOf(row, fallbackId), question, choices: choices?.texts ?? null, answer };
 }
 
 export function toPrompt(value: unknown, at: RowAt, fields: Fields, fallbackId: string): Prompt {
@@ -135,8 +136,9 @@ class UserRow {
   required(what: keyof Fields): string {
     const { name, value } = this.find(what);
     if (value === undefined) {
-      const has = this.given.length > 0 ? `the row has ${cut(this.given.join(', '))}` : 'the row is empty';
-      throw rowInvalid(this.at(name), `expected text, found nothing; ${has}.`);
+      const has =
+        this.given.length > 0 ? `has ${cut(this.given.join(', '))}; the spec can map them under fields` : 'is empty';
+      throw rowInvalid(this.at(name), `expected text, found nothing (the row ${has}).`);
     }
     const text = toText(value, this.at(name)).trim();
     if (text === '') throw rowInvalid(this.at(name), `expected text, found ${show(value)}.`);

@@ -65,7 +65,7 @@ const notJson = (file: string, line: number, why: string) => rowInvalid({ file, 
 function reason(error: unknown): string {
   const message = String((error as Error).message)
     .replace(/ \(line \d+ column \d+\)$/, '')
-    .replace(/ in JSON at position (\d+)$/, (_, position) => ` at character ${Number(position) + 1}`)
+    .replace(/(?: in JSON)? at position (\d+)$/, (_, position) => ` at character ${Number(position) + 1}`)
     .replace(/ is not valid JSON$/, '')
     .replace(/\p{C}/gu, '\uFFFD');
   return message.charAt(0).toLowerCase() + message.slice(1);
@@ -192,7 +192,11 @@ class Elements {
         this.startLine = null;
         continue;
       }
-      this.startLine ??= this.line;
+      if (this.startLine === null) {
+        // Only blanks are held so far; without them the bytes begin on the line that is named.
+        this.held.take();
+        [this.startLine, from] = [this.line, at];
+      }
       if (byte === QUOTE) this.inString = true;
       else if (isOpening(byte)) this.depth++;
       else if (isClosing(byte)) this.depth--;
