@@ -56,6 +56,10 @@ describe('degenerate', () => {
     ['repetition', 'Add the numbers. Add the numbers. Add the numbers.'],
     ['repetition', '1. Add the numbers.\n2. Add the numbers.\n3. Add the numbers.\n'],
     ['repetition', `First we look at the list. ${'and then and then '.repeat(20)}`],
+    [
+      'repetition',
+      `${Array.from({ length: 30 }, (_, i) => `${i}+${i}=${2 * i}`).join(', ')} ${'so we go on with the next of them '.repeat(3)}`,
+    ],
     ['repetition', 'Take the first one and add. Take the next one. '.repeat(4)],
     ['repetition', 'ha'.repeat(2000)],
     ['repetition', '1'.repeat(2000)],

@@ -145,7 +145,10 @@ describe('vote', () => {
     expect(selectByVote([2, 0, 2])).toBe(2);
     expect(selectByVote(['incumbent', 1, 'incumbent'])).toBe('incumbent');
   });
-  it('without a majority the incumbent stays', () => expect(selectByVote([0, 1, 2])).toBe('incumbent'));
+  it('without a majority the incumbent stays', () => {
+    expect(selectByVote([0, 1, 2])).toBe('incumbent');
+    expect(selectByVote([0, 0, 1, 2])).toBe('incumbent');
+  });
   it('each selector votes once', () => {
     const table = [line(-1, 5, -1, -1), line(0, 9, -0.5, -0.9), line(1, 8, -0.9, -0.1)];
     expect(choose(table, select('vote'), 's')).toBe(0);
@@ -172,13 +175,14 @@ describe('rank-sum', () => {
     ).toBe(0);
   });
   it('equal values share the mean of their ranks', () => {
-    // k = 0: 1.5, 1 (2.5); incumbent: 1.5, 2 (3.5).
-    expect(
-      selectByRankSum([
-        [5, 5],
-        [-1, -2],
-      ]),
-    ).toBe(0);
+    // Ranks of k = 0: 1.5, 1.5, 3, 2; of k = 1: 1.5, 1.5, 2, 3; of the incumbent: 3, 3, 1, 1. All sums are 8.
+    const values = [
+      [5, 5, 1],
+      [5, 5, 1],
+      [1, 2, 3],
+      [2, 1, 3],
+    ];
+    expect(selectByRankSum(values)).toBe('incumbent');
   });
   it('a tie of sums keeps the incumbent, else takes the lower k', () => {
     expect(
