@@ -12,11 +12,9 @@ then state.json tells. Knows nothing of Temporal, rounds or selectors. Never run
 
 import errno
 import fcntl
-import hashlib
 import json
 import math
 import os
-import random
 import shutil
 import signal
 import socket
@@ -25,21 +23,19 @@ import time
 import traceback
 from datetime import datetime, timezone
 
-from folder import check_model_folder, model_digest
+import jobfolder
+from folder import model_digest
+from jobfolder import Refused, read_json, sync, sync_all, write_json
 
 STARTED = time.monotonic()
 RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-# Beyond these the attention matrix that eager attention writes out costs more than its cheaper backward saves (CPU only).
+# For rows beyond this, the attention matrix that eager attention writes out costs more than its quicker backward saves (CPU).
 EAGER_MAX_TOKENS = 512
-# bf16 keeps 8 bits of a number: AdamW moves a weight by about the learning rate, and weights of a usual size (0.02 to 0.1)
-# round a step of less than about 1e-4 away.
+# bf16 keeps 8 bits of a number, and AdamW moves a weight by about the learning rate: added to a weight of a usual size
+# (0.02 to 0.1), a step of much less than 1e-4 is rounded away.
 BF16_MIN_LEARNING_RATE = 1e-4
 STOP_WITHIN_SECONDS = 20
 COPIED = ("tokenizer", "special_tokens_map", "added_tokens", "chat_template", "vocab", "merges", "licen", "notice")
-
-
-class Refused(Exception):
-    """Something the caller must mend: (error type, sentence). A retry would fail in the same way."""
 
 
 def say(text):
@@ -49,131 +45,6 @@ def say(text):
 
 def now():
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def sync_folder(path):
-    handle = os.open(path, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)
-
-
-def write_json(path, value):
-    scratch = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}")
-    with open(scratch, "w", encoding="utf-8") as file:
-        file.write(json.dumps(value) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(scratch, path)
-
-
-def read_json(path):
-    """The file's value, or None if it is not there or not JSON."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-# ---- spec and rows ------------------------------------------------------------------------------------------------
-
-
-def number(low, high=math.inf, whole=False, null=False):
-    kind = (int,) if whole else (int, float)
-    return lambda v: (null and v is None) or (isinstance(v, kind) and not isinstance(v, bool) and low <= v <= high)
-
-
-def among(*values):
-    return lambda v: v in values
-
-
-SPEC = {
-    "baseModel": lambda v: isinstance(v, str) and os.path.isabs(v),
-    "baseModelSha256": lambda v: isinstance(v, str) and len(v) == 64,
-    "data": lambda v: isinstance(v, str) and not os.path.isabs(v) and ".." not in v.split("/"),
-    "dataSha256": lambda v: isinstance(v, str) and len(v) == 64,
-    "method": among("full", "lora"),
-    "lora": lambda v: v is None or isinstance(v, dict),
-    "epochs": lambda v: number(0)(v) and v > 0,
-    "batchSize": number(1, whole=True),
-    "microBatchSize": number(1, whole=True),
-    "learningRate": number(0, 1),
-    "schedule": among("linear", "cosine", "constant"),
-    "warmupRatio": lambda v: number(0, 1)(v) and v < 1,
-    "weightDecay": number(0, 1),
-    "adamBetas": lambda v: isinstance(v, list) and len(v) == 2 and all(number(0, 1)(b) and b < 1 for b in v),
-    "maxGradNorm": number(0),
-    "maxLength": number(2, whole=True),
-    "precision": among("auto", "bf16", "fp32", "bf16-autocast"),
-    "gradientCheckpointing": among(True, False),
-    "seed": number(0, 2**32 - 1, whole=True),
-    "deterministic": among(True, False),
-    "device": among("auto", "cpu", "cuda"),
-    "threads": number(1, whole=True, null=True),
-    "checkpoint": lambda v: isinstance(v, dict)
-    and number(1, whole=True, null=True)(v.get("everySteps"))
-    and number(0, null=True)(v.get("everyMinutes"))
-    and number(1, whole=True)(v.get("keep")),
-}
-LORA = {
-    "r": number(1, whole=True),
-    "alpha": number(0),
-    "dropout": number(0, 1),
-    "targetModules": lambda v: v == "all-linear" or (isinstance(v, list) and v and all(isinstance(m, str) for m in v)),
-}
-
-
-def read_spec(job):
-    spec = read_json(f"{job}/spec.json")
-    if not isinstance(spec, dict) or spec.get("version") != 1:
-        raise Refused("bad-spec", "spec.json is missing, not JSON, or not of version 1.")
-    lora = spec.get("lora") if spec.get("method") == "lora" else None
-    if spec.get("method") == "lora" and not isinstance(lora, dict):
-        raise Refused("bad-spec", "spec.json lora: method lora needs r, alpha, dropout and targetModules.")
-    for fields, values, prefix in ((SPEC, spec, ""), (LORA if lora else {}, lora or {}, "lora.")):
-        for field, fits in fields.items():
-            if field not in values or not fits(values[field]):
-                raise Refused("bad-spec", f"spec.json {prefix}{field}: {json.dumps(values.get(field))} is not allowed.")
-    if spec["batchSize"] % (spec["microBatchSize"] * WORLD):
-        raise Refused("bad-spec", f"spec.json batchSize: {spec['batchSize']} is not a multiple of microBatchSize"
-                      f" {spec['microBatchSize']} x {WORLD} processes.")
-    return spec
-
-
-def read_rows(job, spec):
-    """The rows' conversations. Raises Refused at the first row that cannot be trained on."""
-    try:
-        with open(os.path.join(job, spec["data"]), "rb") as file:
-            data = file.read()
-    except OSError as problem:
-        raise Refused("bad-data", f"{spec['data']} cannot be read: {problem.strerror}.") from None
-    if (found := hashlib.sha256(data).hexdigest()) != spec["dataSha256"]:
-        raise Refused("bad-data", f"{spec['data']} is not the file expected: sha256 {found}, not {spec['dataSha256']}.")
-    rows = []
-    for line, text in enumerate(data.split(b"\n"), 1):
-        if not text.strip():
-            continue
-        try:
-            messages = json.loads(text)["messages"]
-            fits = messages[-1]["role"] == "assistant" and len(messages) > 1
-            fits = fits and all(isinstance(m["content"], str) and isinstance(m["role"], str) for m in messages)
-        except (ValueError, KeyError, TypeError, IndexError):
-            fits = False
-        if not fits:
-            raise Refused("bad-data", f"{spec['data']}:{line}: expected messages of role and content, the last by the assistant.")
-        rows.append([{"role": m["role"], "content": m["content"]} for m in messages])
-    if not rows:
-        raise Refused("bad-data", f"{spec['data']} has no rows.")
-    return rows
-
-
-def check_base(spec):
-    try:
-        check_model_folder(spec["baseModel"])
-    except ValueError as problem:
-        raise Refused("bad-model", str(problem)) from None
-    if (found := model_digest(spec["baseModel"])) != spec["baseModelSha256"]:
-        raise Refused("bad-model", f"{spec['baseModel']} is not the model expected: digest {found}, not {spec['baseModelSha256']}.")
 
 
 def encode(rows, tokenizer, max_length):
@@ -186,9 +57,8 @@ def encode(rows, tokenizer, max_length):
             raise Refused("bad-model", "the chat template does not put the prompt for a reply before the reply.")
         prompts.append(prompt)
         replies.append(whole[len(prompt):].rstrip())  # what follows the end-of-turn is never sampled
-    ids = lambda texts: tokenizer(texts, add_special_tokens=False)["input_ids"]
     examples, cut = [], 0
-    for prompt, reply in zip(ids(prompts), ids(replies)):
+    for prompt, reply in zip(*(tokenizer(texts, add_special_tokens=False)["input_ids"] for texts in (prompts, replies))):
         cut += len(prompt) + len(reply) > max_length
         reply = reply[: max_length - 1]
         prompt = prompt[-(max_length - len(reply)):]
@@ -196,61 +66,6 @@ def encode(rows, tokenizer, max_length):
     if cut:
         say(f"{cut} of {len(rows)} rows are longer than {max_length} tokens: their prompts lost their beginnings.")
     return examples
-
-
-def training_order(lengths, epochs, batch, seed):
-    """Row numbers, epoch after epoch, so that each `batch` of them in a row are of similar length. It depends on the seed
-    alone, and the trainer sees it as one long epoch: to resume is to skip."""
-    rng, order = random.Random(seed), []
-    while len(order) < epochs * len(lengths):
-        order += rng.sample(range(len(lengths)), len(lengths))
-    order = order[: math.ceil(epochs * len(lengths))]
-    batches = []
-    for at in range(0, len(order), 4 * batch):
-        # Sorted within four batches, not within all: the batches should differ from epoch to epoch.
-        pool = sorted(order[at: at + 4 * batch], key=lambda row: lengths[row], reverse=True)
-        cuts = [pool[i: i + batch] for i in range(0, len(pool), batch)]
-        short = [cuts.pop()] if len(cuts[-1]) < batch else []  # only the very last batch may be short
-        rng.shuffle(cuts)
-        batches += cuts + short
-    return [row for rows in batches for row in rows]
-
-
-# ---- checkpoints --------------------------------------------------------------------------------------------------
-
-
-def identity(spec):
-    """Digest of what decides the weights. The rest may change between two starts, as after an out-of-memory."""
-    free = ("microBatchSize", "gradientCheckpointing", "threads", "checkpoint")
-    return hashlib.sha256(json.dumps({k: v for k, v in sorted(spec.items()) if k not in free}).encode()).hexdigest()
-
-
-def file_sizes(folder):
-    return {name: os.path.getsize(f"{folder}/{name}") for name in sorted(os.listdir(folder)) if name != "complete.json"}
-
-
-def delete_checkpoint(path):
-    # The marker goes first: half a checkpoint must not look like a whole one.
-    if os.path.exists(f"{path}/complete.json"):
-        os.remove(f"{path}/complete.json")
-    shutil.rmtree(path)
-
-
-def complete_checkpoints(job, spec, clean=False):
-    """[(step, path, marker)], oldest first. With `clean`, deletes all others: cut off, truncated or of another spec."""
-    found, root = [], f"{job}/checkpoints"
-    for name in os.listdir(root) if os.path.isdir(root) else []:
-        path = f"{root}/{name}"
-        marker = read_json(f"{path}/complete.json")
-        if marker and marker["identity"] == identity(spec) and marker["files"] == file_sizes(path):
-            found.append((marker["step"], path, marker))
-        elif clean:
-            say(f"{name} is not complete and is deleted.")
-            delete_checkpoint(path)
-    return sorted(found)
-
-
-# ---- the training itself ------------------------------------------------------------------------------------------
 
 
 def choose_precision(spec, device, torch):
@@ -272,17 +87,39 @@ def choose_precision(spec, device, torch):
     return "bf16-autocast", f"{rate} is small; weights kept only in bf16 lose small updates at small learning rates"
 
 
+def load_model(spec, precision, attention, torch):
+    """(model, its dtype on disk)"""
+    from transformers import AutoModelForCausalLM
+    try:
+        model = AutoModelForCausalLM.from_pretrained(spec["baseModel"], dtype="auto", attn_implementation=attention, use_safetensors=True,
+                                                     trust_remote_code=False, local_files_only=True)
+    except (ValueError, KeyError, ImportError) as problem:
+        raise Refused("bad-model", f"{spec['baseModel']} cannot be loaded: {problem}") from None
+    base_dtype = model.dtype
+    model.to(torch.bfloat16 if precision == "bf16" else torch.float32)
+    if spec["method"] == "lora":
+        from peft import LoraConfig, get_peft_model
+        lora = spec["lora"]
+        try:
+            model = get_peft_model(model, LoraConfig(r=lora["r"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"],
+                                                     target_modules=lora["targetModules"], task_type="CAUSAL_LM"))
+        except ValueError as problem:
+            raise Refused("bad-spec", f"spec.json lora: {problem}") from None
+    return model, base_dtype
+
+
 def train(job, spec, attempt, stop, set_state):
-    """Trains, and leaves model/ and result.json. Returns False if it was stopped before the end."""
-    rows = read_rows(job, spec)
-    check_base(spec)
+    """Trains, and leaves model/ and .result.json. Returns False if it was stopped before the end."""
+    rows = jobfolder.read_rows(job, spec)
+    jobfolder.check_base(spec)
     if spec["threads"]:
         os.environ["OMP_NUM_THREADS"] = str(spec["threads"])
 
     import torch  # here, because a bad spec should be told at once, and the imports take seconds
     import transformers
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+    from transformers import AutoTokenizer, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+    transformers.utils.logging.disable_progress_bar()
     if spec["threads"]:
         torch.set_num_threads(spec["threads"])
     device = spec["device"] if spec["device"] != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
@@ -290,27 +127,17 @@ def train(job, spec, attempt, stop, set_state):
         raise Refused("bad-spec", "spec.json device: cuda, but PyTorch sees no CUDA device here.")
     precision, why = choose_precision(spec, device, torch)
 
-    base = spec["baseModel"]
-    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(spec["baseModel"], local_files_only=True)
     examples = encode(rows, tokenizer, spec["maxLength"])
     lengths = [len(ids) for ids, _ in examples]
-    order = training_order(lengths, spec["epochs"], spec["batchSize"], spec["seed"])
+    order = jobfolder.training_order(lengths, spec["epochs"], spec["batchSize"], spec["seed"])
     tokens_S = [sum(lengths[row] for row in order[at: at + spec["batchSize"]]) for at in range(0, len(order), spec["batchSize"])]
     attention = "eager" if device == "cpu" and max(lengths) <= EAGER_MAX_TOKENS else "sdpa"
-    transformers.set_seed(spec["seed"])  # before the adapter draws its first weights
-    model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=torch.bfloat16 if precision == "bf16" else torch.float32, attn_implementation=attention,
-        use_safetensors=True, trust_remote_code=False, local_files_only=True)
-    base_dtype = getattr(torch, str(read_json(f"{base}/config.json").get("dtype") or read_json(f"{base}/config.json").get("torch_dtype") or "float32").split(".")[-1])
+    transformers.set_seed(spec["seed"])  # before an adapter draws its first weights
+    model, base_dtype = load_model(spec, precision, attention, torch)
     use_cache = model.config.use_cache  # Trainer turns it off; the model saved must not be slow to sample from
-    if spec["method"] == "lora":
-        from peft import LoraConfig, get_peft_model
-        lora = spec["lora"]
-        model = get_peft_model(model, LoraConfig(r=lora["r"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"],
-                                                 target_modules=lora["targetModules"], task_type="CAUSAL_LM"))
     say(f"{len(rows)} rows, {len(tokens_S)} steps, {sum(tokens_S)} tokens; {device}, {torch.get_num_threads()} threads, {attention} attention")
     say(f"precision {precision}: {why}")
-
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
 
     def collate(batch):
@@ -322,7 +149,8 @@ def train(job, spec, attempt, stop, set_state):
         }
 
     class CompletionTrainer(Trainer):
-        """transformers' Trainer; the output layer is applied where a reply is predicted, and nowhere else."""
+        """transformers' Trainer; the output layer is applied where a reply is predicted, and nowhere else. This is done by
+        a hook on that layer, so that the model's own forward runs, inside whatever accelerate has wrapped around it."""
 
         loss_is_scaled_for_ga = True
         wanted_BT = None
@@ -332,7 +160,7 @@ def train(job, spec, attempt, stop, set_state):
             self.wanted_BT = labels_BT != -100
             logits_NV = model(**inputs, use_cache=False).logits
             total = torch.nn.functional.cross_entropy(logits_NV.float(), labels_BT[self.wanted_BT], reduction="sum")
-            # num_items is the whole effective batch's, of all processes, whose gradients are then averaged.
+            # num_items is that of the whole effective batch, of all processes, whose gradients are then averaged.
             return total * WORLD / num_items_in_batch
 
         def only_wanted(self, layer, args):
@@ -341,64 +169,54 @@ def train(job, spec, attempt, stop, set_state):
         def _save_checkpoint(self, model, trial):
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()  # each process writes its random state
-            if RANK != 0:
-                return
-            step = self.state.global_step
-            folder = f"{self.args.output_dir}/checkpoint-{step}"
-            for name in os.listdir(folder):
-                sync_folder(f"{folder}/{name}")
-            write_json(f"{folder}/complete.json", {"step": step, "identity": identity(spec), "files": file_sizes(folder),
-                                                   "seconds": round(spent(), 1)})
-            sync_folder(folder)
-            for _, old, _ in complete_checkpoints(job, spec)[: -spec["checkpoint"]["keep"]]:
-                delete_checkpoint(old)
-            say(f"checkpoint at step {step}")
+            if RANK == 0:
+                step = self.state.global_step
+                jobfolder.complete_checkpoint(f"{job}/checkpoints/checkpoint-{step}", spec, step, round(spent(), 1))
+                say(f"checkpoint at step {step}")
 
     class Watch(TrainerCallback):
         """Writes steps and progress; decides, the same on all processes, when to save and when to stop."""
 
-        def __init__(self):
-            self.saved, self.begun, self.done, self.shown = time.monotonic(), None, 0, 0.0
+        saved = begun = shown = done = 0
 
         def on_train_begin(self, args, state, control, **_):
-            self.begun = time.monotonic()
-            stop["training"] = True
+            self.saved = self.begun = time.monotonic()
+            stop["soon"] = True
 
         def on_step_end(self, args, state, control, **_):
-            every = spec["checkpoint"]
-            due = every["everyMinutes"] is not None and time.monotonic() - self.saved >= 60 * every["everyMinutes"]
-            ask = torch.tensor([float(stop["asked"]), float(due)], device=args.device)
-            halt, due = (trainer.accelerator.reduce(ask, "sum") > 0).tolist() if WORLD > 1 else (stop["asked"], due)
-            due = due or (every["everySteps"] and state.global_step % every["everySteps"] == 0)
-            if state.global_step == len(tokens_S):  # the model itself comes next
-                return control
-            if halt or due:
+            step, every = state.global_step, spec["checkpoint"]
+            late = every["everyMinutes"] is not None and time.monotonic() - self.saved >= 60 * every["everyMinutes"]
+            halt, late = stop["asked"], late
+            if WORLD > 1:  # a signal may have reached only some of them, and clocks differ
+                halt, late = (trainer.accelerator.reduce(torch.tensor([float(halt), float(late)], device=args.device)) > 0).tolist()
+            if step == len(tokens_S):
+                return  # the model itself comes next
+            if halt or late or (every["everySteps"] and step % every["everySteps"] == 0):
                 signal.alarm(0)
                 control.should_save, self.saved = True, time.monotonic()
             control.should_training_stop = halt
-            return control
 
         def on_log(self, args, state, control, logs=None, **_):
             if "loss" not in logs:
                 return
-            if not math.isfinite(logs["loss"]):
-                raise RuntimeError(f"the loss is {logs['loss']} at step {state.global_step}; a lower learning rate may help")
+            step, loss = state.global_step, logs["loss"]
+            if not math.isfinite(loss):
+                raise RuntimeError(f"the loss is {loss} at step {step}; a lower learning rate may help.")
             if RANK != 0:
                 return
-            step, tokens = state.global_step, tokens_S[state.global_step - 1]
-            self.done += tokens
-            speed = self.done / (time.monotonic() - self.begun)
-            line = {"step": step, "attempt": attempt, "pid": os.getpid(), "loss": logs["loss"], "lr": logs["learning_rate"], "tokens": tokens}
             with open(f"{job}/steps.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps({"step": step, "attempt": attempt, "pid": os.getpid(), "loss": loss,
+                                       "lr": logs["learning_rate"], "tokens": tokens_S[step - 1]}) + "\n")
+            self.done += tokens_S[step - 1]
             if time.monotonic() - self.shown < 0.5 and step < len(tokens_S):
-                return  # a fast GPU does many steps a second, and each progress file is synced to the disk
+                return  # a GPU may do many steps a second, and a progress file waits for the disk
             self.shown = time.monotonic()
+            speed = self.done / (self.shown - self.begun)
             left = sum(tokens_S[step:]) / speed
             write_json(f"{job}/progress.json", {
                 "step": step, "totalSteps": len(tokens_S), "epoch": round(step / len(tokens_S) * spec["epochs"], 3),
-                "loss": logs["loss"], "tokensPerSecond": round(speed, 1), "secondsLeft": round(left, 1), "time": now()})
-            say(f"step {step}/{len(tokens_S)}  loss {logs['loss']:.4f}  {speed:.0f} tokens/s  {left:.0f} s left")
+                "loss": loss, "tokensPerSecond": round(speed, 1), "secondsLeft": round(left, 1), "time": now()})
+            say(f"step {step}/{len(tokens_S)}  loss {loss:.4f}  {speed:.0f} tokens/s  {left:.0f} s left")
 
     arguments = TrainingArguments(
         output_dir=f"{job}/checkpoints", num_train_epochs=1, train_sampling_strategy="sequential",
@@ -412,12 +230,13 @@ def train(job, spec, attempt, stop, set_state):
         save_strategy="no", logging_strategy="steps", logging_steps=1, logging_nan_inf_filter=False, disable_tqdm=True,
         report_to="none", remove_unused_columns=False, dataloader_pin_memory=device == "cuda")
     arguments._n_gpu = min(arguments.n_gpu, 1)  # else Trainer spreads one process over all GPUs; that is accelerate's part
-    trainer = CompletionTrainer(model=model, args=arguments, data_collator=collate, train_dataset=[examples[row] for row in order], callbacks=[Watch()])
+    trainer = CompletionTrainer(model=model, args=arguments, data_collator=collate,
+                                train_dataset=[examples[row] for row in order], callbacks=[Watch()])
     trainer.model_accepts_loss_kwargs = True  # makes Trainer count the effective batch's reply tokens
     trainer.remove_callback(PrinterCallback)
     model.get_output_embeddings().register_forward_pre_hook(trainer.only_wanted)
 
-    checkpoints = complete_checkpoints(job, spec)
+    checkpoints = jobfolder.find_checkpoints(f"{job}/checkpoints", spec)
     step, checkpoint, marker = checkpoints[-1] if checkpoints else (None, None, {"seconds": 0})
     spent = lambda: marker["seconds"] + time.monotonic() - STARTED
     if checkpoint:
@@ -427,45 +246,39 @@ def train(job, spec, attempt, stop, set_state):
     if trainer.state.global_step < len(tokens_S):
         return False
 
-    # From here to the end takes seconds; a signal only stops it where nothing is half done.
-    stop["training"] = False
-    model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
-    state_dict = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled else None
+    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else None  # all processes take part
     if RANK != 0:
         return True
+    model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
     if spec["method"] == "lora":
         model = model.merge_and_unload()
-    if state_dict is None and model.dtype != base_dtype:
+    if not sharded and model.dtype != base_dtype:
         say(f"trained in {str(model.dtype)[6:]}, saved in the base model's {str(base_dtype)[6:]}")
         model.to(base_dtype)
     model.config.use_cache = use_cache
     partial = f"{job}/.model.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial, state_dict=state_dict)
-    for name in os.listdir(base):  # the tokenizer's files as they are: what was not trained should not change
+    model.save_pretrained(partial, state_dict=weights)
+    for name in os.listdir(spec["baseModel"]):  # as they are: what was not trained should not change
         if name.lower().startswith(COPIED) or name.endswith((".model", ".tiktoken")):
-            shutil.copyfile(f"{base}/{name}", f"{partial}/{name}")
-    for name in os.listdir(partial):
-        sync_folder(f"{partial}/{name}")
-    sync_folder(partial)
+            shutil.copyfile(f"{spec['baseModel']}/{name}", f"{partial}/{name}")
+    sync_all(partial)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     write_json(f"{job}/.result.json", {
         "sha256": model_digest(partial), "steps": len(tokens_S), "trainLoss": sum(losses) / len(losses), "tokens": sum(tokens_S),
         "seconds": round(spent(), 1), "precision": precision, "precisionWhy": why, "device": device})
     os.rename(partial, f"{job}/model")
-    sync_folder(job)
+    sync(job)
     return True
-
-
-# ---- the job: lock, state, exit codes -----------------------------------------------------------------------------
 
 
 def classify(problem):
     """(exit code, error type, message) of whatever ended the job."""
     text = f"{type(problem).__name__}: {problem}"
     if isinstance(problem, Refused):
-        return 2, problem.args[0], problem.args[1]
-    if isinstance(problem, MemoryError) or any(s in text.lower() for s in ("out of memory", "can't allocate memory", "bad_alloc")):
+        return 2, *problem.args
+    if isinstance(problem, MemoryError) or any(sign in text.lower() for sign in ("out of memory", "can't allocate memory", "bad_alloc")):
         return 4, "out-of-memory", f"Out of memory; a smaller microBatchSize or gradientCheckpointing needs less. {text}"
     full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or "No space left" in text or "PytorchStreamWriter failed" in text:
@@ -475,26 +288,20 @@ def classify(problem):
 
 def main():
     if len(sys.argv) != 2 or not os.path.isdir(sys.argv[1]):
-        sys.exit(__doc__)
+        print(__doc__, file=sys.stderr)
+        sys.exit(2)
     job = os.path.abspath(sys.argv[1])
-    stop = {"asked": False, "training": False}
+    stop = {"asked": False, "soon": False}  # soon: at the end of the step, with a checkpoint; else at once
 
     def on_signal(*_):
         stop["asked"] = True
-        if not stop["training"]:
+        if not stop["soon"]:
             os._exit(75)
-        signal.alarm(STOP_WITHIN_SECONDS)  # a step may be too long for the caller's patience
+        signal.alarm(STOP_WITHIN_SECONDS)  # a step may take longer than the caller has patience
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGALRM, lambda *_: os._exit(75))
-
-    state = {}
-
-    def set_state(name, error=None, **more):
-        state.update(state=name, error=error, **more)
-        if RANK == 0:
-            write_json(f"{job}/state.json", state)
 
     if RANK == 0:
         lock = open(f"{job}/lock", "a")  # held open, and so locked, until the process ends
@@ -503,22 +310,35 @@ def main():
         except BlockingIOError:
             print(f"another trainer is at work in {job}.", file=sys.stderr)
             sys.exit(3)
-    attempt = ((read_json(f"{job}/state.json") or {}).get("attempt") or 0) + 1
-    state.update(pid=os.getpid(), host=socket.gethostname(), startedAt=now(), attempt=attempt, resumedFromStep=None)
+    before = read_json(f"{job}/state.json") or {}
+    attempt = before.get("attempt", 0) + 1
+    state = {"state": "starting", "pid": os.getpid(), "host": socket.gethostname(), "startedAt": now(), "attempt": attempt,
+             "resumedFromStep": None, "error": None}
+
+    def set_state(name, **more):
+        state.update(state=name, **more)
+        if RANK == 0:
+            write_json(f"{job}/state.json", state)
+
     os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")  # a job never reaches for the network
     try:
         if not os.path.isdir(f"{job}/model"):
             set_state("starting")
-            spec = read_spec(job)
+            spec = jobfolder.read_spec(job, WORLD)
             if RANK == 0:
-                complete_checkpoints(job, spec, clean=True)
+                def drop(folder):
+                    say(f"{os.path.basename(folder)} is not complete, and is deleted.")
+                    jobfolder.delete_checkpoint(folder)
+                jobfolder.find_checkpoints(f"{job}/checkpoints", spec, on_incomplete=drop)
             if not train(job, spec, attempt, stop, set_state):
                 say("stopped, with a checkpoint")
                 os._exit(75)
-        if RANK == 0 and os.path.exists(f"{job}/.result.json"):  # written before model/ came into view
-            os.rename(f"{job}/.result.json", f"{job}/result.json")
-            sync_folder(job)
-            set_state("done")
+        if RANK == 0:
+            if os.path.exists(f"{job}/.result.json"):  # written before model/ came into view
+                os.rename(f"{job}/.result.json", f"{job}/result.json")
+                sync(job)
+            if before.get("state") != "done":
+                set_state("done")
             shutil.rmtree(f"{job}/checkpoints", ignore_errors=True)
     except Exception as problem:
         code, kind, message = classify(problem)
@@ -526,12 +346,11 @@ def main():
             traceback.print_exc()
         print(message, file=sys.stderr, flush=True)
         try:
-            set_state("failed", {"type": kind, "message": message})
+            set_state("failed", error={"type": kind, "message": message})
         except OSError:
             pass  # a full disk; the exit code still tells
         os._exit(code)
-    sys.stdout.flush()
-    os._exit(0)  # at once: tearing PyTorch down takes a second
+    os._exit(0)  # at once: taking PyTorch down takes a second
 
 
 if __name__ == "__main__":
