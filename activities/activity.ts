@@ -2,9 +2,10 @@
  * What all activities share: input decoded by its schema, errors turned into Temporal's (one place), progress as
  * heartbeats, and `once`: a step whose record stands under its key is not done again.
  */
+import { setMaxListeners } from 'node:events';
 import { hostname } from 'node:os';
 import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
-import type { z } from 'zod';
+import { type z, ZodError } from 'zod';
 import type { Manifest, StepRecord } from '../contracts/artifacts.js';
 import type { Deployment } from '../contracts/deployment.js';
 import { inputInvalid, Problem } from '../contracts/errors.js';
@@ -50,11 +51,22 @@ export function asFailure(error: unknown): unknown {
       nonRetryable: true,
     });
   }
+  if (error instanceof ZodError || error instanceof TypeError) {
+    // A fault of ours, or data of another version: the same again would give the same.
+    const issue = error instanceof ZodError ? error.issues[0] : null;
+    const message = issue ? `${issue.path.join('.')}: ${issue.message}` : error.message;
+    return ApplicationFailure.create({ message, type: error.name, nonRetryable: true, cause: error });
+  }
   return error;
 }
 
 /** The cancellation signal: aborted on cancel, pause, shutdown and lost heartbeats alike. */
-export const stopSignal = (): AbortSignal => Context.current().cancellationSignal;
+export function stopSignal(): AbortSignal {
+  const signal = Context.current().cancellationSignal;
+  // Each request in flight listens; Node's warning of a leak is meant for something else.
+  setMaxListeners(0, signal);
+  return signal;
+}
 
 /** The run itself asked to end, so that processes it started must end too. */
 export const isCancelRequested = (): boolean => Context.current().cancellationDetails?.cancelRequested === true;

@@ -16,8 +16,8 @@ const VERSION = 1;
 
 /** Examples -> rows. A rationale that could not be written stays empty: the row then teaches the plain answer. */
 export const srlmRows = ({ store }: Deps) =>
-  activity('rows', RationalizedInput, async (input) => {
-    const inputs = { version: VERSION, data: input.data.sha256, candidates: input.candidates?.sha256 ?? null };
+  activity('rows', RationalizedInput, async ({ prompts, ...input }) => {
+    const inputs = { version: VERSION, data: input.data.sha256, candidates: input.candidates?.sha256 ?? null, prompts };
     const { record } = await once(store, 'rows', inputs, () =>
       metered('rows', 'rows', input.data.rows, async (meter) => {
         const written = input.candidates ? await store.chunksOf(input.candidates) : [];
@@ -25,7 +25,7 @@ export const srlmRows = ({ store }: Deps) =>
         let chars = 0;
         for (const [i, chunk] of (await store.chunksOf(input.data)).entries()) {
           const texts = new Map<string, string>();
-          if (written[i]) for (const { id, text } of await store.readRows(written[i], Candidate)) texts.set(id, text.trim());
+          if (written[i]) for (const { id, text } of await store.readRows(written[i], Candidate)) texts.set(id, parseRationale(text, prompts));
           const rows = (await store.readRows(chunk, Example)).map(({ id, instruction, rationale, answer }): Row => {
             const original = rationale ?? texts.get(id) ?? '';
             chars += original.length;

@@ -59,8 +59,8 @@ export const StepRecord = z.strictObject({
   key: Sha256,
   /** All that decided the result, in clear: the key is the digest of this. */
   inputs: z.json(),
-  /** Files the record stands for; a missing or short one voids the record. */
-  files: z.array(Manifest),
+  /** Files the record stands for; a missing or short one voids the record. A dataset stands for its chunks too. */
+  files: z.array(z.union([Manifest, Dataset])),
   /** Whatever the step returns, besides. */
   output: z.json(),
   measured: Measured,

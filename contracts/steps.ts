@@ -83,6 +83,7 @@ export const RationalizedInput = z.strictObject({
   data: Dataset,
   /** Sampled by purpose `rationalize`; null where every example has a rationale. */
   candidates: Dataset.nullable(),
+  prompts: Prompts,
 });
 export type RationalizedInput = z.infer<typeof RationalizedInput>;
 

@@ -165,9 +165,8 @@ export class ArtifactStore {
     }
     for (const file of record.files) {
       if (!(await this.has(file))) return null;
-      // A dataset stands for all its chunks.
-      if (file.uri.startsWith('objects/') && file.uri.endsWith('.json')) {
-        const chunks = await this.chunksOf(file as Dataset).catch(() => null);
+      if ('chunks' in file) {
+        const chunks = await this.chunksOf(file).catch(() => null);
         if (!chunks) return null;
         for (const chunk of chunks) if (!(await this.has(chunk))) return null;
       }

@@ -5,7 +5,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
-import { delimiter, dirname, join } from 'node:path';
+import { delimiter, dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection } from '@temporalio/client';
 import type { Deployment } from '../contracts/deployment.js';
@@ -39,7 +39,7 @@ export function temporalBinary(deployment: Pick<Deployment, 'python'>): string {
 
 /** Throws port.taken. */
 export async function startEmbedded({
-  folder,
+  folder: relative,
   port = 7233,
   uiPort = 8233,
   temporal,
@@ -49,6 +49,7 @@ export async function startEmbedded({
   uiPort?: number;
   temporal: string;
 }): Promise<Embedded> {
+  const folder = resolve(relative);
   const database = join(folder, 'temporal.db');
   const pidFile = join(folder, `pid-${port}`);
   const log = join(folder, 'temporal.log');

@@ -99,7 +99,10 @@ let installed = false;
 function installRuntime(): void {
   if (installed) return;
   installed = true;
-  Runtime.install({ logger: new DefaultLogger('WARN', ({ level, message, meta }) => process.stderr.write(logLine(level, message, meta))) });
+  Runtime.install({ logger: new DefaultLogger('WARN', ({ level, message, meta }) => {
+      // One worker a queue, by design: each has only what its queue asks for.
+      if (!/^No (activities|workflows) registered/.test(message)) process.stderr.write(logLine(level, message, meta));
+    }) });
 }
 
 /** One line a message: what went wrong, where. Stack traces are the history's business. */

@@ -43,7 +43,7 @@ async function run({ spec, operations, ...files }: RunInput): Promise<RunResult>
       : null;
 
   const written = examples.missingRationales > 0 ? await rationalize(spec, operations, steps, start, examples.data) : null;
-  const first = await steps.step('rows', () => steps.cpu.srlmRows({ data: examples.data, candidates: written }));
+  const first = await steps.step('rows', () => steps.cpu.srlmRows({ data: examples.data, candidates: written, prompts: spec.prompts }));
 
   const { summaries } = steps.state;
   let data = first.data;

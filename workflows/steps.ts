@@ -8,7 +8,6 @@ import {
   ActivityFailure,
   ApplicationFailure,
   condition,
-  defineSearchAttributeKey,
   isCancellation,
   log,
   proxyActivities,
@@ -19,6 +18,7 @@ import {
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
+import { defineSearchAttributeKey } from '@temporalio/common';
 import type { CpuActivities, GpuActivities } from '../activities/index.js';
 import type { Dataset } from '../contracts/artifacts.js';
 import type { Operations } from '../contracts/deployment.js';
@@ -49,11 +49,11 @@ export class Steps {
     this.state = { state: 'running', round, rounds, steps: [], parked: null, summaries: [], warnings: [] };
     this.cpuProxy = proxyActivities<CpuActivities>(this.options(operations.cpuQueue));
     setHandler(stateQuery, () => this.state);
-    const parkedOnly = () => {
+    const parkedOnly = (_by: Intervention) => {
       if (!this.state.parked || this.decision) throw new Error('nothing is parked here');
     };
-    setHandler(retryUpdate, (by) => this.decide(true, by), { validator: parkedOnly });
-    setHandler(abortUpdate, (by) => this.decide(false, by), { validator: parkedOnly });
+    setHandler(retryUpdate, (by: Intervention) => this.decide(true, by), { validator: parkedOnly });
+    setHandler(abortUpdate, (by: Intervention) => this.decide(false, by), { validator: parkedOnly });
   }
 
   /** CPU activities, labelled for the Temporal UI. */
@@ -87,7 +87,7 @@ export class Steps {
         return result;
       } catch (error) {
         if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
-        const failure = rootOf(error);
+        const failure = { ...rootOf(error), attempts: error.retryState === 'MAXIMUM_ATTEMPTS_REACHED' ? this.operations.maxAttempts : 1 };
         if (failure.type === 'artifact.damaged') {
           // The run makes everything again whose record no longer stands.
           throw ApplicationFailure.nonRetryable(failure.message, failure.type);
@@ -249,10 +249,10 @@ function bestScore(state: WorkflowState): number | null {
   return scores.length > 0 ? Math.max(...scores) : null;
 }
 
-function rootOf(error: ActivityFailure): { type: string; message: string; attempts: number } {
+function rootOf(error: ActivityFailure): { type: string; message: string } {
   const { cause } = error;
   if (cause instanceof ApplicationFailure) {
-    return { type: cause.type ?? 'unknown', message: cause.message, attempts: 0 };
+    return { type: cause.type ?? 'unknown', message: cause.message };
   }
-  return { type: cause?.name ?? 'unknown', message: cause?.message ?? error.message, attempts: 0 };
+  return { type: cause?.name ?? 'unknown', message: cause?.message ?? error.message };
 }
