@@ -5,7 +5,7 @@
 import { setMaxListeners } from 'node:events';
 import { hostname } from 'node:os';
 import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
-import { type z, ZodError } from 'zod';
+import { ZodError, type z } from 'zod';
 import type { Manifest, StepRecord } from '../contracts/artifacts.js';
 import type { Deployment } from '../contracts/deployment.js';
 import { inputInvalid, Problem } from '../contracts/errors.js';

@@ -1,8 +1,8 @@
 /** CPU steps after training: replies are graded, and the gate compares the round with the best so far. */
 import type { Manifest } from '../contracts/artifacts.js';
 import { Candidate, Grade, Question } from '../contracts/records.js';
-import { GateInput, GradeInput, ScoreCard } from '../contracts/steps.js';
 import { Prompts } from '../contracts/spec.js';
+import { GateInput, GradeInput, ScoreCard } from '../contracts/steps.js';
 import { decideGate } from '../method/gate.js';
 import { grade } from '../method/grading.js';
 import { bootstrapInterval } from '../method/statistics.js';

@@ -10,8 +10,8 @@ import type { Model } from '../contracts/artifacts.js';
 import { nameUnknown } from '../contracts/errors.js';
 import { TrainingRow } from '../contracts/records.js';
 import { FineTuneInput, FineTuneOutput } from '../contracts/steps.js';
-import { followJob, prepareJob, readResult, type TrainerResult } from '../engine/trainer.js';
 import { pythonPath } from '../engine/python-environment.js';
+import { followJob, prepareJob, readResult, type TrainerResult } from '../engine/trainer.js';
 import { stepKey } from '../storage/store.js';
 import { activity, type Deps, isCancelRequested, metered, once, stopSignal } from './activity.js';
 
@@ -55,7 +55,12 @@ export const srlmFineTune = ({ store, host, deployment }: Deps) =>
             trainer,
             pythonPath(deployment),
             (progress) => {
-              if (progress) meter.set(progress.step, progress.totalSteps, progress.loss == null ? undefined : `loss ${progress.loss.toFixed(3)}`);
+              if (progress)
+                meter.set(
+                  progress.step,
+                  progress.totalSteps,
+                  progress.loss == null ? undefined : `loss ${progress.loss.toFixed(3)}`,
+                );
             },
             stopSignal(),
             isCancelRequested,

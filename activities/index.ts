@@ -1,5 +1,5 @@
 /** All activities by queue, bound to what they work with. Names begin with `srlm`: they live beside a user's own. */
-import { HOST, type Deps } from './activity.js';
+import { type Deps, HOST } from './activity.js';
 import { srlmGate, srlmGrade } from './evaluate.js';
 import { srlmFineTune } from './fine-tune.js';
 import { srlmIngest } from './ingest.js';

@@ -2,8 +2,9 @@
  * Ingest: an uploaded file becomes chunks of normalised rows. The client has checked the file before; here it is read
  * again, since the worker believes nothing it did not see.
  */
-import { IngestInput, IngestOutput } from '../contracts/steps.js';
+
 import type { Manifest } from '../contracts/artifacts.js';
+import { IngestInput, IngestOutput } from '../contracts/steps.js';
 import { readData } from '../method/formats.js';
 import { readPlain } from '../storage/plain.js';
 import { activity, type Deps, metered, once } from './activity.js';
@@ -23,7 +24,13 @@ export const srlmIngest = ({ store }: Deps) =>
           if (rows.length > 0) chunks.push(await store.putRows(rows));
           rows = [];
         };
-        for await (const row of readData(input.kind, readPlain(store.path(input.file.uri), name), name, input.fields, input.limit)) {
+        for await (const row of readData(
+          input.kind,
+          readPlain(store.path(input.file.uri), name),
+          name,
+          input.fields,
+          input.limit,
+        )) {
           if ('rationale' in row && row.rationale === null) missingRationales++;
           rows.push(row);
           meter.set(++total, 0);

@@ -18,7 +18,10 @@ export const srlmPrepareModel = ({ deployment }: Deps) =>
   );
 
 /** The real path of a usable model folder. Throws model.outside-roots, model.unusable. */
-export async function resolveModel(path: string, deployment: Pick<Deployment, 'modelRoots' | 'artifactRoot'>): Promise<string> {
+export async function resolveModel(
+  path: string,
+  deployment: Pick<Deployment, 'modelRoots' | 'artifactRoot'>,
+): Promise<string> {
   // Links are followed before the roots are compared: a link in a root must not lead out of it.
   const roots = [...deployment.modelRoots, `${deployment.artifactRoot}/models`].map((root) => resolve(root));
   const reals = await Promise.all(roots.map((root) => realpath(root).catch(() => root)));

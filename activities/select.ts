@@ -25,7 +25,9 @@ export const srlmRows = ({ store }: Deps) =>
         let chars = 0;
         for (const [i, chunk] of (await store.chunksOf(input.data)).entries()) {
           const texts = new Map<string, string>();
-          if (written[i]) for (const { id, text } of await store.readRows(written[i], Candidate)) texts.set(id, parseRationale(text, prompts));
+          if (written[i])
+            for (const { id, text } of await store.readRows(written[i], Candidate))
+              texts.set(id, parseRationale(text, prompts));
           const rows = (await store.readRows(chunk, Example)).map(({ id, instruction, rationale, answer }): Row => {
             const original = rationale ?? texts.get(id) ?? '';
             chars += original.length;
@@ -97,9 +99,11 @@ export const srlmSelect = ({ store }: Deps) =>
             const need = needs(selection.selector);
             // Without a score (the text is longer than the context) a candidate cannot be compared.
             const comparable = table_K.filter(
-              (line) => !((need.offPolicy && line.offPolicyNats === null) || (need.onPolicy && line.onPolicyNats === null)),
+              (line) =>
+                !((need.offPolicy && line.offPolicyNats === null) || (need.onPolicy && line.onPolicyNats === null)),
             );
-            const best = comparable[0]?.k === INCUMBENT ? choose(comparable, selection, `${seed} ${round} ${row.id}`) : INCUMBENT;
+            const best =
+              comparable[0]?.k === INCUMBENT ? choose(comparable, selection, `${seed} ${round} ${row.id}`) : INCUMBENT;
             const winner = table_K.find(({ k }) => k === best)!;
             winner.chosen = true;
             decisions.push(...table_K);

@@ -5,9 +5,18 @@
  */
 import type { z } from 'zod';
 import { Dataset, type Manifest } from '../contracts/artifacts.js';
-import { INCUMBENT, Candidate, Example, type Message, Prompt, Question, Row, type Score } from '../contracts/records.js';
-import { type SampleStep, type ScoreStep, Shard, Sharded, type ShardOutput } from '../contracts/steps.js';
 import { artifactDamaged } from '../contracts/errors.js';
+import {
+  Candidate,
+  Example,
+  INCUMBENT,
+  type Message,
+  Prompt,
+  Question,
+  Row,
+  type Score,
+} from '../contracts/records.js';
+import { type SampleStep, type ScoreStep, Shard, Sharded, type ShardOutput } from '../contracts/steps.js';
 import type { EngineClient } from '../engine/client.js';
 import { guard } from '../method/guards.js';
 import { parseRationale } from '../method/parse.js';
@@ -42,13 +51,20 @@ export const srlmShard = ({ store, host, deployment }: Deps) =>
     const chunks = (await store.chunksOf(input.data)).slice(from, to);
     const partners = of.step === 'score' ? (await store.chunksOf(of.input.candidates)).slice(from, to) : [];
     const out: ShardOutput = { rows: 0, tokens: 0, chunksReused: 0, chunksDone: 0 };
-    const meter = new Meter(of.step, 'rows', chunks.reduce((sum, chunk) => sum + chunk.rows, 0));
+    const meter = new Meter(
+      of.step,
+      'rows',
+      chunks.reduce((sum, chunk) => sum + chunk.rows, 0),
+    );
     const signal = stopSignal();
     try {
       const todo: number[] = [];
       for (const [i, chunk] of chunks.entries()) {
         const name = `${of.step}-chunk`;
-        const found = await store.findStep(name, stepKey(name, chunkInputs(of, chunk, partners[i], deployment.engines)));
+        const found = await store.findStep(
+          name,
+          stepKey(name, chunkInputs(of, chunk, partners[i], deployment.engines)),
+        );
         if (!found) {
           todo.push(i);
           continue;
@@ -115,12 +131,15 @@ export const srlmSealStep = ({ store, deployment }: Deps) =>
 /** All that decides a step's result: digests of weights and data, never a model's name; not the size of its chunks' files. */
 function stepInputs(of: Sharded, engines: Deps['deployment']['engines']) {
   const { data, ...decides } = deciding(of, engines);
-  return of.step === 'score'
-    ? { ...decides, data, candidates: of.input.candidates.sha256 }
-    : { ...decides, data };
+  return of.step === 'score' ? { ...decides, data, candidates: of.input.candidates.sha256 } : { ...decides, data };
 }
 
-function chunkInputs(of: Sharded, chunk: Manifest, partner: Manifest | undefined, engines: Deps['deployment']['engines']) {
+function chunkInputs(
+  of: Sharded,
+  chunk: Manifest,
+  partner: Manifest | undefined,
+  engines: Deps['deployment']['engines'],
+) {
   return { ...deciding(of, engines), data: chunk.sha256, ...(partner ? { candidates: partner.sha256 } : {}) };
 }
 
@@ -139,7 +158,19 @@ function deciding(of: Sharded, engines: Deps['deployment']['engines']) {
   const { chunkSize: _, ...drawn } = sampling;
   // Greedy texts do not depend on a seed or a round; a rerun with another seed evaluates nothing twice.
   const luck = drawn.temperature === 0 ? {} : { seed, round };
-  return { version: VERSION, weights, deterministic, data: data.sha256, purpose, prompts, system, prompt, enrichFrom, sampling: drawn, ...luck };
+  return {
+    version: VERSION,
+    weights,
+    deterministic,
+    data: data.sha256,
+    purpose,
+    prompts,
+    system,
+    prompt,
+    enrichFrom,
+    sampling: drawn,
+    ...luck,
+  };
 }
 
 type AnyRow = Row | Example | Question | Prompt;
@@ -155,13 +186,7 @@ function userTurn(step: SampleStep, row: AnyRow): string {
   return fill(step.prompt ?? '{instruction}', { instruction: (row as Prompt).instruction });
 }
 
-async function sampleChunk(
-  client: EngineClient,
-  step: SampleStep,
-  rows: AnyRow[],
-  meter: Meter,
-  signal: AbortSignal,
-) {
+async function sampleChunk(client: EngineClient, step: SampleStep, rows: AnyRow[], meter: Meter, signal: AbortSignal) {
   const { sampling } = step;
   const mark = answerMark(step.prompts);
   // An enriched rationale ends where the answer would begin: what follows is neither kept nor paid for.
@@ -179,7 +204,17 @@ async function sampleChunk(
         { role: 'user', content: userTurn(step, row) },
       ];
       const { k: n, temperature, topP, topK, maxTokens } = sampling;
-      const request = { messages, n, seed, temperature, topP, topK, maxTokens, stop, requestId: `${step.purpose}:${step.round}:${row.id}` };
+      const request = {
+        messages,
+        n,
+        seed,
+        temperature,
+        topP,
+        topK,
+        maxTokens,
+        stop,
+        requestId: `${step.purpose}:${step.round}:${row.id}`,
+      };
       const texts_K = await client.chat(request, signal);
       meter.add(1);
       return texts_K.map((text, k): Candidate => {
@@ -205,7 +240,9 @@ async function scoreChunk(
   const scores_E = await inStep(
     rows.map(async (row) => {
       const { prompts, enrichFrom } = step;
-      const sound = (byRow.get(row.id) ?? []).filter((candidate) => guard(candidate, { prompts, row, enrichFrom }) === null);
+      const sound = (byRow.get(row.id) ?? []).filter(
+        (candidate) => guard(candidate, { prompts, row, enrichFrom }) === null,
+      );
       const rationales = [
         { k: INCUMBENT, text: row.rationale },
         ...sound.map(({ k, text }) => ({ k, text: parseRationale(text, prompts) })),

@@ -19,10 +19,10 @@ import { RunSpec, SampleSpec } from '../contracts/spec.js';
 import { type RunInput, RunResult, type SampleRunInput, SampleRunResult } from '../contracts/steps.js';
 import { ArtifactStore } from '../storage/store.js';
 import { operationsOf, resolveDeployment } from '../worker/config.js';
-import { abortUpdate, retryUpdate, stateQuery } from '../workflows/messages.js';
 import type { srlmRun, srlmSample } from '../workflows/index.js';
+import { abortUpdate, retryUpdate, stateQuery } from '../workflows/messages.js';
 import { connect, ensureSearchAttributes } from './connection.js';
-import { checkRun, checkSample } from './preflight.js';
+import { type Checked, checkRun, checkSample } from './preflight.js';
 import { checkSpec } from './spec-file.js';
 
 export interface StartOptions {
@@ -30,6 +30,8 @@ export interface StartOptions {
   id?: string;
   /** What relative data paths are relative to. Default: the current folder. */
   folder?: string;
+  /** What checkRun or checkSample gave for this very spec and folder: it is not checked again. */
+  checked?: Checked;
 }
 
 export interface RunListing {
@@ -63,7 +65,8 @@ export class SrlmClient {
   /** Checks everything that can be checked, uploads the data, starts. Returns at once. */
   async start(spec: unknown, options: StartOptions = {}): Promise<{ runId: string; warnings: string[] }> {
     const checked = checkSpec(spec, RunSpec, 'spec');
-    const { warnings, files } = await checkRun(checked, this.deployment, options.folder ?? process.cwd());
+    const { warnings, files } =
+      options.checked ?? (await checkRun(checked, this.deployment, options.folder ?? process.cwd()));
     const store = ArtifactStore.open(this.deployment.artifactRoot);
     const put = async (path: string | null): Promise<Manifest | null> => (path ? store.putFile(path) : null);
     const input: RunInput = {
@@ -79,7 +82,7 @@ export class SrlmClient {
   /** Durable sampling of a data set, a run of its own. */
   async startSample(spec: unknown, options: StartOptions = {}): Promise<{ runId: string }> {
     const checked = checkSpec(spec, SampleSpec, 'spec');
-    const { files } = await checkSample(checked, this.deployment, options.folder ?? process.cwd());
+    const { files } = options.checked ?? (await checkSample(checked, this.deployment, options.folder ?? process.cwd()));
     const store = ArtifactStore.open(this.deployment.artifactRoot);
     const input: SampleRunInput = {
       spec: checked,
@@ -110,7 +113,10 @@ export class SrlmClient {
     const described = await this.describe(runId);
     const own = await this.ask(runId, described);
     const state = stateOf(described);
-    const child = own.round === null || state !== 'running' ? null : await this.describeChild(`${runId}.round-${own.round}`, described);
+    const child =
+      own.round === null || state !== 'running'
+        ? null
+        : await this.describeChild(`${runId}.round-${own.round}`, described);
     const inner = child && stateOf(child) === 'running' ? await this.ask(child.workflowId, child) : null;
     const parked = own.parked ?? inner?.parked ?? null;
     const summaries = own.summaries;
@@ -182,7 +188,9 @@ export class SrlmClient {
     if (status.endedAt) return;
     if (status.state === 'parked') await this.answer(runId, abortUpdate, why);
     else await this.handle(runId).cancel();
-    await this.handle(runId).result().catch(() => {});
+    await this.handle(runId)
+      .result()
+      .catch(() => {});
   }
 
   private async answer(runId: string, update: typeof retryUpdate, why: string): Promise<string> {
@@ -221,7 +229,9 @@ export class SrlmClient {
   private async ask(workflowId: string, described: WorkflowExecutionDescription) {
     try {
       const client = this.temporal;
-      const state = await client.withDeadline(Date.now() + 5000, () => client.workflow.getHandle(workflowId).query(stateQuery));
+      const state = await client.withDeadline(Date.now() + 5000, () =>
+        client.workflow.getHandle(workflowId).query(stateQuery),
+      );
       return { ...WorkflowState.parse(state), stale: false };
     } catch {
       const { round, rounds, parked } = memoOf(described.memo);

@@ -4,11 +4,18 @@
  */
 import { readdir, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { resolveModel } from '../activities/prepare.js';
 import type { Deployment } from '../contracts/deployment.js';
-import { dataUnusable, diskTooFull, engineLacks, evaluationLeaks, modelUnusable, nameUnknown } from '../contracts/errors.js';
+import {
+  dataUnusable,
+  diskTooFull,
+  engineLacks,
+  evaluationLeaks,
+  modelUnusable,
+  nameUnknown,
+} from '../contracts/errors.js';
 import type { RunSpec, SampleSpec } from '../contracts/spec.js';
 import type { DataKind } from '../contracts/steps.js';
-import { resolveModel } from '../activities/prepare.js';
 import { readData } from '../method/formats.js';
 import { readPlain } from '../storage/plain.js';
 import { ArtifactStore } from '../storage/store.js';
@@ -39,7 +46,11 @@ export async function checkRun(spec: RunSpec, deployment: Deployment, folder: st
   if (engine.kind === 'openai') {
     const scores = spec.selection.selector !== 'length' && spec.selection.selector !== 'random';
     if (scores && !engine.promptLogprobs) {
-      throw engineLacks(spec.engine, 'give log-probabilities of a prompt', `selection.selector: ${spec.selection.selector}`);
+      throw engineLacks(
+        spec.engine,
+        'give log-probabilities of a prompt',
+        `selection.selector: ${spec.selection.selector}`,
+      );
     }
     throw engineLacks(spec.engine, 'load new weights', 'a run, which samples from the model it has just trained,');
   }
@@ -52,7 +63,9 @@ export async function checkRun(spec: RunSpec, deployment: Deployment, folder: st
     evaluation: spec.evaluation === 'none' ? null : resolve(folder, spec.evaluation.path),
   };
   const questions = new Set<string>();
-  const trained = await checkFile('examples', files.data, spec.data, (row) => questions.add(fold((row as { instruction: string }).instruction)));
+  const trained = await checkFile('examples', files.data, spec.data, (row) =>
+    questions.add(fold((row as { instruction: string }).instruction)),
+  );
   if (spec.catalysts !== 'none') {
     const { use, path } = spec.catalysts;
     await checkFile('catalysts', files.catalysts!, spec.catalysts, (row) => {
@@ -106,7 +119,13 @@ export async function checkFile(
   let instruction = 0;
   let rationale = 0;
   let answer = 0;
-  for await (const row of readData(kind, readPlain(path, source.path), source.path, source.fields, source.limit ?? null)) {
+  for await (const row of readData(
+    kind,
+    readPlain(path, source.path),
+    source.path,
+    source.fields,
+    source.limit ?? null,
+  )) {
     report.rows++;
     if ('rationale' in row && row.rationale === null) report.missingRationales++;
     instruction += ('instruction' in row ? row.instruction : row.question).length;
@@ -115,7 +134,12 @@ export async function checkFile(
     each(row);
   }
   const mean = (sum: number) => Math.round(sum / Math.max(1, report.rows));
-  return { ...report, meanInstructionChars: mean(instruction), meanRationaleChars: mean(rationale), meanAnswerChars: mean(answer) };
+  return {
+    ...report,
+    meanInstructionChars: mean(instruction),
+    meanRationaleChars: mean(rationale),
+    meanAnswerChars: mean(answer),
+  };
 }
 
 async function checkModel(path: string, deployment: Deployment): Promise<{ bytes: number }> {
@@ -126,7 +150,8 @@ async function checkModel(path: string, deployment: Deployment): Promise<{ bytes
 async function checkDisk(store: ArtifactStore, spec: RunSpec, rows: number, modelBytes: number): Promise<void> {
   const models = (spec.rounds + 1) * modelBytes;
   // A full checkpoint holds weights and two moments, in up to four times the bytes of the stored weights.
-  const checkpoints = spec.training.method === 'full' ? (spec.training.checkpoint.keep + 1) * 4 * modelBytes : modelBytes;
+  const checkpoints =
+    spec.training.method === 'full' ? (spec.training.checkpoint.keep + 1) * 4 * modelBytes : modelBytes;
   const texts = rows * spec.sampling.k * spec.sampling.maxTokens * 6 * Math.max(1, spec.rounds);
   const need = models + checkpoints + texts;
   const free = await store.freeBytes();

@@ -4,12 +4,16 @@
  */
 import { readFile } from 'node:fs/promises';
 import { distance } from 'fastest-levenshtein';
-import { isMap, isNode, LineCounter, parseDocument, type Document } from 'yaml';
+import { type Document, isMap, isNode, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { fileEmpty, fileMissing, show, specInvalid, specUnreadable } from '../contracts/errors.js';
 
 /** `overrides`: dotted field -> YAML value, as `--set` gives them. */
-export async function loadSpec<T>(file: string, schema: z.ZodType<T>, overrides: Record<string, string> = {}): Promise<T> {
+export async function loadSpec<T>(
+  file: string,
+  schema: z.ZodType<T>,
+  overrides: Record<string, string> = {},
+): Promise<T> {
   const text = await readFile(file, 'utf8').catch((error) => {
     throw error.code === 'ENOENT' ? fileMissing(file) : specUnreadable(file, `it cannot be read (${error.code}).`);
   });
@@ -17,10 +21,14 @@ export async function loadSpec<T>(file: string, schema: z.ZodType<T>, overrides:
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
   const broken = document.errors[0];
-  if (broken) throw specUnreadable(`${file}:${broken.linePos?.[0].line ?? 1}`, `this is not YAML or JSON (${broken.message.split('\n')[0]}).`);
+  if (broken)
+    throw specUnreadable(
+      `${file}:${broken.linePos?.[0].line ?? 1}`,
+      `this is not YAML or JSON (${broken.message.split('\n')[0]}).`,
+    );
   if (!isMap(document.contents)) throw specUnreadable(file, 'a spec is a map of fields.');
   for (const [field, value] of Object.entries(overrides)) {
-    document.setIn(field.split('.'), parseDocument(value).toJS());
+    setField(document, field, value);
   }
   return checkSpec(document.toJS(), schema, file, (path) => lineOf(document, lines, path), overrides);
 }
@@ -45,7 +53,12 @@ export function checkSpec<T>(
     const full = [...issue.path, key].join('.');
     const inSet = full in overrides;
     const at = { file: inSet ? '--set' : file, line: inSet ? undefined : lineAt([...issue.path, key]), field: full };
-    throw specInvalid(at, near ? `there is no such field; did you mean ${show(near)}?` : `there is no such field; there are ${known.join(', ')}.`);
+    throw specInvalid(
+      at,
+      near
+        ? `there is no such field; did you mean ${show(near)}?`
+        : `there is no such field; there are ${known.join(', ')}.`,
+    );
   }
   throw specInvalid({ file: source, line, field: field || undefined }, `${wanted(issue)}, found ${show(issue.input)}.`);
 }
@@ -55,8 +68,12 @@ type Issue = z.core.$ZodIssue;
 /** Of a union (`none` or a map) the branch that speaks of what the user wrote: the one that got furthest. */
 function deepest(issue: Issue): Issue {
   if (issue.code !== 'invalid_union') return issue;
-  const branches = issue.errors.map((branch) => branch.map((inner) => ({ ...inner, path: [...issue.path, ...inner.path] }) as Issue));
-  const objectBranch = branches.find((branch) => branch.every((inner) => inner.path.length > issue.path.length || inner.code === 'unrecognized_keys'));
+  const branches = issue.errors.map((branch) =>
+    branch.map((inner) => ({ ...inner, path: [...issue.path, ...inner.path] }) as Issue),
+  );
+  const objectBranch = branches.find((branch) =>
+    branch.every((inner) => inner.path.length > issue.path.length || inner.code === 'unrecognized_keys'),
+  );
   return objectBranch ? deepest(objectBranch[0]!) : issue;
 }
 
@@ -79,11 +96,26 @@ function wanted(issue: Issue): string {
   }
 }
 
+/** What stands in the way and is no map (`catalysts: none`) makes way for one. */
+function setField(document: Document, field: string, value: string): void {
+  const path = field.split('.');
+  const parsed = parseDocument(value);
+  if (parsed.errors.length > 0)
+    throw specInvalid({ file: '--set', field }, `this is not a YAML value: ${show(value)}.`);
+  for (let depth = 1; depth < path.length; depth++) {
+    if (!isMap(document.getIn(path.slice(0, depth), true)))
+      document.setIn(path.slice(0, depth), document.createNode({}));
+  }
+  document.setIn(path, document.createNode(parsed.toJS()));
+}
+
 function lineOf(document: Document, lines: LineCounter, path: PropertyKey[]): number | undefined {
   for (let depth = path.length; depth > 0; depth--) {
     const parent = depth === 1 ? document.contents : document.getIn(path.slice(0, depth - 1), true);
     if (!isMap(parent)) continue;
-    const pair = parent.items.find((item) => isNode(item.key) && String((item.key as { value?: unknown }).value) === String(path[depth - 1]));
+    const pair = parent.items.find(
+      (item) => isNode(item.key) && String((item.key as { value?: unknown }).value) === String(path[depth - 1]),
+    );
     const range = pair && isNode(pair.key) ? pair.key.range : undefined;
     if (range) return lines.linePos(range[0]).line;
   }
@@ -112,6 +144,8 @@ function unwrap(node: Node): Node[] {
 }
 
 function nearest(word: string, known: string[]): string | null {
-  const [best] = known.map((name) => ({ name, far: distance(word.toLowerCase(), name.toLowerCase()) })).sort((a, b) => a.far - b.far);
+  const [best] = known
+    .map((name) => ({ name, far: distance(word.toLowerCase(), name.toLowerCase()) }))
+    .sort((a, b) => a.far - b.far);
   return best && best.far <= Math.max(2, Math.floor(word.length / 3)) ? best.name : null;
 }

@@ -63,7 +63,8 @@ export const fileEmpty = (file: string) => refuse('file.empty', { file }, 'the f
 export const fileNotText = (file: string, line: number) =>
   refuse('file.not-utf8', { file, line }, 'this is not UTF-8.', 'Convert the file to UTF-8; nothing was started.');
 export const fileUnpackable = (file: string, says: string) => refuse('file.damaged', { file }, says);
-export const rowInvalid = (at: Position, says: string) => refuse('data.invalid', at, says, 'Mend the row; nothing was started.');
+export const rowInvalid = (at: Position, says: string) =>
+  refuse('data.invalid', at, says, 'Mend the row; nothing was started.');
 export const dataUnusable = (file: string, says: string, next = NOTHING_STARTED) =>
   refuse('data.unusable', { file }, says, next);
 export const evaluationLeaks = (file: string, shared: number) =>
@@ -97,7 +98,12 @@ export const diskTooFull = (folder: string, needBytes: number, freeBytes: number
     'Free some space or move artifactRoot; nothing was started.',
   );
 export const portTaken = (port: number) =>
-  refuse('port.taken', undefined, `Port ${port} is taken by another program.`, 'Stop it, or choose another with --port.');
+  refuse(
+    'port.taken',
+    undefined,
+    `Port ${port} is taken by another program.`,
+    'Stop it, or choose another with --port.',
+  );
 export const temporalUnreachable = (address: string, reason: string) =>
   refuse(
     'temporal.unreachable',
@@ -129,7 +135,12 @@ export const nameUnknown = (kind: 'engine' | 'trainer', name: string, known: rea
 export const runUnknown = (runId: string) =>
   refuse('run.unknown', undefined, `There is no run ${show(runId)}.`, 'See `srlm list`.');
 export const runExists = (runId: string) =>
-  refuse('run.exists', undefined, `A run ${show(runId)} is already there.`, `Follow it with \`srlm watch ${runId}\`, or choose another --id.`);
+  refuse(
+    'run.exists',
+    undefined,
+    `A run ${show(runId)} is already there.`,
+    `Follow it with \`srlm watch ${runId}\`, or choose another --id.`,
+  );
 export const runNotParked = (runId: string) =>
   refuse('run.not-parked', undefined, `Run ${show(runId)} is not parked.`, `See \`srlm status ${runId}\`.`);
 
@@ -144,7 +155,12 @@ export const artifactDamaged = (uri: string, says: string) =>
     next: 'It was set aside and is made again.',
   });
 export const inputInvalid = (what: string, says: string) =>
-  new Problem({ type: 'input.invalid', retry: false, says: `${what}: ${says}.`, next: 'Client and worker must be of one version.' });
+  new Problem({
+    type: 'input.invalid',
+    retry: false,
+    says: `${what}: ${says}.`,
+    next: 'Client and worker must be of one version.',
+  });
 export const engineUnreachable = (engine: string, reason: string) =>
   new Problem({
     type: 'engine.unreachable',

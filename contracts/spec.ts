@@ -44,7 +44,10 @@ In one or two short sentences, say how one gets to this answer.`;
 const template = (...holes: string[]) =>
   z
     .string()
-    .refine((text) => holes.every((hole) => text.includes(`{${hole}}`)), `must hold ${holes.map((h) => `{${h}}`).join(' and ')}`);
+    .refine(
+      (text) => holes.every((hole) => text.includes(`{${hole}}`)),
+      `must hold ${holes.map((h) => `{${h}}`).join(' and ')}`,
+    );
 
 export const Prompts = z.strictObject({
   answer: template('instruction').default('{instruction}').describe('the user turn when a question is answered'),
@@ -133,7 +136,11 @@ export type Gate = z.infer<typeof Gate>;
 
 export const RunSpec = z.strictObject({
   name: Name.default('run'),
-  seed: z.int().min(0).max(2 ** 31 - 1).default(0),
+  seed: z
+    .int()
+    .min(0)
+    .max(2 ** 31 - 1)
+    .default(0),
   deterministic: z.boolean().default(false).describe('byte-identical results whatever happens; slower'),
   strict: z.boolean().default(false).describe('refuse what would otherwise be a warning'),
   engine: Name.default('local').describe('an engine of temporal.config.ts that can load weights'),
@@ -165,10 +172,17 @@ export type RunSpec = z.infer<typeof RunSpec>;
 /** `srlm sample`: durable sampling of a data set, a run of its own. */
 export const SampleSpec = z.strictObject({
   name: Name.default('sample'),
-  seed: z.int().min(0).max(2 ** 31 - 1).default(0),
+  seed: z
+    .int()
+    .min(0)
+    .max(2 ** 31 - 1)
+    .default(0),
   deterministic: z.boolean().default(false),
   engine: Name.default('local'),
-  model: z.strictObject({ path: z.string().min(1) }).optional().describe('for an engine that loads weights'),
+  model: z
+    .strictObject({ path: z.string().min(1) })
+    .optional()
+    .describe('for an engine that loads weights'),
   data: Source,
   system: z.string().optional(),
   prompt: template('instruction').default('{instruction}'),

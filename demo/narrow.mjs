@@ -44,7 +44,10 @@ function makeTask(seed) {
     return { question, numbers, answer: String(numbers.reduce((sum, number) => sum + number)) };
   };
   const rows = (name, make) =>
-    Array.from({ length: COUNTS[name] }, (_, n) => ({ id: `${name}-${String(n).padStart(3, '0')}`, ...make(newSum()) }));
+    Array.from({ length: COUNTS[name] }, (_, n) => ({
+      id: `${name}-${String(n).padStart(3, '0')}`,
+      ...make(newSum()),
+    }));
   return {
     train: rows('train', ({ question, answer }) => ({ instruction: question, rationale: pick(SHORT), answer })),
     catalysts: rows('catalysts', ({ question, numbers, answer }) => ({

@@ -75,7 +75,8 @@ export class EngineClient {
       apiKey: endpoint.apiKey,
       maxRetries: endpoint.builtin ? 0 : 4,
       timeout: endpoint.builtin ? 24 * 3600_000 : 600_000,
-      fetch: ((url: string, init: object) => undiciFetch(url, { ...init, dispatcher: PATIENT })) as unknown as typeof fetch,
+      fetch: ((url: string, init: object) =>
+        undiciFetch(url, { ...init, dispatcher: PATIENT })) as unknown as typeof fetch,
     });
     this.limit = pLimit(endpoint.concurrency);
   }
@@ -164,7 +165,9 @@ export class EngineClient {
 
   private async tokenizeAll(texts: string[], signal: AbortSignal): Promise<number[][]> {
     if (!this.endpoint.builtin) {
-      return Promise.all(texts.map(async (prompt) => (await this.tokenize({ prompt, add_special_tokens: false }, signal)).tokens));
+      return Promise.all(
+        texts.map(async (prompt) => (await this.tokenize({ prompt, add_special_tokens: false }, signal)).tokens),
+      );
     }
     const raw = await this.post('/../tokenize', { prompt: texts, add_special_tokens: false }, signal);
     return this.decode(TokenizeReply, raw).tokens as number[][];

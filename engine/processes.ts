@@ -2,12 +2,11 @@
  * Processes that outlive the worker: started in a session of their own, found again by pid and command line (a pid
  * alone may have been given to another program since), ended by process group.
  */
-import { spawn } from 'node:child_process';
-import { existsSync, openSync, closeSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { isAlive } from '../storage/files.js';
 
 /** Starts `command` detached, its output appended to `log`. Returns the pid, which is also its process group. */
@@ -43,7 +42,9 @@ export async function isRunning(pid: number, mark: string): Promise<boolean> {
     const line = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
     return line.includes(mark);
   }
-  const { stdout } = await promisify(execFile)('ps', ['-o', 'command=', '-p', String(pid)]).catch(() => ({ stdout: '' }));
+  const { stdout } = await promisify(execFile)('ps', ['-o', 'command=', '-p', String(pid)]).catch(() => ({
+    stdout: '',
+  }));
   return stdout.includes(mark);
 }
 

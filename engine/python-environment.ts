@@ -25,7 +25,8 @@ export function pythonPath(deployment: Pick<Deployment, 'python'>): string {
 }
 
 export async function checkPython(python: string): Promise<string> {
-  const probe = 'import sys,importlib.util as u;print(sys.version.split()[0], *[m for m in ("torch","transformers","safetensors","starlette","uvicorn") if u.find_spec(m) is None])';
+  const probe =
+    'import sys,importlib.util as u;print(sys.version.split()[0], *[m for m in ("torch","transformers","safetensors","starlette","uvicorn") if u.find_spec(m) is None])';
   let out: string;
   try {
     out = (await promisify(execFile)(python, ['-c', probe])).stdout.trim();

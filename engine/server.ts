@@ -69,7 +69,10 @@ export class ModelServer {
     if (reply.ok) return;
     const message = await reply.text();
     if (reply.status === 400 || reply.status === 403) throw modelUnusable(path, message);
-    throw engineUnreachable(this.settings.name, `loading ${sha256.slice(0, 12)}: ${reply.status} ${message}`.slice(0, 300));
+    throw engineUnreachable(
+      this.settings.name,
+      `loading ${sha256.slice(0, 12)}: ${reply.status} ${message}`.slice(0, 300),
+    );
   }
 
   /** Frees the weights; does nothing where no server runs. */
@@ -90,7 +93,15 @@ export class ModelServer {
   private async start() {
     const { engine, folder, python, modelRoots, deterministic } = this.settings;
     await checkPython(python);
-    const args = [pythonProgram('server.py'), '--state-dir', folder, '--device', engine.device, '--dtype', engine.dtype];
+    const args = [
+      pythonProgram('server.py'),
+      '--state-dir',
+      folder,
+      '--device',
+      engine.device,
+      '--dtype',
+      engine.dtype,
+    ];
     for (const root of modelRoots) args.push('--model-root', root);
     if (deterministic) args.push('--deterministic');
     if (engine.threads) args.push('--threads', String(engine.threads));

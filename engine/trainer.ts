@@ -4,12 +4,13 @@
  * worker's death it attaches to the process that lives; if that died too, a new one goes on from the newest checkpoint.
  * Throws trainer.lost (retried), trainer.<type> (not).
  */
-import { mkdir, readFile, rename, rm } from 'node:fs/promises';
-import { createWriteStream } from 'node:fs';
-import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import { mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import type { Trainer } from '../contracts/deployment.js';
 import { trainerFailed, trainerLost } from '../contracts/errors.js';
@@ -78,7 +79,8 @@ export async function prepareJob(job: Job, trainer: Trainer, lines: AsyncIterabl
   await writeWhole(specPath, JSON.stringify(spec, null, 2), job.folder);
 }
 
-export const readResult = (folder: string): Promise<TrainerResult | null> => readJson(join(folder, 'result.json'), Result);
+export const readResult = (folder: string): Promise<TrainerResult | null> =>
+  readJson(join(folder, 'result.json'), Result);
 
 /** Starts or attaches, follows, and returns when the model folder stands. Ends the process only on `cancelled`. */
 export async function followJob(
@@ -108,7 +110,10 @@ export async function followJob(
       started = await start(folder, trainer, python, log);
     }
     onProgress(await readJson(join(folder, 'progress.json'), Progress));
-    const code = await Promise.race([...(started ? [started.exited.then((exit) => exit ?? -1)] : []), sleep(POLL_MS, 'alive' as const)]);
+    const code = await Promise.race([
+      ...(started ? [started.exited.then((exit) => exit ?? -1)] : []),
+      sleep(POLL_MS, 'alive' as const),
+    ]);
     // 3: another trainer holds the folder; its state.json tells who, and it is followed from now on.
     if (code === 3) started = null;
     else if (typeof code === 'number') {
@@ -124,7 +129,9 @@ async function failure(folder: string, log: string, code: number | null): Promis
   const state = await readJson(join(folder, 'state.json'), State);
   if (state?.state === 'failed' && state.error) throw trainerFailed(state.error.type, state.error.message, log);
   if (code === 2 || code === 1) throw trainerFailed('failed', await tail(log), log);
-  throw trainerLost(code === null ? 'The trainer process is gone.' : `The trainer process ended (${code === -1 ? 'killed' : code}).`);
+  throw trainerLost(
+    code === null ? 'The trainer process is gone.' : `The trainer process ended (${code === -1 ? 'killed' : code}).`,
+  );
 }
 
 async function aliveOrDone(folder: string): Promise<boolean> {

@@ -18,7 +18,10 @@ export async function modelDigest(
   files.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
   const stats = await Promise.all(files.map((file) => stat(join(folder, file))));
   const bytes = stats.reduce((sum, { size }) => sum + size, 0);
-  const state = [folder, ...files.map((file, i) => `${file} ${stats[i]!.size} ${stats[i]!.mtimeMs} ${stats[i]!.ino}`)].join('\n');
+  const state = [
+    folder,
+    ...files.map((file, i) => `${file} ${stats[i]!.size} ${stats[i]!.mtimeMs} ${stats[i]!.ino}`),
+  ].join('\n');
   const known = cache?.get(state);
   if (known) return { sha256: known, bytes };
   let lines = '';
@@ -56,15 +59,29 @@ async function filesBelow(folder: string, prefix: string): Promise<string[]> {
 export async function checkModelFolder(folder: string): Promise<void> {
   const names = await readdir(folder).catch(() => null);
   if (!names) throw modelUnusable(folder, 'there is no such model folder.');
-  if (!names.includes('config.json')) throw modelUnusable(folder, 'it holds no config.json, so it is not a model folder.');
+  if (!names.includes('config.json'))
+    throw modelUnusable(folder, 'it holds no config.json, so it is not a model folder.');
   const pickle = names.find((name) => /\.(bin|pt|pth|pkl|ckpt)$/.test(name));
   const weights = names.some((name) => name.endsWith('.safetensors'));
   const convert = 'Save the model with safe_serialization=True; nothing was started.';
-  if (pickle) throw modelUnusable(folder, `${pickle} is a pickle, which can run code when loaded; only safetensors are read.`, convert);
-  if (!weights) throw modelUnusable(folder, 'it holds no weights (*.safetensors).', 'Download or save the weights too; nothing was started.');
-  if (!names.includes('tokenizer.json') && !names.includes('tokenizer.model')) throw modelUnusable(folder, 'it holds no tokenizer.');
+  if (pickle)
+    throw modelUnusable(
+      folder,
+      `${pickle} is a pickle, which can run code when loaded; only safetensors are read.`,
+      convert,
+    );
+  if (!weights)
+    throw modelUnusable(
+      folder,
+      'it holds no weights (*.safetensors).',
+      'Download or save the weights too; nothing was started.',
+    );
+  if (!names.includes('tokenizer.json') && !names.includes('tokenizer.model'))
+    throw modelUnusable(folder, 'it holds no tokenizer.');
   if (names.includes('chat_template.jinja')) return;
-  const config = await readFile(join(folder, 'tokenizer_config.json'), 'utf8').then(JSON.parse).catch(() => ({}));
+  const config = await readFile(join(folder, 'tokenizer_config.json'), 'utf8')
+    .then(JSON.parse)
+    .catch(() => ({}));
   if (!config.chat_template) {
     throw modelUnusable(
       folder,

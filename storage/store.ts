@@ -9,19 +9,20 @@
  * digest: an altered file is set aside (damaged/) and reported as `artifact.damaged`, and the step that made it,
  * whose record no longer counts, makes it again. Nothing is ever trained on unchecked.
  */
+
+import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { createHash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import type { z } from 'zod';
 import { type Dataset, DatasetIndex, type Manifest, type Model, StepRecord } from '../contracts/artifacts.js';
 import { artifactDamaged, rootNotWritable } from '../contracts/errors.js';
-import { modelDigest, modelFiles } from './model-folder.js';
 import { sha256, sweep, syncFolder, temporaryName, writeWhole } from './files.js';
+import { modelDigest, modelFiles } from './model-folder.js';
 
 export class ArtifactStore {
   readonly root: string;
@@ -251,7 +252,10 @@ export class ArtifactStore {
     const found = await modelDigest(folder, this.verifiedModels).catch(() => null);
     if (found?.sha256 === model.sha256) return folder;
     if (model.uri) await this.setAside(model.uri);
-    throw artifactDamaged(model.uri ?? folder, found ? 'its weights are not those that were trained.' : 'the model folder is gone.');
+    throw artifactDamaged(
+      model.uri ?? folder,
+      found ? 'its weights are not those that were trained.' : 'the model folder is gone.',
+    );
   }
 
   jobFolder(key: string): string {

@@ -9,7 +9,13 @@ import { createJiti } from 'jiti';
 import { Deployment, type DeploymentInput, type Operations } from '../contracts/deployment.js';
 import { configInvalid } from '../contracts/errors.js';
 
-const NAMES = ['temporal.config.ts', 'temporal.config.mts', 'temporal.config.js', 'temporal.config.mjs', 'temporal.config.json'];
+const NAMES = [
+  'temporal.config.ts',
+  'temporal.config.mts',
+  'temporal.config.js',
+  'temporal.config.mjs',
+  'temporal.config.json',
+];
 
 /** For types in an editor: `export default defineConfig({ ... })`. */
 export const defineConfig = (config: DeploymentInput): DeploymentInput => config;

@@ -9,7 +9,7 @@ import { delimiter, dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection } from '@temporalio/client';
 import type { Deployment } from '../contracts/deployment.js';
-import { portTaken, Problem } from '../contracts/errors.js';
+import { Problem, portTaken } from '../contracts/errors.js';
 import { endGroup, isRunning, startDetached, tail } from '../engine/processes.js';
 import { pythonPath } from '../engine/python-environment.js';
 
@@ -68,7 +68,10 @@ export async function startEmbedded({
       [
         ...['server', 'start-dev', '--ip', '127.0.0.1', '--db-filename', database, '--port', String(port)],
         ...['--ui-port', String(uiPort), '--log-level', 'error'],
-        ...['SrlmState=Keyword', 'SrlmStep=Keyword', 'SrlmRound=Int', 'SrlmScore=Double'].flatMap((a) => ['--search-attribute', a]),
+        ...['SrlmState=Keyword', 'SrlmStep=Keyword', 'SrlmRound=Int', 'SrlmScore=Double'].flatMap((a) => [
+          '--search-attribute',
+          a,
+        ]),
       ],
       { log },
     );
@@ -121,7 +124,8 @@ function isListening(port: number): Promise<boolean> {
 }
 
 async function waitFor(address: string): Promise<void> {
-  for (const until = Date.now() + START_TIMEOUT_MS; Date.now() < until; await sleep(100)) if (await serves(address)) return;
+  for (const until = Date.now() + START_TIMEOUT_MS; Date.now() < until; await sleep(100))
+    if (await serves(address)) return;
 }
 
 /** Up, with its namespace: a client that came earlier would find neither. */

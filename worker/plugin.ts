@@ -4,8 +4,8 @@
  * Its names begin with `srlm`; where one of yours is the same, yours stays.
  */
 import { SimplePlugin } from '@temporalio/plugin';
-import { cpuActivities, gpuActivities } from '../activities/index.js';
 import type { Deps } from '../activities/activity.js';
+import { cpuActivities, gpuActivities } from '../activities/index.js';
 import type { Deployment, DeploymentInput } from '../contracts/deployment.js';
 import { EngineHost } from '../engine/host.js';
 import { ArtifactStore } from '../storage/store.js';

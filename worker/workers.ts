@@ -2,14 +2,15 @@
  * Workers by role: `workflow` runs the workflows, `cpu` selects, mixes and grades, `gpu` samples, scores and trains
  * (on the common queue, and alone on this host's own queue), `all` is the three in one process.
  */
-import { join } from 'node:path';
+
 import { hostname } from 'node:os';
+import { join } from 'node:path';
 import { DefaultLogger, NativeConnection, type NativeConnectionOptions, Runtime, Worker } from '@temporalio/worker';
 import { cpuActivities, gpuActivities } from '../activities/index.js';
+import { connectionOptions } from '../client/connection.js';
 import type { Deployment } from '../contracts/deployment.js';
 import { temporalUnreachable } from '../contracts/errors.js';
 import { checkPython, packageRoot, pythonPath } from '../engine/python-environment.js';
-import { connectionOptions } from '../client/connection.js';
 import { operationsOf } from './config.js';
 import { makeDeps } from './plugin.js';
 
@@ -58,7 +59,12 @@ export async function startWorkers(deployment: Deployment, role: Role): Promise<
   }
   if (is('cpu')) {
     workers.push(
-      await Worker.create({ ...common, taskQueue: cpuQueue, activities: cpuActivities(deps), maxConcurrentActivityTaskExecutions: 4 }),
+      await Worker.create({
+        ...common,
+        taskQueue: cpuQueue,
+        activities: cpuActivities(deps),
+        maxConcurrentActivityTaskExecutions: 4,
+      }),
     );
   }
   if (is('gpu')) {
@@ -67,7 +73,12 @@ export async function startWorkers(deployment: Deployment, role: Role): Promise<
     const shards = 2 * deployment.shardsInFlight;
     workers.push(
       await Worker.create({ ...common, taskQueue: gpuQueue, activities, maxConcurrentActivityTaskExecutions: shards }),
-      await Worker.create({ ...common, taskQueue: `${gpuQueue}@${hostname()}`, activities, maxConcurrentActivityTaskExecutions: 1 }),
+      await Worker.create({
+        ...common,
+        taskQueue: `${gpuQueue}@${hostname()}`,
+        activities,
+        maxConcurrentActivityTaskExecutions: 1,
+      }),
     );
   }
   const running = workers.map((worker) => worker.run());
@@ -99,15 +110,19 @@ let installed = false;
 function installRuntime(): void {
   if (installed) return;
   installed = true;
-  Runtime.install({ logger: new DefaultLogger('WARN', ({ level, message, meta }) => {
+  Runtime.install({
+    logger: new DefaultLogger('WARN', ({ level, message, meta }) => {
       // One worker a queue, by design: each has only what its queue asks for.
       if (!/^No (activities|workflows) registered/.test(message)) process.stderr.write(logLine(level, message, meta));
-    }) });
+    }),
+  });
 }
 
 /** One line a message: what went wrong, where. Stack traces are the history's business. */
 function logLine(level: string, message: string, meta?: Record<string, unknown>): string {
   const error = meta?.error as Error | undefined;
-  const where = [meta?.activityType, meta?.workflowId, meta?.attempt && `attempt ${meta.attempt}`].filter(Boolean).join(' · ');
+  const where = [meta?.activityType, meta?.workflowId, meta?.attempt && `attempt ${meta.attempt}`]
+    .filter(Boolean)
+    .join(' · ');
   return `${level.toLowerCase()}: ${message}${where ? ` (${where})` : ''}${error ? `: ${error.message}` : ''}\n`;
 }

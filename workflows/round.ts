@@ -73,13 +73,26 @@ async function enrich({ spec, round, current, start, data }: RoundInput, steps: 
     'sample',
   );
   const score = (model: Model, label: string): Promise<Dataset> =>
-    steps.sharded({ step: 'score', input: { engine, model, data, candidates, prompts, enrichFrom, deterministic } }, label);
+    steps.sharded(
+      { step: 'score', input: { engine, model, data, candidates, prompts, enrichFrom, deterministic } },
+      label,
+    );
   // A selector that needs no score pays for none; changing the selector later costs the score, not the samples.
   const need = needs(spec.selection.selector);
   const onPolicy = need.onPolicy ? await score(current, 'score (current model)') : null;
   const offPolicy = need.offPolicy ? await score(start, 'score (reference)') : null;
   return steps.step('select', () =>
-    steps.cpu.srlmSelect({ data, candidates, offPolicy, onPolicy, prompts, enrichFrom, selection: spec.selection, seed, round }),
+    steps.cpu.srlmSelect({
+      data,
+      candidates,
+      offPolicy,
+      onPolicy,
+      prompts,
+      enrichFrom,
+      selection: spec.selection,
+      seed,
+      round,
+    }),
   );
 }
 
@@ -98,7 +111,15 @@ async function evaluate({ spec, questions }: RoundInput, steps: Steps, model: Mo
         system: null,
         prompt: null,
         enrichFrom: 'original',
-        sampling: { k: 1, temperature: 0, topP: 1, topK: 0, maxTokens: evaluation.maxTokens, chunkSize: evaluation.chunkSize, stop: [] },
+        sampling: {
+          k: 1,
+          temperature: 0,
+          topP: 1,
+          topK: 0,
+          maxTokens: evaluation.maxTokens,
+          chunkSize: evaluation.chunkSize,
+          stop: [],
+        },
         seed,
         round: 0,
         deterministic,
@@ -106,10 +127,16 @@ async function evaluate({ spec, questions }: RoundInput, steps: Steps, model: Mo
     },
     'evaluate',
   );
-  return steps.step('grade', () => steps.cpu.srlmGrade({ questions, replies, confidence: spec.gate.confidence, prompts }));
+  return steps.step('grade', () =>
+    steps.cpu.srlmGrade({ questions, replies, confidence: spec.gate.confidence, prompts }),
+  );
 }
 
-async function decide({ spec, best, failedInARow }: RoundInput, steps: Steps, score: ScoreCard | null): Promise<GateOutput | null> {
+async function decide(
+  { spec, best, failedInARow }: RoundInput,
+  steps: Steps,
+  score: ScoreCard | null,
+): Promise<GateOutput | null> {
   if (!best || !score) return null;
   return steps.step('gate', () =>
     steps.cpu.srlmGate({ best, current: score, gate: spec.gate, failedInARow, seed: spec.seed }),

@@ -4,7 +4,7 @@
  */
 import { ApplicationFailure, ChildWorkflowFailure, executeChild, log, workflowInfo } from '@temporalio/workflow';
 import type { Dataset, Manifest } from '../contracts/artifacts.js';
-import type { DataKind, RunInput, RunResult, RoundSummary } from '../contracts/steps.js';
+import type { DataKind, RoundSummary, RunInput, RunResult } from '../contracts/steps.js';
 import { srlmRound } from './round.js';
 import { Steps } from './steps.js';
 
@@ -28,9 +28,21 @@ async function run({ spec, operations, ...files }: RunInput): Promise<RunResult>
   const steps = new Steps(operations, null, spec.rounds);
 
   const start = await steps.step('prepare', () => steps.gpu('prepare').srlmPrepareModel({ path: spec.model.path }));
-  const ingest = (kind: DataKind, file: Manifest, source: { path: string; fields: object; limit?: number | undefined }, chunkSize: number) =>
+  const ingest = (
+    kind: DataKind,
+    file: Manifest,
+    source: { path: string; fields: object; limit?: number | undefined },
+    chunkSize: number,
+  ) =>
     steps.step(`ingest ${kind}`, () =>
-      steps.cpu.srlmIngest({ kind, file, name: source.path, fields: source.fields, limit: source.limit ?? null, chunkSize }),
+      steps.cpu.srlmIngest({
+        kind,
+        file,
+        name: source.path,
+        fields: source.fields,
+        limit: source.limit ?? null,
+        chunkSize,
+      }),
     );
   const examples = await ingest('examples', files.data, spec.data, spec.sampling.chunkSize);
   const catalysts =
@@ -42,8 +54,11 @@ async function run({ spec, operations, ...files }: RunInput): Promise<RunResult>
       ? (await ingest('questions', files.evaluation, spec.evaluation, spec.evaluation.chunkSize)).data
       : null;
 
-  const written = examples.missingRationales > 0 ? await rationalize(spec, operations, steps, start, examples.data) : null;
-  const first = await steps.step('rows', () => steps.cpu.srlmRows({ data: examples.data, candidates: written, prompts: spec.prompts }));
+  const written =
+    examples.missingRationales > 0 ? await rationalize(spec, operations, steps, start, examples.data) : null;
+  const first = await steps.step('rows', () =>
+    steps.cpu.srlmRows({ data: examples.data, candidates: written, prompts: spec.prompts }),
+  );
 
   const { summaries } = steps.state;
   let data = first.data;
@@ -115,7 +130,13 @@ async function rationalize(
         prompt: null,
         enrichFrom: 'original',
         // Short by its prompt; the bound only ends what would not.
-        sampling: { ...spec.sampling, k: 1, temperature: 0, maxTokens: Math.min(160, spec.sampling.maxTokens), stop: [] },
+        sampling: {
+          ...spec.sampling,
+          k: 1,
+          temperature: 0,
+          maxTokens: Math.min(160, spec.sampling.maxTokens),
+          stop: [],
+        },
         seed: spec.seed,
         round: 0,
         deterministic: spec.deterministic,
@@ -132,8 +153,12 @@ function isDamage(error: unknown): boolean {
 
 function table(summaries: RoundSummary[], state: string): string {
   const lines = summaries.map(({ round, enriched, rows, trainLoss, score, gate }) => {
-    const shown = score ? `${(100 * score.accuracy).toFixed(1)} % (${(100 * score.low).toFixed(1)}-${(100 * score.high).toFixed(1)})` : '';
+    const shown = score
+      ? `${(100 * score.accuracy).toFixed(1)} % (${(100 * score.low).toFixed(1)}-${(100 * score.high).toFixed(1)})`
+      : '';
     return `| ${round} | ${enriched}/${rows} | ${trainLoss.toFixed(3)} | ${shown} | ${gate?.verdict ?? ''} |`;
   });
-  return [`**${state}**`, '', '| round | enriched | loss | held-out | gate |', '|---|---|---|---|---|', ...lines].join('\n');
+  return [`**${state}**`, '', '| round | enriched | loss | held-out | gate |', '|---|---|---|---|---|', ...lines].join(
+    '\n',
+  );
 }

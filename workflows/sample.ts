@@ -1,6 +1,7 @@
 /** Durable sampling of a data set from any engine, a run of its own. Imports nothing of Node. */
-import type { SampleRunInput, SampleRunResult } from '../contracts/steps.js';
+
 import { Prompts } from '../contracts/spec.js';
+import type { SampleRunInput, SampleRunResult } from '../contracts/steps.js';
 import { Steps } from './steps.js';
 
 export async function srlmSample({ spec, data, operations }: SampleRunInput): Promise<SampleRunResult> {

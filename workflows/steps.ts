@@ -2,10 +2,12 @@
  * How a step is run: its state kept for whoever asks, its shards in a sliding window, and a run that parks, instead of
  * failing, when a step is out of retries. Deterministic workflow code.
  */
+
+import { defineSearchAttributeKey } from '@temporalio/common';
 import {
-  type ActivityInterfaceFor,
   ActivityCancellationType,
   ActivityFailure,
+  type ActivityInterfaceFor,
   ApplicationFailure,
   condition,
   isCancellation,
@@ -18,7 +20,6 @@ import {
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
-import { defineSearchAttributeKey } from '@temporalio/common';
 import type { CpuActivities, GpuActivities } from '../activities/index.js';
 import type { Dataset } from '../contracts/artifacts.js';
 import type { Operations } from '../contracts/deployment.js';
@@ -87,7 +88,10 @@ export class Steps {
         return result;
       } catch (error) {
         if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
-        const failure = { ...rootOf(error), attempts: error.retryState === 'MAXIMUM_ATTEMPTS_REACHED' ? this.operations.maxAttempts : 1 };
+        const failure = {
+          ...rootOf(error),
+          attempts: error.retryState === 'MAXIMUM_ATTEMPTS_REACHED' ? this.operations.maxAttempts : 1,
+        };
         if (failure.type === 'artifact.damaged') {
           // The run makes everything again whose record no longer stands.
           throw ApplicationFailure.nonRetryable(failure.message, failure.type);
@@ -178,7 +182,9 @@ export class Steps {
       const { runId } = workflowInfo();
       return `**parked at ${parked.step}**\n\n${parked.message}\n\n\`srlm retry\` or \`srlm abort\` (${runId})`;
     }
-    return steps.map(({ step, state, seconds }) => `- ${step}: ${state}${seconds === null ? '' : ` (${seconds.toFixed(1)} s)`}`).join('\n');
+    return steps
+      .map(({ step, state, seconds }) => `- ${step}: ${state}${seconds === null ? '' : ` (${seconds.toFixed(1)} s)`}`)
+      .join('\n');
   }
 
   private async park(name: string, state: StepState, failure: { type: string; message: string; attempts: number }) {

@@ -281,7 +281,7 @@ def classify(problem):
     if isinstance(problem, MemoryError) or any(sign in text.lower() for sign in ("out of memory", "can't allocate memory", "bad_alloc")):
         return 4, "out-of-memory", f"Out of memory; a smaller microBatchSize or gradientCheckpointing needs less. {text}"
     full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or "No space left" in text or "PytorchStreamWriter failed" in text:
+    if full or any(sign in text for sign in ("No space left", "PytorchStreamWriter", "inline_container")):
         return 1, "disk-full", f"The disk is full. {text}"
     return 1, "other", text
 
@@ -346,6 +346,9 @@ def main():
             traceback.print_exc()
         print(message, file=sys.stderr, flush=True)
         try:
+            if kind == "disk-full" and RANK == 0:  # half-written files make room for state.json
+                shutil.rmtree(f"{job}/.model.partial", ignore_errors=True)
+                jobfolder.find_checkpoints(f"{job}/checkpoints", spec, on_incomplete=jobfolder.delete_checkpoint)
             set_state("failed", error={"type": kind, "message": message})
         except OSError:
             pass  # a full disk; the exit code still tells
