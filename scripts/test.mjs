@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { python, root, run, setUp } from './set-up.mjs';
 
-setUp();
+await setUp();
 run('npm', ['run', '--silent', 'check']);
 const { status } = spawnSync(
   process.execPath,
