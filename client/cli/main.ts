@@ -1,0 +1,85 @@
+#!/usr/bin/env node
+/**
+ * srlm: the command line. Results on stdout (--json: JSON), all else on stderr.
+ * Exit codes: 0 done, 1 failed, 2 wrong input or usage, 3 parked, 130 interrupted.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, CommanderError } from 'commander';
+import { Problem } from '../../contracts/errors.js';
+import { packageRoot } from '../../engine/python-environment.js';
+import { EXIT, type Exit, Interrupted, UsageError } from './context.js';
+import { isAway } from './follow.js';
+import { addRunCommands } from './runs.js';
+import { addStartCommands } from './start.js';
+import { printable } from './text.js';
+import { addWorkerCommands } from './up.js';
+
+const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
+
+const program = new Command('srlm')
+  .description('A language model improves itself, round after round, and no work is lost.')
+  .version(version)
+  .option('--config <file>', 'the deployment (default: temporal.config.ts of the current folder)')
+  .option('--json', 'one JSON document on stdout (watch: one a line)')
+  .configureHelp({ showGlobalOptions: true })
+  .configureOutput({ outputError: () => {} })
+  .exitOverride();
+addWorkerCommands(program);
+addStartCommands(program);
+addRunCommands(program);
+
+// `srlm list | head -1`: who has read enough closes the pipe, and that is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  process.exit(error.code === 'EPIPE' ? EXIT.done : EXIT.failed);
+});
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = tell(error);
+}
+// Connections that a command has given up may still hold the process; what was written must be out first.
+await Promise.all(
+  [process.stdout, process.stderr].map((stream) => new Promise((resolve) => stream.write('', resolve))),
+);
+process.exit();
+
+/** One sentence on stderr; a stack only for what no user could have caused. */
+function tell(error: unknown): Exit {
+  if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done; // --help, --version
+  if (error instanceof CommanderError && error.code === 'commander.help') return EXIT.wrongInput; // told on stderr
+  const { exit, type, message } = understood(error);
+  if (process.argv.includes('--json')) process.stdout.write(`${JSON.stringify({ error: { type, message } })}\n`);
+  process.stderr.write(`${message}\n`);
+  if (type === 'unexpected' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  return exit;
+}
+
+function understood(error: unknown): { exit: Exit; type: string; message: string } {
+  if (error instanceof Problem) {
+    return { exit: error.retry ? EXIT.failed : EXIT.wrongInput, type: error.type, message: printable(error.message) };
+  }
+  if (error instanceof UsageError) return { exit: EXIT.wrongInput, type: 'usage', message: `${error.message} [usage]` };
+  if (error instanceof CommanderError) return { exit: EXIT.wrongInput, type: 'usage', message: usage(error) };
+  if (error instanceof Interrupted) return { exit: EXIT.interrupted, type: 'interrupted', message: error.message };
+  const message = error instanceof Error ? error.message : String(error);
+  if (isAway(error)) {
+    return {
+      exit: EXIT.failed,
+      type: 'temporal.unreachable',
+      message: `Temporal does not answer any more (${printable(message)}). Try again. [temporal.unreachable]`,
+    };
+  }
+  return { exit: EXIT.failed, type: 'unexpected', message: printable(message) };
+}
+
+/** `error: unknown command 'strat'\n(Did you mean start?)` -> `Unknown command 'strat': did you mean start? ...` */
+function usage({ message }: CommanderError): string {
+  const [what = '', ...more] = message
+    .replace(/^error: /, '')
+    .trim()
+    .split('\n');
+  const hint = more.join(' ').replace(/^\(Did you mean (.+)\?\)$/, '; did you mean $1?');
+  return `${what.charAt(0).toUpperCase()}${what.slice(1).replace(/\.$/, '')}${hint || '.'} See \`srlm --help\`. [usage]`;
+}

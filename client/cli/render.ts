@@ -1,0 +1,268 @@
+/**
+ * How a run is shown: a tree for a terminal, lines for a log, a table of its rounds. Pure: a status in, lines out.
+ * No line is wider than asked for, so that a terminal can be redrawn in place.
+ */
+import type { RunStatus, StepState } from '../../contracts/progress.js';
+import type { RoundSummary } from '../../contracts/steps.js';
+import { clip, columns, duration, pad, percent, printable, rate, table, wrap } from './text.js';
+
+export interface View {
+  /** Columns. */
+  width: number;
+  color: boolean;
+  /** Milliseconds since 1970. */
+  now: number;
+}
+
+type Live = RunStatus['live'];
+
+interface Progress {
+  done: number;
+  /** 0: not known. */
+  total: number;
+  unit: string;
+  perSecond: number | null;
+  secondsLeft: number | null;
+  note: string | null;
+}
+
+/** Rows of finished shards and of those under way; for a step without shards what its activity says. */
+export function progressOf(step: StepState, live: Live): Progress | null {
+  if (step.state !== 'running') return null;
+  if (step.rowsDone !== null && step.rowsTotal !== null) {
+    const shards = live.filter(({ unit, total }) => unit === 'rows' && total > 0);
+    const done = Math.min(step.rowsTotal, step.rowsDone + shards.reduce((sum, shard) => sum + shard.done, 0));
+    const perSecond = shards.reduce((sum, shard) => sum + (shard.rate ?? 0), 0) || null;
+    const secondsLeft = perSecond === null ? null : (step.rowsTotal - done) / perSecond;
+    return { done, total: step.rowsTotal, unit: 'rows', perSecond, secondsLeft, note: null };
+  }
+  const one = live[0];
+  if (!one || (one.done === 0 && one.total === 0)) return null;
+  const note = one.note === undefined ? null : printable(one.note);
+  return { done: one.done, total: one.total, unit: one.unit, perSecond: one.rate, secondsLeft: one.secondsLeft, note };
+}
+
+// --- the tree -------------------------------------------------------------------------------------------------------
+const MARKS = { done: '✓', running: '●', parked: '!', failed: '✗', plain: ' ' } as const;
+const COLORS = { done: 32, running: 36, parked: 33, failed: 31, plain: 0 } as const;
+type Mark = keyof typeof MARKS;
+
+interface Line {
+  indent: number;
+  mark: Mark | null;
+  text: string;
+  faint?: boolean;
+}
+
+export function renderRun(status: RunStatus, view: View): string[] {
+  const seconds = (Date.parse(status.endedAt ?? '') || view.now) - Date.parse(status.startedAt);
+  const { state, round, rounds } = status;
+  const place = round === null || status.endedAt ? [] : [`round ${round}${rounds === null ? '' : ` of ${rounds}`}`];
+  const head = [status.runId, state, ...place, duration(seconds / 1000)].join(' · ');
+  const lines: Line[] = [{ indent: 0, mark: markOf(state), text: head }];
+  if (status.stale && !status.endedAt) {
+    add(lines, 1, view, 'No worker answers; this is the last known. Start one with `srlm up` or `srlm worker`.');
+  }
+  for (const warning of status.warnings) add(lines, 1, view, `warning: ${warning}`);
+  lines.push(...preparationLines(status, view));
+  for (const summary of status.summaries) lines.push({ indent: 1, mark: 'done', text: roundText(summary) });
+  const current = status.summaries.every((summary) => summary.round !== round) ? round : null;
+  if (current !== null && !status.endedAt) {
+    lines.push({ indent: 1, mark: status.parked ? 'parked' : 'running', text: `round ${current}` });
+    lines.push(...stepLines(status.steps, status, view, 2));
+  }
+  if (status.parked && !status.preparation.concat(status.steps).some((step) => step.state === 'parked')) {
+    lines.push(...parkedLines(status, status.parked.step, view, 2));
+  }
+  if (status.failure) add(lines, 1, view, status.failure);
+  return lines.map((line) => drawn(line, view));
+}
+
+const markOf = (state: RunStatus['state']): Mark => (state === 'aborted' ? 'failed' : state);
+
+/** One line once it is done: what it did is of no interest any more. */
+function preparationLines(status: RunStatus, view: View): Line[] {
+  const { preparation } = status;
+  if (preparation.length === 0) return [];
+  if (preparation.some(({ state }) => state !== 'done') || status.round === null) {
+    const open = preparation.find(({ state }) => state !== 'done');
+    const mark = open ? markOf(open.state) : 'done';
+    return [{ indent: 1, mark, text: 'preparation' }, ...stepLines(preparation, status, view, 2)];
+  }
+  const seconds = preparation.reduce((sum, step) => sum + (step.seconds ?? 0), 0);
+  return [{ indent: 1, mark: 'done', text: `preparation  ${duration(seconds)}` }];
+}
+
+function stepLines(steps: readonly StepState[], status: RunStatus, view: View, indent: number): Line[] {
+  const nameWidth = Math.max(0, ...steps.map(({ step }) => columns(step)));
+  return steps.flatMap((step): Line[] => {
+    if (step.state === 'parked') return parkedLines(status, pad(step.step, nameWidth), view, indent);
+    if (step.state === 'done') {
+      const what = [
+        ...(step.rowsTotal === null ? [] : [`${step.rowsTotal} rows`]),
+        step.reused ? 'found done' : duration(step.seconds ?? 0),
+      ];
+      return [{ indent, mark: 'done', text: `${pad(step.step, nameWidth)}  ${what.join('  ')}`, faint: true }];
+    }
+    const lines: Line[] = [
+      { indent, mark: 'running', text: `${pad(step.step, nameWidth)}  ${runningText(step, status, view)}` },
+    ];
+    const failing = status.live.filter(({ attempt, lastFailure }) => attempt > 1 && lastFailure);
+    const worst = failing.sort((a, b) => b.attempt - a.attempt)[0];
+    if (worst) add(lines, indent + 1, view, `attempt ${worst.attempt}: ${worst.lastFailure}`);
+    return lines;
+  });
+}
+
+function runningText(step: StepState, status: RunStatus, view: View): string {
+  const progress = progressOf(step, status.live);
+  const elapsed = duration((view.now - Date.parse(step.startedAt)) / 1000);
+  if (!progress) return elapsed;
+  const { done, total, unit, note } = progress;
+  if (total === 0) return `${done} ${unit}  ${elapsed}`;
+  const bar = view.width < 64 ? [] : [barOf(done / total, view.width < 90 ? 12 : 24)];
+  return [...bar, `${done}/${total} ${unit}`, ...speed(progress), ...(note ? [note] : [])].join('  ');
+}
+
+function speed({ perSecond, secondsLeft }: Progress): string[] {
+  return [
+    ...(perSecond === null ? [] : [`${rate(perSecond)}/s`]),
+    ...(secondsLeft === null || secondsLeft <= 0 ? [] : [`${duration(Math.ceil(secondsLeft))} left`]),
+  ];
+}
+
+function barOf(share: number, width: number): string {
+  const full = Math.max(0, Math.min(width, Math.floor(share * width)));
+  return '█'.repeat(full) + '░'.repeat(width - full);
+}
+
+function parkedLines(status: RunStatus, name: string, view: View, indent: number): Line[] {
+  const { parked, runId } = status;
+  if (!parked) return [{ indent, mark: 'parked', text: name }];
+  const lines: Line[] = [
+    { indent, mark: 'parked', text: `${name}  parked after ${attempts(parked.attempts)}: ${parked.type}` },
+  ];
+  add(lines, indent + 1, view, parked.message);
+  add(lines, indent + 1, view, `Mend the cause, then:  srlm retry ${runId}`);
+  add(lines, indent + 1, view, `Or end the run:        srlm abort ${runId}`);
+  return lines;
+}
+
+const attempts = (count: number) => `${count} attempt${count === 1 ? '' : 's'}`;
+
+/** A sentence is wrapped, never cut: it is what the user must read. */
+function add(lines: Line[], indent: number, view: View, text: string): void {
+  const shown = text.startsWith('Mend the cause') || text.startsWith('Or end') ? text : printable(text);
+  for (const part of wrap(shown, view.width - 2 * indent - 2)) lines.push({ indent, mark: 'plain', text: part });
+}
+
+function drawn({ indent, mark, text, faint }: Line, { width, color }: View): string {
+  const lead = '  '.repeat(indent);
+  const body = mark === null ? text : `${MARKS[mark]} ${text}`;
+  const line = clip(lead + body, width).trimEnd();
+  if (!color || mark === null || mark === 'plain') return line;
+  const at = lead.length;
+  const rest = line.slice(at + 1);
+  return `${lead}\u001b[${COLORS[mark]}m${line.slice(at, at + 1)}\u001b[0m${faint ? `\u001b[2m${rest}\u001b[0m` : rest}`;
+}
+
+function roundText(summary: RoundSummary): string {
+  const { round, score, enriched, rows, trainLoss, gate } = summary;
+  return [
+    `round ${round}`,
+    ...(score ? [scoreText(score)] : []),
+    `${enriched}/${rows} enriched`,
+    `loss ${trainLoss.toFixed(3)}`,
+    duration(secondsOf(summary)),
+    ...(gate && gate.verdict !== 'keep' ? [VERDICTS[gate.verdict]] : []),
+  ].join('  ');
+}
+
+const VERDICTS = { keep: 'kept', 'roll-back': 'rolled back', stop: 'rolled back, the last' } as const;
+const scoreText = ({ accuracy, low, high }: NonNullable<RoundSummary['score']>) =>
+  `${percent(accuracy)} % (${percent(low)}-${percent(high)})`;
+const secondsOf = ({ seconds }: RoundSummary) => Object.values(seconds).reduce((sum, one) => sum + one, 0);
+
+// --- lines for a log ------------------------------------------------------------------------------------------------
+/** What has changed since `before`, a line each. `before` null: all that is worth telling of `after`. */
+export function changes(before: RunStatus | null, after: RunStatus): string[] {
+  const lines: string[] = [];
+  if (!before) lines.push(`run ${after.runId} · ${after.state}`);
+  if (after.stale && !before?.stale && !after.endedAt) {
+    lines.push('no worker answers; start one with `srlm up` or `srlm worker`');
+  }
+  for (const warning of after.warnings.slice(before?.warnings.length ?? 0))
+    lines.push(`warning: ${printable(warning)}`);
+  lines.push(...stepChanges(before?.preparation ?? [], after.preparation, ''));
+  const known = new Set(before?.summaries.map(({ round }) => round));
+  for (const summary of after.summaries) {
+    if (!known.has(summary.round))
+      lines.push(
+        `${roundLabel(after, summary.round)} done · ${roundText(summary)
+          .replace(/^round \d+ */, '')
+          .replace(/ {2}/g, ' · ')}`,
+      );
+  }
+  if (after.round !== null) {
+    const same = before?.round === after.round ? before.steps : [];
+    lines.push(...stepChanges(same, after.steps, `${roundLabel(after, after.round)} · `));
+  }
+  const { parked } = after;
+  if (parked && before?.parked?.since !== parked.since) {
+    const where = parked.round === null ? '' : `${roundLabel(after, parked.round)} · `;
+    lines.push(
+      `${where}${parked.step}  parked after ${attempts(parked.attempts)}: ${parked.type}`,
+      printable(parked.message),
+      `Mend the cause, then: srlm retry ${after.runId}`,
+      `Or end the run: srlm abort ${after.runId}`,
+    );
+  }
+  if (after.endedAt && !before?.endedAt) {
+    const seconds = (Date.parse(after.endedAt) - Date.parse(after.startedAt)) / 1000;
+    lines.push(
+      `run ${after.runId} · ${after.state} after ${duration(seconds)}${after.failure ? `: ${printable(after.failure)}` : ''}`,
+    );
+  }
+  return lines;
+}
+
+const roundLabel = ({ rounds }: RunStatus, round: number) => `round ${round}${rounds === null ? '' : `/${rounds}`}`;
+
+function stepChanges(before: readonly StepState[], after: readonly StepState[], label: string): string[] {
+  return after.flatMap((step, i) => {
+    const was = before[i]?.step === step.step ? before[i] : undefined;
+    if (was?.state === step.state || step.state === 'parked') return [];
+    if (step.state === 'running')
+      return [`${label}${step.step}  ${was?.state === 'parked' ? 'tried again' : 'started'}`];
+    const rows = step.rowsTotal === null ? '' : `${step.rowsTotal} rows · `;
+    return [`${label}${step.step}  ${rows}${step.reused ? 'found done' : `done in ${duration(step.seconds ?? 0)}`}`];
+  });
+}
+
+/** How far the step under way is; null where that is not known. */
+export function progressLine(status: RunStatus): string | null {
+  const inRound = status.round !== null && status.steps.length > 0;
+  const step = (inRound ? status.steps : status.preparation).find(({ state }) => state === 'running');
+  const progress = step ? progressOf(step, status.live) : null;
+  if (!step || !progress) return null;
+  const { done, total, unit, note } = progress;
+  const label = inRound ? `${roundLabel(status, status.round!)} · ` : '';
+  const amount = total === 0 ? `${done} ${unit}` : `${done}/${total} ${unit}`;
+  return `${label}${step.step}  ${[amount, ...speed(progress), ...(note ? [note] : [])].join(' · ')}`;
+}
+
+// --- the table of a run's rounds --------------------------------------------------------------------------------------
+export function roundsTable(summaries: readonly RoundSummary[]): string[] {
+  return table(
+    ['round', 'enriched', 'rationale', 'loss', 'held-out', 'time', 'gate'],
+    summaries.map((summary) => [
+      String(summary.round),
+      `${summary.enriched}/${summary.rows}`,
+      `${Math.round(summary.meanRationaleChars)} chars`,
+      summary.trainLoss.toFixed(3),
+      summary.score ? scoreText(summary.score) : '-',
+      duration(secondsOf(summary)),
+      summary.gate ? VERDICTS[summary.gate.verdict] : '-',
+    ]),
+  );
+}

@@ -1,0 +1,130 @@
+/**
+ * Commands that start a run: start, sample. All checks come before the connection to Temporal, so that wrong input is
+ * told first and nothing is started.
+ */
+import { existsSync } from 'node:fs';
+import { dirname, isAbsolute, relative, resolve } from 'node:path';
+import type { Command } from 'commander';
+import type { z } from 'zod';
+import { RunSpec, SampleSpec } from '../../contracts/spec.js';
+import { checkRun, checkSample } from '../preflight.js';
+import { loadSpec } from '../spec-file.js';
+import { action, collect, EXIT, pairs, UsageError } from './context.js';
+import { exitOf, follow, printResult } from './follow.js';
+import { fileWriter } from './samples-file.js';
+
+interface StartOptions {
+  id?: string;
+  watch?: boolean;
+  data?: string;
+  catalysts?: string;
+  evaluation?: string;
+  model?: string;
+  set?: string[];
+}
+
+export function addStartCommands(program: Command): void {
+  program
+    .command('start')
+    .description('check a run spec and its data, and start the run')
+    .argument('<spec>', 'YAML or JSON file; paths in it are relative to it')
+    .option('--id <id>', "the run's id (default: the spec's name and the time)")
+    .option('--watch', 'follow the run until it ends or parks')
+    .option('--data <file>', 'instead of data.path')
+    .option('--catalysts <file>', 'instead of catalysts.path')
+    .option('--evaluation <file>', 'instead of evaluation.path')
+    .option('--model <folder>', 'instead of model.path')
+    .option('--set <field=value>', 'set a field of the spec, such as sampling.k=8; may be repeated', collect)
+    .action(
+      action(async (context, specFile: string, options: StartOptions) => {
+        const id = checkId(options.id);
+        const spec = await readSpec(specFile, RunSpec, options);
+        const deployment = await context.deployment();
+        const folder = process.cwd();
+        const checked = await checkRun(spec, deployment, folder);
+        for (const warning of checked.warnings) context.say(`warning: ${warning}`);
+        const client = await context.connect();
+        const { runId, warnings } = await client.start(spec, { ...(id ? { id } : {}), folder, checked });
+        context.print({ runId, warnings }, [runId]);
+        if (!options.watch) {
+          context.say(`Started. Follow it with:  srlm watch ${runId}`);
+          return EXIT.done;
+        }
+        const status = await follow(context, client, runId);
+        await printResult(context, client, status);
+        return exitOf(status);
+      }),
+    );
+
+  program
+    .command('sample')
+    .description('sample a data set from any engine, durably')
+    .argument('<spec>', 'YAML or JSON file; paths in it are relative to it')
+    .option('--id <id>', "the run's id (default: the spec's name and the time)")
+    .option('--watch', 'follow the run until it ends or parks')
+    .option('--data <file>', 'instead of data.path')
+    .option('--model <folder>', 'instead of model.path')
+    .option('--set <field=value>', 'set a field of the spec; may be repeated', collect)
+    .option('--out <file.jsonl>', 'wait, then write one line a prompt: {id, instruction, texts}')
+    .action(
+      action(async (context, specFile: string, options: StartOptions & { out?: string }) => {
+        const id = checkId(options.id);
+        const spec = await readSpec(specFile, SampleSpec, options);
+        const deployment = await context.deployment();
+        const folder = process.cwd();
+        const checked = await checkSample(spec, deployment, folder);
+        const write = options.out ? await fileWriter(options.out, deployment.artifactRoot) : null;
+        const client = await context.connect();
+        const { runId } = await client.startSample(spec, { ...(id ? { id } : {}), folder, checked });
+        const wait = options.watch || write !== null;
+        if (!write || !context.json) context.print({ runId }, [runId]);
+        if (!wait) {
+          context.say(`Started. Follow it with:  srlm watch ${runId}`);
+          return EXIT.done;
+        }
+        const status = await follow(context, client, runId);
+        if (status.state === 'done' && write) {
+          const rows = await write(await client.sampleResult(runId));
+          context.say(`${options.out}: ${rows} rows`);
+        } else if (write) {
+          context.say(`${options.out} is not written. The same command again goes on from what was sampled.`);
+        }
+        return exitOf(status);
+      }),
+    );
+}
+
+/** Ids stand in commands, in the ids of rounds and in the UI's addresses. */
+function checkId(id: string | undefined): string | undefined {
+  if (id === undefined || /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/.test(id)) return id;
+  throw new UsageError(
+    `--id: expected letters, digits, dots, dashes and underscores, at most 100, found ${JSON.stringify(id)}.`,
+  );
+}
+
+/** The spec with its paths as seen from the current folder, so that a message names a file as a shell would. */
+async function readSpec<T extends RunSpec | SampleSpec>(
+  file: string,
+  schema: z.ZodType<T>,
+  options: StartOptions,
+): Promise<T> {
+  const here = process.cwd();
+  const base = dirname(resolve(file));
+  const inSpec = (path: string) => (isAbsolute(path) ? path : relative(base, resolve(here, path)) || '.');
+  const overrides = pairs('--set', options.set);
+  for (const name of ['data', 'catalysts', 'evaluation', 'model'] as const) {
+    const given = options[name];
+    if (given === undefined) continue;
+    // A model may also be named as it is called below a model root.
+    const path = name === 'model' && !existsSync(given) ? given : inSpec(given);
+    overrides[`${name}.path`] = JSON.stringify(path);
+  }
+  const spec = await loadSpec(file, schema, overrides);
+  const fromHere = (path: string) => (isAbsolute(path) ? path : relative(here, resolve(base, path)));
+  spec.data.path = fromHere(spec.data.path);
+  if ('catalysts' in spec && spec.catalysts !== 'none') spec.catalysts.path = fromHere(spec.catalysts.path);
+  if ('evaluation' in spec && spec.evaluation !== 'none') spec.evaluation.path = fromHere(spec.evaluation.path);
+  // The worker has a current folder of its own.
+  if (spec.model && existsSync(resolve(base, spec.model.path))) spec.model.path = resolve(base, spec.model.path);
+  return spec;
+}
