@@ -104,7 +104,12 @@ class Server:
                 if found != sha256:
                     raise Refused(409, "wrong_digest", f"The folder's sha256 is {found}, not {sha256}.")
                 await self.idle.wait()
-                await self.compute(call=lambda: self.engine.load(real, sha256))
+                try:
+                    await self.compute(call=lambda: self.engine.load(real, sha256))
+                except (torch.OutOfMemoryError, MemoryError):
+                    raise
+                except Exception as problem:  # transformers and safetensors raise what they like about broken folders
+                    raise bad(f"The model cannot be loaded: {problem}") from problem
         return {"model": f"srlm-{sha256}", "seconds": round(time.time() - request.state.started, 3)}
 
     async def unload(self, request, body):

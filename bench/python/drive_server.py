@@ -1,0 +1,84 @@
+"""How fast does engine/python/server.py sample and score over HTTP?  Usage:
+    python bench/python/drive_server.py --model DIR --data gsm8k.jsonl [--prompts 64] [--texts 256] [--in-flight 64]
+
+Starts the server, then: PROMPTS questions x 4 samples (the work of generate_baseline.py), and TEXTS questions with their
+answers (the work of score_baseline.py; echo + logprobs, only the answer's tokens wanted), IN_FLIGHT requests at a time.
+One JSON line each: tokens/s from the first request to the last answer. Fails if an answer is missing; asserts no time."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "engine", "python", "server.py")
+SAMPLES, MAX_TOKENS = 4, 128
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--model", required=True)
+parser.add_argument("--data", required=True)
+parser.add_argument("--prompts", type=int, default=64)
+parser.add_argument("--texts", type=int, default=256)
+parser.add_argument("--in-flight", type=int, default=64)
+args, server_args = parser.parse_known_args()  # anything else is the server's, such as --deterministic
+
+with open(args.data, encoding="utf-8") as file:
+    rows = [json.loads(line) for _, line in zip(range(max(args.prompts, args.texts)), file)]
+
+with tempfile.TemporaryDirectory() as state:
+    server = subprocess.Popen([sys.executable, SERVER, "--state-dir", state, "--model-root", args.model, "--model", args.model, *server_args])
+    try:
+        card = os.path.join(state, "server.json")
+        while not os.path.exists(card):
+            if server.poll() is not None:
+                sys.exit(f"the server ended with {server.returncode}")
+            time.sleep(0.1)
+        with open(card) as file:
+            base = f"http://127.0.0.1:{json.load(file)['port']}"
+
+        def call(path, body=None):
+            request = urllib.request.Request(base + path, body and json.dumps(body).encode(), {"content-type": "application/json"})
+            with urllib.request.urlopen(request) as reply:
+                return json.load(reply)
+
+        model = call("/v1/models")["data"][0]["id"]
+
+        def sample(number):
+            return call("/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": rows[number]["question"]}], "n": SAMPLES,
+                                                 "seed": 1000 * number, "temperature": 0.7, "top_k": 20, "max_tokens": MAX_TOKENS})
+
+        def score(text):
+            reply = call("/v1/completions", {"model": model, "prompt": text[0], "echo": True, "logprobs": 1, "max_tokens": 0, "logprobs_from": text[1]})
+            return reply["choices"][0]["logprobs"]["token_logprobs"][text[1]:]
+
+        def ids(text):
+            return call("/tokenize", {"prompt": text, "add_special_tokens": False})["tokens"]
+
+        texts = []
+        for row in rows[:args.texts]:
+            prompt = call("/tokenize", {"messages": [{"role": "user", "content": row["question"]}]})["tokens"]
+            texts.append((prompt + ids(row["answer"]), len(prompt)))
+
+        with ThreadPoolExecutor(args.in_flight) as pool:
+            start = time.time()
+            replies = list(pool.map(sample, range(args.prompts)))
+            seconds = time.time() - start
+            tokens = sum(reply["usage"]["completion_tokens"] for reply in replies)
+            assert all(len(reply["choices"]) == SAMPLES for reply in replies)
+            print(json.dumps({"bench": "server_generate", "tokensPerSecond": round(tokens / seconds, 1), "tokens": tokens, "seconds": round(seconds, 1),
+                              "prompts": args.prompts, "samples": SAMPLES, "inFlight": args.in_flight}), flush=True)
+            start = time.time()
+            scores = list(pool.map(score, texts))
+            seconds = time.time() - start
+            assert all(len(found) == len(tokens) - first for found, (tokens, first) in zip(scores, texts))
+            tokens = sum(len(tokens) for tokens, _ in texts)
+            mean = sum(sum(found) / len(found) for found in scores) / len(scores)
+            print(json.dumps({"bench": "server_score", "tokensPerSecond": round(tokens / seconds, 1), "tokens": tokens, "seconds": round(seconds, 1),
+                              "texts": len(texts), "meanLogprob": round(mean, 4), "inFlight": args.in_flight}), flush=True)
+    finally:
+        server.terminate()
+        server.wait()
