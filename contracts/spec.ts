@@ -159,7 +159,8 @@ export const RunSpec = z.strictObject({
   ]),
   rationalizeEngine: Name.optional().describe('engine that writes missing first rationales; default: engine'),
   prompts: Prompts.prefault({}),
-  rounds: z.int().min(0).max(100).default(2).describe('self-improvement rounds after round 0'),
+  // Every round's summary stands in the run's result, which stays below 32 KB.
+  rounds: z.int().min(0).max(20).default(2).describe('self-improvement rounds after round 0'),
   enrichFrom: z.enum(['original', 'current']).default('original'),
   sampling: Sampling.prefault({}),
   selection: Selection.prefault({}),

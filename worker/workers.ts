@@ -38,7 +38,8 @@ export async function startWorkers(deployment: Deployment, role: Role): Promise<
   const common = {
     connection,
     namespace,
-    shutdownGraceTime: '10 seconds',
+    // A shard or a training does not end in a grace time: it goes on with the next worker.
+    shutdownGraceTime: '2 seconds',
     // What `watch` shows is as old as this.
     maxHeartbeatThrottleInterval: '2 seconds',
     defaultHeartbeatThrottleInterval: '2 seconds',
