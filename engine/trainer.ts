@@ -8,7 +8,7 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
@@ -94,6 +94,8 @@ export async function followJob(
   const { folder } = job;
   const log = join(folder, 'log.txt');
   let started: Awaited<ReturnType<typeof start>> | null = null;
+  /** The process that left state.json before ours began: what it says is not about ours. */
+  let predecessor: number | null = null;
   for (;;) {
     const result = await readJson(join(folder, 'result.json'), Result);
     const state = await readJson(join(folder, 'state.json'), State);
@@ -101,12 +103,12 @@ export async function followJob(
     if (result && !alive) return result;
     if (signal.aborted) {
       // A worker that shuts down leaves the trainer to its successor; a cancelled run does not need it any more.
-      const pid = state?.pid ?? started?.pid;
+      const pid = started?.pid ?? state?.pid;
       if (cancelled() && pid) await endGroup(pid, folder, CANCEL_GRACE_MS);
       throw signal.reason;
     }
     if (!alive && !started) {
-      await rm(join(folder, 'state.json'), { force: true });
+      predecessor = state?.pid ?? null;
       started = await start(folder, trainer, python, log);
     }
     onProgress(await readJson(join(folder, 'progress.json'), Progress));
@@ -118,16 +120,17 @@ export async function followJob(
     if (code === 3) started = null;
     else if (typeof code === 'number') {
       if (code === 0) continue;
-      await failure(folder, log, code);
+      await failure(folder, log, code, predecessor);
     } else if (!started && !(await aliveOrDone(folder))) {
-      await failure(folder, log, null);
+      await failure(folder, log, null, predecessor);
     }
   }
 }
 
-async function failure(folder: string, log: string, code: number | null): Promise<never> {
+async function failure(folder: string, log: string, code: number | null, predecessor: number | null): Promise<never> {
   const state = await readJson(join(folder, 'state.json'), State);
-  if (state?.state === 'failed' && state.error) throw trainerFailed(state.error.type, state.error.message, log);
+  if (state?.state === 'failed' && state.error && state.pid !== predecessor)
+    throw trainerFailed(state.error.type, state.error.message, log);
   if (code === 2 || code === 1) throw trainerFailed('failed', await tail(log), log);
   throw trainerLost(
     code === null ? 'The trainer process is gone.' : `The trainer process ended (${code === -1 ? 'killed' : code}).`,
