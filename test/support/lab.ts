@@ -1,0 +1,451 @@
+/**
+ * A lab for whole runs: a tiny model, files of a few rows, a store and a work folder of its own, real worker
+ * processes that can be killed, and a look at everything that is left afterwards. A lab whose temporal is `own` is
+ * what `srlm up` makes: a worker and a Temporal server on a file in the lab; else the server of the whole test run.
+ * `close` ends every process whose command line names the lab's folder, whoever started it.
+ */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client, Connection } from '@temporalio/client';
+import { inject } from 'vitest';
+import { SrlmClient } from '../../client/client.js';
+import { type Dataset, type Manifest, StepRecord } from '../../contracts/artifacts.js';
+import type { DeploymentInput } from '../../contracts/deployment.js';
+import type { RunStatus } from '../../contracts/progress.js';
+import type { RunSpec } from '../../contracts/spec.js';
+import type { RunResult } from '../../contracts/steps.js';
+import { packageRoot } from '../../engine/python-environment.js';
+import { sha256, sha256File } from '../../storage/files.js';
+import { modelDigest } from '../../storage/model-folder.js';
+import { ArtifactStore, canonical } from '../../storage/store.js';
+import { resolveDeployment } from '../../worker/config.js';
+import { python, tinyModel } from './python.js';
+import { freePorts } from './temporal-server.js';
+
+/** Longer than anything here takes on a busy machine: what is reached after it never comes. */
+const PATIENCE_MS = 240_000;
+
+/** temporal.api.enums.v1.PendingActivityState */
+const STARTED = 2;
+
+export interface LabOptions {
+  temporal?: 'shared' | 'own';
+  config?: DeploymentInput;
+}
+
+export interface Trainer {
+  pid: number;
+  folder: string;
+  attempt: number;
+}
+
+export interface TrainingStep {
+  step: number;
+  attempt: number;
+  pid: number;
+}
+
+export interface ServedRequest {
+  path: string;
+  /** purpose:round:row, or score:row */
+  request: string;
+}
+
+/** The address of the test run's Temporal server. Throws why there is none. */
+export function temporalAddress(): string {
+  const temporal = inject('temporal');
+  if ('missing' in temporal) throw new Error(temporal.missing);
+  return temporal.address;
+}
+
+/** A spec with a run of about thirty training steps a round, six chunks of four examples, greedy evaluation. */
+export function labSpec(changes: Partial<Record<keyof RunSpec, unknown>> = {}) {
+  return {
+    name: 'lab',
+    model: { path: 'tiny' },
+    data: { path: 'train.jsonl' },
+    catalysts: { path: 'catalysts.jsonl' },
+    evaluation: { path: 'questions.jsonl', maxTokens: 8, chunkSize: 4 },
+    // A model that has learned nothing but how often letters come ends its reasoning at the first equals sign.
+    prompts: {
+      reply: '{rationale} = {answer}',
+      enrich: '{instruction} {rationale} More:',
+    },
+    rounds: 1,
+    deterministic: true,
+    sampling: { k: 2, maxTokens: 24, chunkSize: 4 },
+    training: {
+      epochs: 4,
+      batchSize: 4,
+      learningRate: 0.01,
+      precision: 'fp32',
+      checkpoint: { everySteps: 5 },
+    },
+    ...changes,
+  };
+}
+
+export class Lab {
+  readonly artifactRoot: string;
+  readonly store: ArtifactStore;
+  private worker: ChildProcess | null = null;
+  private workers = 0;
+
+  private constructor(
+    readonly folder: string,
+    readonly address: string,
+    readonly client: SrlmClient,
+    private readonly up: { port: number; uiPort: number } | null,
+  ) {
+    this.artifactRoot = client.deployment.artifactRoot;
+    this.store = ArtifactStore.open(this.artifactRoot);
+  }
+
+  /** With a worker that runs, and with `own` a Temporal server. */
+  static async open(name: string, { temporal = 'shared', config = {} }: LabOptions = {}): Promise<Lab> {
+    const folder = await mkdtemp(join(tmpdir(), `srlm-lab-${name}-`));
+    await writeFiles(folder);
+    const deployment: DeploymentInput = {
+      artifactRoot: 'store',
+      workRoot: 'work',
+      modelRoots: [tinyModel()],
+      python,
+      taskQueue: folder.slice(folder.lastIndexOf('/') + 1),
+      heartbeatSeconds: 4,
+      shardsInFlight: 2,
+      // One thread: what is computed does not depend on how many cores this machine has.
+      engines: { local: { kind: 'builtin', device: 'cpu', threads: 1 } },
+      trainers: { local: { device: 'cpu', threads: 1 } },
+      ...config,
+    };
+    await writeFile(join(folder, 'temporal.config.json'), JSON.stringify(deployment, null, 2));
+    const ports = temporal === 'own' ? await freePorts(2) : null;
+    const up = ports ? { port: ports[0]!, uiPort: ports[1]! } : null;
+    const address = up ? `127.0.0.1:${up.port}` : temporalAddress();
+    await writeFile(
+      join(folder, 'temporal.toml'),
+      `[profile.default]\naddress = "${address}"\nnamespace = "default"\n`,
+    );
+    const connection = Connection.lazy({ address });
+    const client = new Client({ connection });
+    const resolved = resolveDeployment(deployment, folder);
+    let lab: Lab | null = null;
+    try {
+      if (up) {
+        // A client's first question is about search attributes, so the server must be there.
+        const early = new Lab(folder, address, await SrlmClient.connect(resolved, client), up);
+        await early.startWorker();
+        lab = new Lab(folder, address, await SrlmClient.connect(resolved, client), up);
+        lab.worker = early.worker;
+        lab.workers = early.workers;
+      } else {
+        lab = new Lab(folder, address, await SrlmClient.connect(resolved, client), up);
+        await lab.startWorker();
+      }
+      return lab;
+    } catch (error) {
+      await endProcessesOf(folder);
+      throw error;
+    }
+  }
+
+  // --- workers and other processes ----------------------------------------------------------------------------------
+
+  /** `srlm worker`, or `srlm up` in a lab with a Temporal server of its own. Resolves when it says that it runs. */
+  async startWorker(): Promise<number> {
+    const log = join(this.folder, `worker-${++this.workers}.log`);
+    const command = this.up
+      ? ['up', '--port', String(this.up.port), '--ui-port', String(this.up.uiPort)]
+      : ['worker', '--role', 'all'];
+    const main = join(packageRoot, 'dist/client/cli/main.js');
+    const env: NodeJS.ProcessEnv = { ...process.env, TEMPORAL_CONFIG_FILE: join(this.folder, 'temporal.toml') };
+    for (const key of Object.keys(env)) if (/^(TEMPORAL_(?!CONFIG_FILE)|VITEST|NODE_ENV)/.test(key)) delete env[key];
+    const out = openSync(log, 'a');
+    const worker = spawn(process.execPath, [main, '--config', join(this.folder, 'temporal.config.json'), ...command], {
+      cwd: this.folder,
+      env,
+      stdio: ['ignore', out, out],
+    });
+    this.worker = worker;
+    await this.until('the worker is up', () => {
+      const text = readFileSync(log, 'utf8');
+      if (worker.exitCode !== null) throw new Fatal(`the worker ended with ${worker.exitCode}: ${text}`);
+      return /^Worker /m.test(text);
+    });
+    return worker.pid!;
+  }
+
+  /** SIGKILL, and waits until it is gone. Trainer, model server and Temporal live on. */
+  async killWorker(): Promise<void> {
+    const worker = this.worker;
+    if (!worker) return;
+    this.worker = null;
+    const gone = new Promise((resolve) => worker.once('exit', resolve));
+    if (worker.exitCode !== null || worker.signalCode !== null || !worker.kill('SIGKILL')) return;
+    await gone;
+  }
+
+  /** The Temporal server of this lab (temporal: 'own'). */
+  async killTemporal(): Promise<void> {
+    await this.killAll(this.processes('temporal server start-dev'));
+  }
+
+  async killModelServers(): Promise<void> {
+    await this.killAll(this.processes('server.py'));
+  }
+
+  async kill(pid: number): Promise<void> {
+    await this.killAll([{ pid }]);
+  }
+
+  private async killAll(processes: { pid: number }[]): Promise<void> {
+    for (const { pid } of processes) process.kill(pid, 'SIGKILL');
+    const alive = () => processesNaming(this.folder).filter((one) => processes.some(({ pid }) => pid === one.pid));
+    await this.until('the killed are dead', () => alive().length === 0);
+  }
+
+  /** Living processes whose command line names this lab's folder, and `what`. */
+  processes(what = ''): { pid: number; command: string }[] {
+    return processesNaming(this.folder).filter(({ command }) => command.includes(what));
+  }
+
+  // --- what a run is doing ------------------------------------------------------------------------------------------
+
+  async start(spec: object, id?: string): Promise<string> {
+    const { runId } = await this.client.start(spec, { folder: this.folder, ...(id ? { id } : {}) });
+    return runId;
+  }
+
+  /** The end of a run. Throws when it parks: nobody would answer. */
+  async finish(runId: string): Promise<RunResult> {
+    const ended = await this.until(`run ${runId} has ended`, async () => {
+      const status = await this.client.status(runId);
+      if (status.state === 'parked') throw new Fatal(`run ${runId} parked: ${status.parked?.message}`);
+      return status.endedAt ? status : null;
+    });
+    if (ended.state !== 'done') throw new Error(`run ${runId} ${ended.state}: ${ended.failure}`);
+    return this.client.result(runId);
+  }
+
+  /** Waits until the run stands as `check` wants it. */
+  async status(runId: string, what: string, check: (status: RunStatus) => unknown): Promise<RunStatus> {
+    return this.until(what, async () => {
+      const status = await this.client.status(runId);
+      return check(status) ? status : null;
+    });
+  }
+
+  /** Asks again and again until the answer is neither false nor null. What is away for a while is asked again. */
+  async until<T>(what: string, check: () => T | Promise<T>): Promise<NonNullable<Exclude<T, false>>> {
+    let last: unknown = 'no error';
+    for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await sleep(20)) {
+      try {
+        const found = await check();
+        if (found !== false && found !== null && found !== undefined) return found as NonNullable<Exclude<T, false>>;
+      } catch (error) {
+        if (error instanceof Fatal) throw error;
+        last = error;
+      }
+    }
+    throw new Error(`It never came about that ${what} (${last}).\n${this.logs()}`);
+  }
+
+  /** Waits until an activity of a workflow runs for the n-th time. */
+  async attempt(workflowId: string, activity: string, n: number): Promise<void> {
+    await this.until(`${activity} runs for time ${n}`, async () => {
+      const { raw } = await this.client.temporal.workflow.getHandle(workflowId).describe();
+      return (raw.pendingActivities ?? []).some(
+        ({ activityType, attempt, state }) =>
+          activityType?.name === activity && (attempt ?? 0) >= n && Number(state) === STARTED,
+      );
+    });
+  }
+
+  /** The trainer at work, once it has done `steps` steps. */
+  async trainerAt(steps: number): Promise<Trainer> {
+    return this.until(`a trainer has done ${steps} steps`, () => {
+      const trainer = this.trainer();
+      const done = trainer ? this.steps(trainer.folder).filter(({ pid }) => pid === trainer.pid) : [];
+      return done.length >= steps ? trainer : null;
+    });
+  }
+
+  trainer(): Trainer | null {
+    for (const { pid, command } of this.processes('trainer.py')) {
+      const folder = command.slice(command.indexOf('trainer.py') + 'trainer.py '.length).trim();
+      const state = readJson(join(folder, 'state.json')) as { pid: number; attempt: number; state: string } | null;
+      if (state?.pid === pid && state.state === 'running') return { pid, folder, attempt: state.attempt };
+    }
+    return null;
+  }
+
+  jobs(): string[] {
+    const jobs = join(this.artifactRoot, 'jobs');
+    return existsSync(jobs) ? readdirSync(jobs).map((name) => join(jobs, name)) : [];
+  }
+
+  /** The training steps that a job did, in order, those done twice twice. */
+  steps(job: string): TrainingStep[] {
+    return readLines(join(job, 'steps.jsonl')) as TrainingStep[];
+  }
+
+  /** What model servers of this lab answered, in order. */
+  requests(): ServedRequest[] {
+    const servers = join(this.folder, 'work/servers');
+    if (!existsSync(servers)) return [];
+    return readdirSync(servers).flatMap((name) => readLines(join(servers, name, 'requests.jsonl')) as ServedRequest[]);
+  }
+
+  // --- what a run has left ------------------------------------------------------------------------------------------
+
+  /** Every step record (without what was measured), object and model of the store, each with its digest as found. */
+  async digests(): Promise<Record<string, string>> {
+    const found: Record<string, string> = {};
+    for (const path of await filesBelow(join(this.artifactRoot, 'steps'))) {
+      const { measured: _, ...record } = StepRecord.parse(JSON.parse(await readFile(path, 'utf8')));
+      found[relative(this.artifactRoot, path)] = sha256(canonical(record));
+    }
+    for (const path of await filesBelow(join(this.artifactRoot, 'objects'))) {
+      found[relative(this.artifactRoot, path)] = await sha256File(path);
+    }
+    for (const name of await readdir(join(this.artifactRoot, 'models')).catch(() => [])) {
+      found[`models/${name}`] = (await modelDigest(join(this.artifactRoot, 'models', name))).sha256;
+    }
+    return found;
+  }
+
+  /** The chunks of a dataset, as paths. */
+  async chunkPaths(dataset: Dataset): Promise<string[]> {
+    return (await this.store.chunksOf(dataset)).map(({ uri }: Manifest) => this.store.path(uri));
+  }
+
+  /** Records of finished steps of one name, oldest first. */
+  async records(step: string): Promise<StepRecord[]> {
+    const paths = await filesBelow(join(this.artifactRoot, 'steps', step));
+    const records = await Promise.all(
+      paths.map(async (path) => StepRecord.parse(JSON.parse(await readFile(path, 'utf8')))),
+    );
+    return records.sort((a, b) => a.measured.endedAt.localeCompare(b.measured.endedAt));
+  }
+
+  private logs(): string {
+    return readdirSync(this.folder)
+      .filter((name) => name.endsWith('.log'))
+      .map((name) => `${name}: ${readFileSync(join(this.folder, name), 'utf8').slice(-1500)}`)
+      .join('\n');
+  }
+
+  /** Ends all processes and removes the folder (SRLM_KEEP_LABS=1 keeps it). */
+  async close(): Promise<void> {
+    await this.killWorker();
+    await this.client.close().catch(() => {});
+    await endProcessesOf(this.folder);
+    if (!process.env.SRLM_KEEP_LABS) await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** What is equal in two runs that computed the same: all but the seconds they took. */
+export function outcome({ rounds, best, model }: RunResult) {
+  return { rounds: rounds.map(({ seconds: _, ...rest }) => rest), best, model };
+}
+
+/** How often each of `values` stands there. */
+export function counts(values: readonly string[]): Map<string, number> {
+  const found = new Map<string, number>();
+  for (const value of values) found.set(value, (found.get(value) ?? 0) + 1);
+  return found;
+}
+
+class Fatal extends Error {}
+
+async function writeFiles(folder: string): Promise<void> {
+  const animals = { hen: 2, cow: 4, ant: 6, spider: 8, crab: 10, prawn: 14 };
+  const cases = Object.entries(animals).flatMap(([animal, legs]) => [2, 3, 4, 5].map((n) => ({ animal, legs, n })));
+  const examples = cases.map(({ animal, legs, n }) => ({
+    instruction: `How many legs have ${n} ${animal}s?`,
+    rationale: `One ${animal} has ${legs}.`,
+    answer: String(n * legs),
+  }));
+  const catalysts = Object.entries(animals).map(([animal, legs]) => ({
+    instruction: `How many legs have 6 ${animal}s?`,
+    rationale: `One ${animal} has ${legs}.`,
+    enriched: `A ${animal} stands on ${legs} legs, so 6 of them on 6 times ${legs}.`,
+    skills: ['detail'],
+  }));
+  const questions = [7, 8].flatMap((n) =>
+    Object.entries(animals)
+      .slice(0, 4)
+      .map(([animal, legs]) => ({ question: `How many legs have ${n} ${animal}s?`, answer: String(n * legs) })),
+  );
+  await mkdir(folder, { recursive: true });
+  for (const [name, rows] of Object.entries({ train: examples, catalysts, questions })) {
+    await writeFile(join(folder, `${name}.jsonl`), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  }
+}
+
+async function filesBelow(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort();
+}
+
+function readJson(path: string): unknown {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'));
+  } catch {
+    return null;
+  }
+}
+
+/** The whole lines of a file that may be growing. */
+function readLines(path: string): unknown[] {
+  if (!existsSync(path)) return [];
+  return readFileSync(path, 'utf8')
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => JSON.parse(line));
+}
+
+export function processesNaming(folder: string): { pid: number; command: string }[] {
+  return commands().filter(({ pid, command }) => pid !== process.pid && command.includes(folder));
+}
+
+/** A zombie has no command line, so it is no process here. */
+function commands(): { pid: number; command: string }[] {
+  if (!existsSync('/proc/self/cmdline')) {
+    const lines = execFileSync('ps', ['-axww', '-o', 'pid=,command='], { encoding: 'utf8' }).trim().split('\n');
+    return lines.map((line) => ({ pid: Number.parseInt(line, 10), command: line.trim().replace(/^\d+ /, '') }));
+  }
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      try {
+        return [
+          { pid: Number(pid), command: readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim() },
+        ];
+      } catch {
+        return []; // It has ended meanwhile.
+      }
+    });
+}
+
+async function endProcessesOf(folder: string): Promise<void> {
+  for (const until = Date.now() + 20_000; Date.now() < until; await sleep(50)) {
+    const left = processesNaming(folder);
+    if (left.length === 0) return;
+    for (const { pid } of left) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // Ended by itself.
+      }
+    }
+  }
+  throw new Error(`processes outlive their lab: ${processesNaming(folder).map(({ command }) => command)}`);
+}
