@@ -8,7 +8,10 @@ import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { Problem } from '../../contracts/errors.js';
 import { packageRoot } from '../../engine/python-environment.js';
+import { addAskCommand } from './ask.js';
 import { EXIT, type Exit, Interrupted, UsageError } from './context.js';
+import { addDataCommands } from './data.js';
+import { addDoctorCommand } from './doctor.js';
 import { isAway } from './follow.js';
 import { addRunCommands } from './runs.js';
 import { addStartCommands } from './start.js';
@@ -28,6 +31,9 @@ const program = new Command('srlm')
 addWorkerCommands(program);
 addStartCommands(program);
 addRunCommands(program);
+addAskCommand(program);
+addDataCommands(program);
+addDoctorCommand(program);
 
 // `srlm list | head -1`: who has read enough closes the pipe, and that is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

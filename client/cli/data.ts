@@ -1,0 +1,57 @@
+/** Commands that need no Temporal: data check (reads a file as a run would) and schema. */
+import { resolve } from 'node:path';
+import { type Command, Option } from 'commander';
+import { z } from 'zod';
+import { Deployment } from '../../contracts/deployment.js';
+import { Fields, RunSpec, SampleSpec } from '../../contracts/spec.js';
+import { DataKind } from '../../contracts/steps.js';
+import { checkFile } from '../preflight.js';
+import { checkSpec } from '../spec-file.js';
+import { action, collect, EXIT, pairs, UsageError } from './context.js';
+
+const SCHEMAS = { run: RunSpec, sample: SampleSpec, config: Deployment } as const;
+
+export function addDataCommands(program: Command): void {
+  program
+    .command('data')
+    .description('about data files')
+    .command('check')
+    .description('read a file as a run would, and say what is in it')
+    .argument('<file>', 'JSONL or a JSON array, plain or .gz')
+    .addOption(new Option('--as <kind>', 'what it is for').choices([...DataKind.options]).default('examples'))
+    .option('--field <name=field>', 'name of a field in your file, such as answer=solution; may be repeated', collect)
+    .action(
+      action(async (context, file: string, options: { as: DataKind; field?: string[] }) => {
+        const fields = checkSpec(pairs('--field', options.field), Fields, '--field');
+        const report = await checkFile(options.as, resolve(file), { path: file, fields });
+        const { rows, missingRationales, meanInstructionChars, meanRationaleChars, meanAnswerChars } = report;
+        const means = { instruction: meanInstructionChars, rationale: meanRationaleChars, answer: meanAnswerChars };
+        const shown = Object.entries(means).filter(([, chars]) => chars > 0);
+        context.print(report, [
+          `file            ${file}`,
+          `kind            ${options.as}`,
+          `rows            ${rows}`,
+          ...(missingRationales > 0
+            ? [`no rationale    ${missingRationales} (the model writes them before round 0)`]
+            : []),
+          `mean length     ${shown.map(([name, chars]) => `${name} ${chars}`).join(', ')} characters`,
+        ]);
+        return EXIT.done;
+      }),
+    );
+
+  program
+    .command('schema')
+    .description('the JSON Schema of a run spec, a sample spec or temporal.config')
+    .argument('[which]', Object.keys(SCHEMAS).join(', '), 'run')
+    .action(
+      action(async (context, which: string) => {
+        const schema = SCHEMAS[which as keyof typeof SCHEMAS];
+        if (!schema)
+          throw new UsageError(`schema: expected ${Object.keys(SCHEMAS).join(', ')}, found ${JSON.stringify(which)}.`);
+        const json = z.toJSONSchema(schema, { io: 'input' });
+        context.print(json, [JSON.stringify(json, null, 2)]);
+        return EXIT.done;
+      }),
+    );
+}

@@ -1,0 +1,95 @@
+/**
+ * The engine's Python environment: a venv with the pinned packages of engine/python/requirements.txt. Made once, and
+ * again when that list changes; a stamp written last says that it is whole. Imports Node's built-ins only, so that it
+ * runs before any package is installed. Throws python.missing, python.setup-failed.
+ */
+import { execFile, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { Problem, pythonMissing } from '../contracts/errors.js';
+import { packageRoot } from '../engine/python-environment.js';
+
+const CANDIDATES = ['python3.13', 'python3.12', 'python3.11', 'python3'];
+const OLDEST = [3, 11] as const;
+const STILL_EVERY_MS = 20_000;
+
+/** `folder`: of the environment itself. Returns its interpreter. Safe to call again; does nothing when all is there. */
+export async function setUpPython(folder: string, say: (line: string) => void): Promise<string> {
+  const requirements = join(packageRoot, 'engine', 'python', 'requirements.txt');
+  const wanted = createHash('sha256')
+    .update(await readFile(requirements))
+    .digest('hex');
+  const stamp = join(folder, 'srlm-requirements.sha256');
+  const python = join(folder, 'bin', 'python');
+  const found = await readFile(stamp, 'utf8').catch(() => '');
+  if (found === wanted && (await versionOf(python))) return python;
+
+  await rm(stamp, { force: true });
+  if (!(await versionOf(python))) {
+    const base = await findPython();
+    say(`Creating a Python environment in ${folder} (${base.name}, Python ${base.version})`);
+    await mkdir(dirname(folder), { recursive: true });
+    await run(base.name, ['-m', 'venv', '--clear', folder], say);
+  }
+  say('Installing torch, transformers and what they need, from the pinned list');
+  const pip = ['-m', 'pip', 'install', '--quiet', '--no-input', '--disable-pip-version-check'];
+  await run(python, [...pip, '--requirement', requirements], say);
+  await writeFile(stamp, wanted);
+  return python;
+}
+
+/** The newest known to work first; `python3` may be anything that is new enough. */
+async function findPython(): Promise<{ name: string; version: string }> {
+  const old: string[] = [];
+  for (const name of CANDIDATES) {
+    const version = await versionOf(name);
+    if (!version) continue;
+    const [major = 0, minor = 0] = version.split('.').map(Number);
+    if (major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1])) return { name, version };
+    old.push(`${name} is ${version}`);
+  }
+  throw pythonMissing('python3', old.length > 0 ? old.join(', ') : 'there is none on the PATH');
+}
+
+/** null: it does not run, or cannot make environments (Debian keeps that in python3-venv). */
+async function versionOf(python: string): Promise<string | null> {
+  if (python.includes('/') && !existsSync(python)) return null;
+  const probe = 'import sys, venv, ensurepip; print(sys.version.split()[0])';
+  return promisify(execFile)(python, ['-c', probe]).then(
+    ({ stdout }) => stdout.trim(),
+    () => null,
+  );
+}
+
+async function run(command: string, args: readonly string[], say: (line: string) => void): Promise<void> {
+  const startedAt = Date.now();
+  const still = setInterval(() => say(`... ${Math.round((Date.now() - startedAt) / 1000)} s`), STILL_EVERY_MS);
+  let output = '';
+  try {
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        output = (output + text).slice(-4000);
+      });
+    }
+    const code = await new Promise<number | null>((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', resolve);
+    });
+    if (code !== 0)
+      throw setUpFailed(command, args, output.trim().split('\n').slice(-3).join(' | ') || `it ended with ${code}`);
+  } finally {
+    clearInterval(still);
+  }
+}
+
+const setUpFailed = (command: string, args: readonly string[], reason: string) =>
+  new Problem({
+    type: 'python.setup-failed',
+    retry: false,
+    says: `\`${command} ${args.slice(0, 3).join(' ')}\` failed: ${reason}.`,
+    next: 'Mend the cause (often the network or the disk) and try again, or name an environment of yours with SRLM_PYTHON.',
+  });
