@@ -11,10 +11,12 @@ Axes: B rows of a batch, T tokens, N reply tokens of a batch, V vocabulary."""
 import argparse
 import json
 import math
+import os
 import random
 import re
 import time
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the trainer does; read when torch is loaded
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 

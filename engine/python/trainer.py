@@ -321,6 +321,8 @@ def main():
             write_json(f"{job}/state.json", state)
 
     os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")  # a job never reaches for the network
+    # Threads that wait should sleep: spinning halves the speed as soon as another program wants a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         if not os.path.isdir(f"{job}/model"):
             set_state("starting")
