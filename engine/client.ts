@@ -216,9 +216,11 @@ export class EngineClient {
   }
 }
 
+/** `fetch failed` says nothing: what it failed of is the innermost cause. */
 function reasonOf(error: unknown): string {
-  const cause = (error as { cause?: { code?: string; message?: string } }).cause;
-  return cause?.code ?? cause?.message ?? (error instanceof Error ? error.message : String(error));
+  let inner = error as Error & { code?: string };
+  while (inner.cause instanceof Error) inner = inner.cause;
+  return inner.code ?? inner.message ?? String(error);
 }
 
 /** The prompt does not fit the context: OpenAI's code, or the wording of vLLM and the built-in server. */
