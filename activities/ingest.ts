@@ -4,8 +4,10 @@
  */
 
 import type { Manifest } from '../contracts/artifacts.js';
+import { uploadDamaged } from '../contracts/errors.js';
 import { IngestInput, IngestOutput } from '../contracts/steps.js';
 import { readData } from '../method/formats.js';
+import { sha256File } from '../storage/files.js';
 import { readPlain } from '../storage/plain.js';
 import { activity, type Deps, metered, once } from './activity.js';
 
@@ -16,6 +18,8 @@ export const srlmIngest = ({ store }: Deps) =>
     const { name, ...decides } = input;
     const { record } = await once(store, 'ingest', { version: VERSION, ...decides }, () =>
       metered('ingest', 'rows', 0, async (meter) => {
+        const path = store.path(input.file.uri);
+        if ((await sha256File(path).catch(() => null)) !== input.file.sha256) throw uploadDamaged(name, input.file.uri);
         const chunks: Manifest[] = [];
         let rows: unknown[] = [];
         let missingRationales = 0;
@@ -24,13 +28,7 @@ export const srlmIngest = ({ store }: Deps) =>
           if (rows.length > 0) chunks.push(await store.putRows(rows));
           rows = [];
         };
-        for await (const row of readData(
-          input.kind,
-          readPlain(store.path(input.file.uri), name),
-          name,
-          input.fields,
-          input.limit,
-        )) {
+        for await (const row of readData(input.kind, readPlain(path, name), name, input.fields, input.limit)) {
           if ('rationale' in row && row.rationale === null) missingRationales++;
           rows.push(row);
           meter.set(++total, 0);

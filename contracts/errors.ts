@@ -154,6 +154,14 @@ export const artifactDamaged = (uri: string, says: string) =>
     says,
     next: 'It was set aside and is made again.',
   });
+/** The run's own copy of the user's file: nobody but the user can make it again. */
+export const uploadDamaged = (name: string, uri: string) =>
+  refuse(
+    'data.damaged',
+    { file: name },
+    `the copy that was taken when the run was started (${uri}) is gone or altered.`,
+    'Abort this run and start it anew.',
+  );
 export const inputInvalid = (what: string, says: string) =>
   new Problem({
     type: 'input.invalid',
