@@ -255,7 +255,7 @@ function newId(name: string): string {
   return `${name}-${new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '-')}`;
 }
 
-function stateOf(info: { status: { name: string } }): RunStatus['state'] {
+function stateOf(info: { status: { name: string }; memo?: Record<string, unknown> }): RunStatus['state'] {
   switch (info.status.name) {
     case 'RUNNING':
       return 'running';
@@ -265,7 +265,8 @@ function stateOf(info: { status: { name: string } }): RunStatus['state'] {
     case 'TERMINATED':
       return 'aborted';
     default:
-      return 'failed';
+      // An aborted step fails its run; only the run's own word tells this from a fault.
+      return memoOf(info.memo).state === 'aborted' ? 'aborted' : 'failed';
   }
 }
 
@@ -273,6 +274,7 @@ function memoOf(memo: Record<string, unknown> | undefined) {
   const ours = (memo?.srlm ?? {}) as Record<string, unknown>;
   const parked = Parked.safeParse(ours.parked);
   return {
+    state: (ours.state as string | null) ?? null,
     round: (ours.round as number | null) ?? null,
     rounds: (ours.rounds as number | null) ?? null,
     step: (ours.step as string | null) ?? null,

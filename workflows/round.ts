@@ -9,9 +9,11 @@ import { Steps } from './steps.js';
 
 /** Round t: M(t-1) -> M(t). A step out of retries parks the run; it never fails it. */
 export async function srlmRound(input: RoundInput): Promise<RoundSummary> {
-  const { spec, round, current, data, catalysts } = input;
-  const steps = new Steps(input.operations, round, input.rounds);
+  return new Steps(input.operations, input.round, input.rounds).whole((steps) => runRound(input, steps));
+}
 
+async function runRound(input: RoundInput, steps: Steps): Promise<RoundSummary> {
+  const { spec, round, current, data, catalysts } = input;
   const chosen = round === 0 ? null : await enrich(input, steps);
   const rows = chosen?.data ?? data;
   const recipe = spec.catalysts === 'none' ? { copies: 1, use: 'enrich' as const } : spec.catalysts;

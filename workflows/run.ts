@@ -2,30 +2,18 @@
  * A run: ingest -> (rationalize) -> round 0 -> round 1 ... round R. Each round is a child workflow.
  * Imports nothing of Node.
  */
-import { ApplicationFailure, ChildWorkflowFailure, executeChild, log, workflowInfo } from '@temporalio/workflow';
+import { executeChild, workflowInfo } from '@temporalio/workflow';
 import type { Dataset, Manifest } from '../contracts/artifacts.js';
 import type { DataKind, RoundSummary, RunInput, RunResult } from '../contracts/steps.js';
 import { srlmRound } from './round.js';
-import { Steps } from './steps.js';
-
-/** Artifacts made again before it must be the disk, not the artifact. */
-const MAX_REPAIRS = 20;
+import { type Steps, wholeRun } from './steps.js';
 
 export async function srlmRun(input: RunInput): Promise<RunResult> {
-  for (let repairs = 0; ; repairs++) {
-    try {
-      return await run(input);
-    } catch (error) {
-      if (!isDamage(error) || repairs === MAX_REPAIRS) throw error;
-      // All steps are found by their keys, but for those whose artifact was set aside: these are done again.
-      log.warn('an artifact was damaged; the steps that made it are done again');
-    }
-  }
+  return wholeRun(input.operations, input.spec.rounds, (steps) => run(input, steps));
 }
 
-async function run({ spec, operations, ...files }: RunInput): Promise<RunResult> {
+async function run({ spec, operations, ...files }: RunInput, steps: Steps): Promise<RunResult> {
   const runId = workflowInfo().workflowId;
-  const steps = new Steps(operations, null, spec.rounds);
 
   const start = await steps.step('prepare', () => steps.gpu('prepare').srlmPrepareModel({ path: spec.model.path }));
   const ingest = (
@@ -144,11 +132,6 @@ async function rationalize(
     },
     'rationalize',
   );
-}
-
-function isDamage(error: unknown): boolean {
-  const cause = error instanceof ChildWorkflowFailure ? error.cause : error;
-  return cause instanceof ApplicationFailure && cause.type === 'artifact.damaged';
 }
 
 function table(summaries: RoundSummary[], state: string): string {

@@ -2,10 +2,13 @@
 
 import { Prompts } from '../contracts/spec.js';
 import type { SampleRunInput, SampleRunResult } from '../contracts/steps.js';
-import { Steps } from './steps.js';
+import { type Steps, wholeRun } from './steps.js';
 
-export async function srlmSample({ spec, data, operations }: SampleRunInput): Promise<SampleRunResult> {
-  const steps = new Steps(operations, null, null);
+export async function srlmSample(input: SampleRunInput): Promise<SampleRunResult> {
+  return wholeRun(input.operations, null, (steps) => sample(input, steps));
+}
+
+async function sample({ spec, data }: SampleRunInput, steps: Steps): Promise<SampleRunResult> {
   const path = spec.model?.path;
   const model = path ? await steps.step('prepare', () => steps.gpu('prepare').srlmPrepareModel({ path })) : null;
   const prompts = await steps.step('ingest prompts', () =>

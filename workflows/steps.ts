@@ -9,6 +9,7 @@ import {
   ActivityFailure,
   type ActivityInterfaceFor,
   ApplicationFailure,
+  ChildWorkflowFailure,
   condition,
   isCancellation,
   log,
@@ -36,6 +37,8 @@ export const SCORE = defineSearchAttributeKey('SrlmScore', 'DOUBLE');
 const MAX_SHARDS = 800;
 /** Fewer, longer shards cost less history and fewer round trips; as many as fill the window come first. */
 const CHUNKS_PER_SHARD = 8;
+/** Artifacts made again before it must be the disk, not the artifact. */
+const MAX_REPAIRS = 20;
 /** A worker away for so long is given up: another host takes the job, from its checkpoint in the store. */
 const HOST_PATIENCE = '10 minutes';
 
@@ -64,6 +67,18 @@ export class Steps {
 
   gpu(summary: string): ActivityInterfaceFor<GpuActivities> {
     return proxyActivities<GpuActivities>({ ...this.options(this.operations.gpuQueue), summary: this.label(summary) });
+  }
+
+  /** Runs a whole workflow. One that does not reach its end says so to whoever looks: it neither runs nor is parked. */
+  async whole<T>(work: (steps: Steps) => Promise<T>): Promise<T> {
+    try {
+      return await work(this);
+    } catch (error) {
+      this.state.state = isCancellation(error) || isFailure(error, 'run.aborted') ? 'aborted' : 'failed';
+      this.state.parked = null;
+      this.publish();
+      throw error;
+    }
   }
 
   /** Runs `work` under a name. Out of retries: parks until somebody answers. Throws artifact.damaged, run.aborted. */
@@ -241,6 +256,30 @@ export class Steps {
   }
 }
 
+/**
+ * A run from its beginning to its end. When an artifact is found damaged, it goes through all steps again: they are
+ * found by their keys, but for those whose artifact was set aside, and these are done again.
+ */
+export async function wholeRun<T>(
+  operations: Operations,
+  rounds: number | null,
+  work: (steps: Steps) => Promise<T>,
+): Promise<T> {
+  const warnings: string[] = [];
+  for (;;) {
+    const steps = new Steps(operations, null, rounds);
+    steps.state.warnings = warnings;
+    try {
+      return await steps.whole(work);
+    } catch (error) {
+      if (!isFailure(error, 'artifact.damaged') || warnings.length === MAX_REPAIRS) throw error;
+      const { message } = error instanceof ChildWorkflowFailure && error.cause ? error.cause : (error as Error);
+      log.warn(message);
+      warnings.push(message);
+    }
+  }
+}
+
 /** Shards as chunk ranges: enough to fill the window, then CHUNKS_PER_SHARD each, never more than MAX_SHARDS. */
 export function planShards(chunks: number, inFlight: number): { from: number; to: number }[] {
   const count = Math.min(MAX_SHARDS, chunks, Math.max(inFlight, Math.ceil(chunks / CHUNKS_PER_SHARD)));
@@ -253,6 +292,12 @@ export function planShards(chunks: number, inFlight: number): { from: number; to
 function bestScore(state: WorkflowState): number | null {
   const scores = state.summaries.flatMap(({ score }) => (score ? [score.accuracy] : []));
   return scores.length > 0 ? Math.max(...scores) : null;
+}
+
+/** Did a failure of this type end this workflow, or the child it waited for? */
+export function isFailure(error: unknown, type: string): boolean {
+  const cause = error instanceof ChildWorkflowFailure ? error.cause : error;
+  return cause instanceof ApplicationFailure && cause.type === type;
 }
 
 function rootOf(error: ActivityFailure): { type: string; message: string } {
