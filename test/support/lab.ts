@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -23,6 +23,7 @@ import { sha256, sha256File } from '../../storage/files.js';
 import { modelDigest } from '../../storage/model-folder.js';
 import { ArtifactStore, canonical } from '../../storage/store.js';
 import { resolveDeployment } from '../../worker/config.js';
+import { temporalBinary } from '../../worker/embedded.js';
 import { python, tinyModel } from './python.js';
 import { freePorts } from './temporal-server.js';
 
@@ -35,6 +36,8 @@ const STARTED = 2;
 export interface LabOptions {
   temporal?: 'shared' | 'own';
   config?: DeploymentInput;
+  /** Default: true. */
+  worker?: boolean;
 }
 
 export interface Trainer {
@@ -63,7 +66,8 @@ export function temporalAddress(): string {
 }
 
 /** A spec with a run of about thirty training steps a round, six chunks of four examples, greedy evaluation. */
-export function labSpec(changes: Partial<Record<keyof RunSpec, unknown>> = {}) {
+export function labSpec(changes: { training?: object } & Partial<Record<keyof RunSpec, unknown>> = {}) {
+  const { training, ...others } = changes;
   return {
     name: 'lab',
     model: { path: 'tiny' },
@@ -84,13 +88,16 @@ export function labSpec(changes: Partial<Record<keyof RunSpec, unknown>> = {}) {
       learningRate: 0.01,
       precision: 'fp32',
       checkpoint: { everySteps: 5 },
+      ...training,
     },
-    ...changes,
+    ...others,
   };
 }
 
 export class Lab {
   readonly artifactRoot: string;
+  /** The program that the engine's processes are started with; they break when it is gone. */
+  readonly python: string;
   readonly store: ArtifactStore;
   private worker: ChildProcess | null = null;
   private workers = 0;
@@ -101,19 +108,24 @@ export class Lab {
     readonly client: SrlmClient,
     private readonly up: { port: number; uiPort: number } | null,
   ) {
+    this.python = join(folder, 'python');
     this.artifactRoot = client.deployment.artifactRoot;
     this.store = ArtifactStore.open(this.artifactRoot);
   }
 
   /** With a worker that runs, and with `own` a Temporal server. */
-  static async open(name: string, { temporal = 'shared', config = {} }: LabOptions = {}): Promise<Lab> {
+  static async open(name: string, { temporal = 'shared', config = {}, worker = true }: LabOptions = {}): Promise<Lab> {
     const folder = await mkdtemp(join(tmpdir(), `srlm-lab-${name}-`));
     await writeFiles(folder);
+    await cp(tinyModel(), join(folder, 'models'), { recursive: true });
+    // A program that a test can take away; `exec` leaves no shell behind.
+    await writeFile(join(folder, 'python'), `#!/bin/sh\nexec '${python}' "$@"\n`, { mode: 0o755 });
+    if (temporal === 'own') await symlink(temporalBinary({ python }), join(folder, 'temporal'));
     const deployment: DeploymentInput = {
       artifactRoot: 'store',
       workRoot: 'work',
-      modelRoots: [tinyModel()],
-      python,
+      modelRoots: ['models'],
+      python: join(folder, 'python'),
       taskQueue: folder.slice(folder.lastIndexOf('/') + 1),
       heartbeatSeconds: 4,
       shardsInFlight: 2,
@@ -144,7 +156,7 @@ export class Lab {
         lab.workers = early.workers;
       } else {
         lab = new Lab(folder, address, await SrlmClient.connect(resolved, client), up);
-        await lab.startWorker();
+        if (worker) await lab.startWorker();
       }
       return lab;
     } catch (error) {
@@ -177,6 +189,16 @@ export class Lab {
       return /^Worker /m.test(text);
     });
     return worker.pid!;
+  }
+
+  /** SIGTERM, as a deployment does it. Returns the exit code. */
+  async stopWorker(): Promise<number | null> {
+    const worker = this.worker;
+    this.worker = null;
+    if (!worker || worker.exitCode !== null) return worker?.exitCode ?? null;
+    const code = new Promise<number | null>((resolve) => worker.once('exit', resolve));
+    worker.kill('SIGTERM');
+    return code;
   }
 
   /** SIGKILL, and waits until it is gone. Trainer, model server and Temporal live on. */
