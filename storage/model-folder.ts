@@ -50,7 +50,8 @@ async function filesBelow(folder: string, prefix: string): Promise<string[]> {
     if (entry.name.startsWith('.')) continue;
     const path = prefix ? `${prefix}/${entry.name}` : entry.name;
     if (entry.isDirectory()) found.push(...(await filesBelow(folder, path)));
-    else if ((await stat(join(folder, path))).isFile()) found.push(path);
+    // A link that leads nowhere is no file, here as in Python.
+    else if ((await stat(join(folder, path)).catch(() => null))?.isFile()) found.push(path);
   }
   return found;
 }
