@@ -186,7 +186,7 @@ def train(job, spec, attempt, stop, set_state):
         def on_step_end(self, args, state, control, **_):
             step, every = state.global_step, spec["checkpoint"]
             late = every["everyMinutes"] is not None and time.monotonic() - self.saved >= 60 * every["everyMinutes"]
-            halt, late = stop["asked"], late
+            halt = stop["asked"]
             if WORLD > 1:  # a signal may have reached only some of them, and clocks differ
                 halt, late = (trainer.accelerator.reduce(torch.tensor([float(halt), float(late)], device=args.device)) > 0).tolist()
             if step == len(tokens_S):
