@@ -3,12 +3,11 @@
  * Samples texts and scores answers. At most `concurrency` requests in flight per client.
  * Throws engine.unreachable and engine.wrong-weights (retried), engine.refused and engine.key-missing (not).
  */
-import OpenAI, { APIConnectionError, APIError, APIUserAbortError } from 'openai';
 import pLimit, { type LimitFunction } from 'p-limit';
-import { Agent, fetch as undiciFetch } from 'undici';
 import { z } from 'zod';
 import { engineRefused, engineUnreachable, engineWrongWeights } from '../contracts/errors.js';
 import type { Message } from '../contracts/records.js';
+import { HttpError, isPassing, NoAnswer, type Patience, postJson } from './http.js';
 
 export interface Endpoint {
   /** The engine's name in temporal.config.ts, for messages. */
@@ -45,8 +44,9 @@ export interface Text {
   seed: number | null;
 }
 
-// A request may wait long in the queue of a busy server; whether the server lives is not told by this clock.
-const PATIENT = new Agent({ headersTimeout: 0, bodyTimeout: 0, connectTimeout: 10_000, connections: null });
+// Whether the built-in server lives is told by its supervisor, not by a clock; a failed shard looks at it again.
+const BUILTIN: Patience = { retries: 0, timeoutMs: 0 };
+const HOSTED: Patience = { retries: 4, timeoutMs: 600_000 };
 
 const ChatReply = z.object({
   choices: z.array(
@@ -66,18 +66,9 @@ const CompletionReply = z.object({
 const TokenizeReply = z.object({ tokens: z.array(z.union([z.int(), z.array(z.int())])), max_model_len: z.int() });
 
 export class EngineClient {
-  private readonly openai: OpenAI;
   private readonly limit: LimitFunction;
 
   constructor(readonly endpoint: Endpoint) {
-    this.openai = new OpenAI({
-      baseURL: endpoint.baseUrl,
-      apiKey: endpoint.apiKey,
-      maxRetries: endpoint.builtin ? 0 : 4,
-      timeout: endpoint.builtin ? 24 * 3600_000 : 600_000,
-      fetch: ((url: string, init: object) =>
-        undiciFetch(url, { ...init, dispatcher: PATIENT })) as unknown as typeof fetch,
-    });
     this.limit = pLimit(endpoint.concurrency);
   }
 
@@ -180,13 +171,14 @@ export class EngineClient {
   }
 
   private post(path: string, body: object, signal: AbortSignal, requestId?: string): Promise<unknown> {
-    const headers = requestId ? { 'x-request-id': requestId } : {};
+    const { baseUrl, apiKey, builtin } = this.endpoint;
+    // A row's id may hold anything; a header may not.
+    const id = requestId?.replace(/[^\x20-\x7e]/g, '?').slice(0, 200);
+    const headers = { authorization: `Bearer ${apiKey}`, ...(id ? { 'x-request-id': id } : {}) };
     return this.limit(async () => {
-      signal.throwIfAborted();
       try {
-        return await this.openai.post(path, { body, signal, headers });
+        return await postJson(new URL(baseUrl + path), body, headers, builtin ? BUILTIN : HOSTED, signal);
       } catch (error) {
-        if (signal.aborted) throw signal.reason ?? error;
         throw this.problem(error);
       }
     });
@@ -194,19 +186,12 @@ export class EngineClient {
 
   private problem(error: unknown): unknown {
     const { name, model } = this.endpoint;
-    if (error instanceof APIUserAbortError) return error;
-    if (error instanceof APIConnectionError) return engineUnreachable(name, reasonOf(error));
-    if (error instanceof APIError) {
-      if (isTooLong(error)) return error;
-      const status = error.status ?? 0;
-      if (status === 404 && error.type === 'wrong_model') return engineWrongWeights(name, model, 'other weights');
-      if (status === 408 || status === 409 || status === 429 || status >= 500) {
-        return engineUnreachable(name, `${status} ${error.message}`.slice(0, 200));
-      }
-      return engineRefused(name, status, error.message.slice(0, 300));
-    }
-    // Half a body, or a body that is not JSON.
-    return engineUnreachable(name, reasonOf(error));
+    if (error instanceof NoAnswer) return engineUnreachable(name, error.message);
+    if (!(error instanceof HttpError) || isTooLong(error)) return error;
+    const { status, message, type } = error;
+    if (status === 404 && type === 'wrong_model') return engineWrongWeights(name, model, 'other weights');
+    if (isPassing(status)) return engineUnreachable(name, `${status} ${message}`.slice(0, 200));
+    return engineRefused(name, status, message.slice(0, 300));
   }
 
   private decode<T>(schema: z.ZodType<T>, raw: unknown): T {
@@ -216,15 +201,8 @@ export class EngineClient {
   }
 }
 
-/** `fetch failed` says nothing: what it failed of is the innermost cause. */
-function reasonOf(error: unknown): string {
-  let inner = error as Error & { code?: string };
-  while (inner.cause instanceof Error) inner = inner.cause;
-  return inner.code ?? inner.message ?? String(error);
-}
-
 /** The prompt does not fit the context: OpenAI's code, or the wording of vLLM and the built-in server. */
 function isTooLong(error: unknown): boolean {
-  if (!(error instanceof APIError) || error.status !== 400) return false;
+  if (!(error instanceof HttpError) || error.status !== 400) return false;
   return error.code === 'context_length_exceeded' || /context|maximum.*length/i.test(error.message);
 }
