@@ -26,6 +26,7 @@ import { isAlive } from '../../storage/files.js';
 import { modelDigest } from '../../storage/model-folder.js';
 import { ArtifactStore } from '../../storage/store.js';
 import { action, type Context, decimal, EXIT, Interrupted, whole } from './context.js';
+import { printable } from './text.js';
 
 interface Asked {
   folder: string;
@@ -72,6 +73,7 @@ export function addAskCommand(program: Command): void {
           answer(client, asked.prompts, question, options, signal),
         );
         const winner = replies[votes[0]?.first ?? 0]!;
+        if (winner.answer === null) context.say('No answer was found in the reply; this is all of it.');
         if (winner.cut) context.say(`The reply was cut at ${options.maxTokens} tokens; see --max-tokens.`);
         const tally = votes.map(({ answer: given, count }) => ({ answer: given, count }));
         context.print(
@@ -94,11 +96,13 @@ function shown({ answer: given, rationale }: Reply, votes: readonly Vote[], repl
   const counted = votes.map(({ answer: text, count }) => `${count} x ${text}`);
   const silent = replies - votes.reduce((sum, { count }) => sum + count, 0);
   if (silent > 0) counted.push(`${silent} without an answer`);
+  // What a model writes must not steer the terminal.
+  const lines = rationale.split(/\r?\n/).map((line) => line.replace(/(?!\t)\p{Cc}/gu, '\uFFFD'));
   return [
-    ...rationale.split('\n'),
+    ...lines,
     '',
-    given === null ? 'No answer was found in the reply.' : `Answer: ${given}`,
-    ...(replies > 1 ? [`Votes:  ${counted.join(', ')}`] : []),
+    ...(given === null ? [] : [`Answer: ${printable(given)}`]),
+    ...(replies > 1 ? [`Votes:  ${printable(counted.join(', '))}`] : []),
   ];
 }
 

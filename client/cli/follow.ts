@@ -8,7 +8,7 @@ import { Problem } from '../../contracts/errors.js';
 import type { RunStatus } from '../../contracts/progress.js';
 import type { SrlmClient } from '../client.js';
 import { type Context, EXIT, type Exit, untilInterrupted } from './context.js';
-import { changes, progressLine, renderRun, roundsTable } from './render.js';
+import { changes, lastKnown, progressLine, renderRun, roundsTable } from './render.js';
 
 const EVERY_MS = 1000;
 const ANSWER_MS = 10_000;
@@ -20,13 +20,19 @@ interface View {
   note(text: string): void;
 }
 
-export async function follow(context: Context, client: SrlmClient, runId: string): Promise<RunStatus> {
-  const view = context.json ? jsonView(context) : process.stderr.isTTY ? liveView(context) : lineView(context);
+export async function follow(
+  context: Context,
+  client: SrlmClient,
+  runId: string,
+  json = context.json,
+): Promise<RunStatus> {
+  const view = json ? jsonView(context) : process.stderr.isTTY ? liveView(context) : lineView(context);
   return untilInterrupted(`The run goes on. Follow it again with: srlm watch ${runId}`, watchRun(client, runId, view));
 }
 
 async function watchRun(client: SrlmClient, runId: string, view: View): Promise<RunStatus> {
   let lostAt: number | null = null;
+  let last: RunStatus | null = null;
   for (;;) {
     const status = await client.temporal
       .withDeadline(Date.now() + ANSWER_MS, () => client.status(runId))
@@ -37,7 +43,8 @@ async function watchRun(client: SrlmClient, runId: string, view: View): Promise<
     if (status) {
       if (lostAt !== null) view.note('Temporal is back.');
       lostAt = null;
-      view.show(status);
+      last = lastKnown(last, status);
+      view.show(last);
       if (status.endedAt || status.state === 'parked') return status;
     } else if (lostAt === null) {
       lostAt = Date.now();

@@ -84,9 +84,11 @@ const markOf = (state: RunStatus['state']): Mark => (state === 'aborted' ? 'fail
 function preparationLines(status: RunStatus, view: View): Line[] {
   const { preparation } = status;
   if (preparation.length === 0) return [];
+  // A sample run has no rounds, so these are all its steps.
+  if (status.rounds === null) return stepLines(preparation, status, view, 1);
   if (preparation.some(({ state }) => state !== 'done') || status.round === null) {
     const open = preparation.find(({ state }) => state !== 'done');
-    const mark = open ? markOf(open.state) : 'done';
+    const mark = open ? (status.endedAt ? 'failed' : markOf(open.state)) : 'done';
     return [{ indent: 1, mark, text: 'preparation' }, ...stepLines(preparation, status, view, 2)];
   }
   const seconds = preparation.reduce((sum, step) => sum + (step.seconds ?? 0), 0);
@@ -104,14 +106,20 @@ function stepLines(steps: readonly StepState[], status: RunStatus, view: View, i
       ];
       return [{ indent, mark: 'done', text: `${pad(step.step, nameWidth)}  ${what.join('  ')}`, faint: true }];
     }
+    if (status.endedAt) return [{ indent, mark: 'failed', text: `${pad(step.step, nameWidth)}  not finished` }];
     const lines: Line[] = [
       { indent, mark: 'running', text: `${pad(step.step, nameWidth)}  ${runningText(step, status, view)}` },
     ];
-    const failing = status.live.filter(({ attempt, lastFailure }) => attempt > 1 && lastFailure);
-    const worst = failing.sort((a, b) => b.attempt - a.attempt)[0];
-    if (worst) add(lines, indent + 1, view, `attempt ${worst.attempt}: ${worst.lastFailure}`);
+    const worst = worstOf(status);
+    if (worst) add(lines, indent + 1, view, `attempt ${worst.attempt} after: ${worst.lastFailure}`);
     return lines;
   });
+}
+
+/** Of activities that have failed before and are tried again, the one that has failed most often. */
+function worstOf(status: RunStatus | null) {
+  const failing = status?.live.filter(({ attempt, lastFailure }) => attempt > 1 && lastFailure) ?? [];
+  return failing.sort((a, b) => b.attempt - a.attempt)[0];
 }
 
 function runningText(step: StepState, status: RunStatus, view: View): string {
@@ -183,6 +191,19 @@ const scoreText = ({ accuracy, low, high }: NonNullable<RoundSummary['score']>) 
   `${percent(accuracy)} % (${percent(low)}-${percent(high)})`;
 const secondsOf = ({ seconds }: RoundSummary) => Object.values(seconds).reduce((sum, one) => sum + one, 0);
 
+/** A status that no worker detailed (`stale`), filled with what was known before. */
+export function lastKnown(before: RunStatus | null, after: RunStatus): RunStatus {
+  if (!before || !after.stale || after.endedAt) return after;
+  const longer = <T>(a: T[], b: T[]) => (a.length >= b.length ? a : b);
+  return {
+    ...after,
+    preparation: longer(after.preparation, before.preparation),
+    steps: after.round === before.round ? longer(after.steps, before.steps) : after.steps,
+    summaries: longer(after.summaries, before.summaries),
+    warnings: longer(after.warnings, before.warnings),
+  };
+}
+
 // --- lines for a log ------------------------------------------------------------------------------------------------
 /** What has changed since `before`, a line each. `before` null: all that is worth telling of `after`. */
 export function changes(before: RunStatus | null, after: RunStatus): string[] {
@@ -206,6 +227,12 @@ export function changes(before: RunStatus | null, after: RunStatus): string[] {
   if (after.round !== null) {
     const same = before?.round === after.round ? before.steps : [];
     lines.push(...stepChanges(same, after.steps, `${roundLabel(after, after.round)} · `));
+  }
+  const failing = worstOf(after);
+  if (failing && failing.attempt > (worstOf(before)?.attempt ?? 1)) {
+    const where = after.round === null ? '' : `${roundLabel(after, after.round)} · `;
+    const step = [...after.steps, ...after.preparation].find(({ state }) => state === 'running')?.step ?? failing.step;
+    lines.push(`${where}${step}  attempt ${failing.attempt} after: ${printable(failing.lastFailure ?? '')}`);
   }
   const { parked } = after;
   if (parked && before?.parked?.since !== parked.since) {

@@ -44,7 +44,7 @@ export function addRunCommands(program: Command): void {
     .action(
       action(async (context) => {
         const client = await context.connect();
-        const runs = await client.list();
+        const runs = (await client.list()).sort((a, b) => b.startedAt.localeCompare(a.startedAt));
         const rows = runs.map(({ runId, kind, state, round, rounds, step, startedAt, endedAt }) => [
           runId,
           kind,

@@ -76,19 +76,22 @@ export function addStartCommands(program: Command): void {
         const write = options.out ? await fileWriter(options.out, deployment.artifactRoot) : null;
         const client = await context.connect();
         const { runId } = await client.startSample(spec, { ...(id ? { id } : {}), folder, checked });
-        const wait = options.watch || write !== null;
-        if (!write || !context.json) context.print({ runId }, [runId]);
-        if (!wait) {
+        const { out, watch } = options;
+        if (!out || !context.json) context.print({ runId }, [runId]);
+        if (!out && !watch) {
           context.say(`Started. Follow it with:  srlm watch ${runId}`);
           return EXIT.done;
         }
-        const status = await follow(context, client, runId);
-        if (status.state === 'done' && write) {
-          const rows = await write(await client.sampleResult(runId));
-          context.say(`${options.out}: ${rows} rows`);
-        } else if (write) {
-          context.say(`${options.out} is not written. The same command again goes on from what was sampled.`);
+        // With --out and --json the one document is told at the end, unless --watch asks for a line a status.
+        const status = await follow(context, client, runId, context.json && watch === true);
+        const rows = write && status.state === 'done' ? await write(await client.sampleResult(runId)) : null;
+        if (rows !== null) context.say(`${out}: ${rows} rows`);
+        else if (out) {
+          const again = id ? 'the same command with another --id' : 'the same command again';
+          context.say(`${out} is not written. When the run is done, ${again} writes it; nothing is sampled twice.`);
         }
+        if (out && context.json)
+          context.document({ runId, state: status.state, out: rows === null ? null : out, rows });
         return exitOf(status);
       }),
     );

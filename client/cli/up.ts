@@ -1,5 +1,5 @@
 /** Commands that do the work: up (Temporal and a worker with all roles, on this machine) and worker. */
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { Problem } from '../../contracts/errors.js';
@@ -24,29 +24,30 @@ export function addWorkerCommands(program: Command): void {
         const version = await checkPython(pythonPath(deployment));
         const temporal = temporalBinary(deployment);
         const folder = join(deployment.workRoot, 'temporal');
-        context.say('Starting Temporal ...');
-        const embedded = await startEmbedded({ folder, ...options, temporal });
         const release = await onlyOne(folder);
-        await useEmbedded(embedded.address, folder);
-        const workers = await startWorkers(deployment, 'all').catch(async (error) => {
-          await embedded.stop();
-          throw error;
-        });
-        const { address, uiUrl } = embedded;
-        const prefix = options.port === 7233 ? '' : `TEMPORAL_ADDRESS=${address} `;
-        context.print({ address, uiUrl, pid: process.pid, python: version, folder }, [
-          `Temporal   ${address}, database in ${folder}`,
-          `UI         ${uiUrl}`,
-          `Worker     all roles, Python ${version}, artifacts in ${deployment.artifactRoot}`,
-        ]);
-        context.say(`Next, in another terminal:  ${prefix}srlm start SPEC --watch`);
-        context.say('Ctrl-C stops it; runs go on from where they were with the next `srlm up`.');
-        const exit = await untilStopped(context, [workers.ended, embedded.ended], async () => {
-          await workers.stop();
-          await embedded.stop();
-        });
-        await release();
-        return exit;
+        const signals = listen(context);
+        const parts: Part[] = [];
+        try {
+          context.say('Starting Temporal ...');
+          const embedded = await startEmbedded({ folder, ...options, temporal });
+          parts.push(embedded);
+          embedded.ended.catch(() => {}); // Told by untilStopped, which is not reached yet.
+          await useEmbedded(embedded.address, folder);
+          parts.push(await startWorkers(deployment, 'all'));
+          const { address, uiUrl } = embedded;
+          const prefix = options.port === 7233 ? '' : `TEMPORAL_ADDRESS=${address} `;
+          context.print({ address, uiUrl, pid: process.pid, python: version, folder }, [
+            `Temporal   ${address}, database in ${folder}`,
+            `UI         ${uiUrl}`,
+            `Worker     all roles, Python ${version}, artifacts in ${deployment.artifactRoot}`,
+          ]);
+          context.say(`Next, in another terminal:  ${prefix}srlm start SPEC --watch`);
+          context.say('Ctrl-C stops it; runs go on from where they were with the next `srlm up`.');
+          return await untilStopped(context, signals, parts);
+        } finally {
+          await stopAll(parts);
+          await release();
+        }
       }),
     );
 
@@ -57,46 +58,56 @@ export function addWorkerCommands(program: Command): void {
     .action(
       action(async (context, options: { role: Role }) => {
         const deployment = await context.deployment();
+        const signals = listen(context);
         const workers = await startWorkers(deployment, options.role);
         const { address, namespace } = connectionOptions();
         context.print({ address, namespace, role: options.role, pid: process.pid }, [
           `Worker     role ${options.role} at ${address}, namespace ${namespace}, artifacts in ${deployment.artifactRoot}`,
         ]);
         context.say('Ctrl-C stops it; its work goes on with the next worker.');
-        return untilStopped(context, [workers.ended], () => workers.stop());
+        return untilStopped(context, signals, [workers]);
       }),
     );
 }
 
-/** The first signal stops cleanly, the second ends at once. A part that ends by itself stops the others, and is told. */
-async function untilStopped(context: Context, parts: Promise<void>[], stop: () => Promise<void>): Promise<Exit> {
-  let signalled: () => void = () => {};
-  const signal = new Promise<'signal'>((resolve) => {
-    signalled = () => resolve('signal');
+interface Part {
+  ended: Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Resolves with the first SIGINT or SIGTERM, also one that comes before all has started; the second ends at once. */
+function listen(context: Context): { came: () => boolean; first: Promise<void> } {
+  let count = 0;
+  let resolveFirst: () => void = () => {};
+  const first = new Promise<void>((resolve) => {
+    resolveFirst = resolve;
   });
-  let signals = 0;
   const onSignal = () => {
-    if (++signals > 1) process.exit(EXIT.interrupted);
+    if (++count > 1) process.exit(EXIT.interrupted);
     context.say('Stopping ... (once more: at once)');
-    signalled();
+    resolveFirst();
   };
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
+  return { came: () => count > 0, first };
+}
+
+/** Until a signal comes, or a part ends by itself, which ends the others. Throws what ended it. */
+async function untilStopped(context: Context, signals: ReturnType<typeof listen>, parts: Part[]): Promise<Exit> {
   try {
-    const ends = parts.map((part) => part.then(() => 'ended' as const));
-    const first = await Promise.race([signal, ...ends]).catch(async (error) => {
-      await stop().catch(() => {});
-      throw error;
-    });
-    // Temporal's own handler of the signal may have stopped the worker before ours was called.
-    await stop();
-    if (first === 'ended' && signals === 0) await new Promise((resolve) => setImmediate(resolve));
-    context.say('Stopped.');
-    return first === 'signal' || signals > 0 ? EXIT.done : EXIT.failed;
+    await Promise.race([signals.first, ...parts.map(({ ended }) => ended)]);
   } finally {
-    process.off('SIGINT', onSignal);
-    process.off('SIGTERM', onSignal);
+    await stopAll(parts);
   }
+  // Temporal's own handler of the signal may have ended the worker before ours was called.
+  await new Promise((resolve) => setImmediate(resolve));
+  context.say('Stopped.');
+  return signals.came() ? EXIT.done : EXIT.failed;
+}
+
+/** The worker before the server it talks to. */
+async function stopAll(parts: Part[]): Promise<void> {
+  for (let part = parts.pop(); part; part = parts.pop()) await part.stop().catch(() => {});
 }
 
 /** Nothing of the user's environment may lead elsewhere, or ask for TLS or a key that the embedded server has not. */
@@ -110,6 +121,7 @@ async function useEmbedded(address: string, folder: string): Promise<void> {
 
 /** Two of them would share a GPU and stop each other's server. */
 async function onlyOne(folder: string): Promise<() => Promise<void>> {
+  await mkdir(folder, { recursive: true });
   const file = join(folder, 'up.json');
   const mark = process.argv[1] ?? 'srlm';
   const held = await readFile(file, 'utf8')
