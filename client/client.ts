@@ -5,6 +5,7 @@
 import { userInfo } from 'node:os';
 import {
   type Client,
+  ServiceError,
   WorkflowExecutionAlreadyStartedError,
   type WorkflowExecutionDescription,
   WorkflowNotFoundError,
@@ -170,11 +171,24 @@ export class SrlmClient {
 
   /** Waits for the end. Throws what ended a failed run. */
   async result(runId: string): Promise<RunResult> {
-    return RunResult.parse(await this.handle(runId).result());
+    return RunResult.parse(await this.end(runId));
   }
 
   async sampleResult(runId: string): Promise<SampleRunResult> {
-    return SampleRunResult.parse(await this.handle(runId).result());
+    return SampleRunResult.parse(await this.end(runId));
+  }
+
+  private async end(runId: string): Promise<unknown> {
+    for (;;) {
+      try {
+        return await this.handle(runId).result();
+      } catch (error) {
+        // A busy server lets a long wait run out instead of answering "not yet", and the SDK takes that for a failure.
+        // A deadline of the caller's own reads otherwise.
+        const { details } = (error as { cause?: { details?: unknown } }).cause ?? {};
+        if (!(error instanceof ServiceError && details === 'context deadline exceeded')) throw error;
+      }
+    }
   }
 
   /** Goes on from the parked step. Throws run.not-parked. */
