@@ -2,10 +2,10 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import type { Deployment } from '../contracts/deployment.js';
-import { pythonMissing } from '../contracts/errors.js';
+import { Problem, pythonMissing } from '../contracts/errors.js';
 
 /** The package's own folder, whether this runs from source or from dist. */
 export const packageRoot = ((): string => {
@@ -39,4 +39,16 @@ export async function checkPython(python: string): Promise<string> {
   if (major < 3 || (major === 3 && minor < 11)) throw pythonMissing(python, `it is Python ${version}`);
   if (missing.length > 0) throw pythonMissing(python, `it lacks ${missing.join(', ')}`);
   return version;
+}
+
+/** Makes the environment (engine/python/set-up.mjs, plain JavaScript because it also runs before anything is built). */
+export async function setUpPython(folder: string, say: (line: string) => void): Promise<string> {
+  const program = await import(pathToFileURL(pythonProgram('set-up.mjs')).href);
+  try {
+    return await program.setUpPython(folder, say);
+  } catch (error) {
+    if (!(error instanceof program.SetUpError)) throw error;
+    const { says, next } = error as { says: string; next: string };
+    throw new Problem({ type: 'python.setup-failed', retry: false, says, next });
+  }
 }

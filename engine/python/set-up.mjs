@@ -1,24 +1,38 @@
 /**
  * The engine's Python environment: a venv with the pinned packages of engine/python/requirements.txt. Made once, and
- * again when that list changes; a stamp written last says that it is whole. Imports Node's built-ins only, so that it
- * runs before any package is installed. Throws python.missing, python.setup-failed.
+ * again when that list changes; a stamp written last says that it is whole. Plain JavaScript on Node's built-ins, so
+ * that `npm run demo` and `npm test` run it while the packages are still being installed. Throws SetUpError.
  */
 import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { Problem, pythonMissing } from '../contracts/errors.js';
-import { packageRoot } from '../engine/python-environment.js';
 
 const CANDIDATES = ['python3.13', 'python3.12', 'python3.11', 'python3'];
-const OLDEST = [3, 11] as const;
+const OLDEST = [3, 11];
 const STILL_EVERY_MS = 20_000;
 
-/** `folder`: of the environment itself. Returns its interpreter. Safe to call again; does nothing when all is there. */
-export async function setUpPython(folder: string, say: (line: string) => void): Promise<string> {
-  const requirements = join(packageRoot, 'engine', 'python', 'requirements.txt');
+/** One sentence that says what failed, and one that says what to do. */
+export class SetUpError extends Error {
+  /** @param {string} says @param {string} next */
+  constructor(says, next) {
+    super(`${says} ${next}`);
+    this.says = says;
+    this.next = next;
+  }
+}
+
+/**
+ * `folder`: of the environment itself. Returns its interpreter. Safe to call again; does nothing when all is there.
+ * @param {string} folder
+ * @param {(line: string) => void} say
+ * @returns {Promise<string>}
+ */
+export async function setUpPython(folder, say) {
+  const requirements = fileURLToPath(new URL('requirements.txt', import.meta.url));
   const wanted = createHash('sha256')
     .update(await readFile(requirements))
     .digest('hex');
@@ -42,8 +56,8 @@ export async function setUpPython(folder: string, say: (line: string) => void): 
 }
 
 /** The newest known to work first; `python3` may be anything that is new enough. */
-async function findPython(): Promise<{ name: string; version: string }> {
-  const old: string[] = [];
+async function findPython() {
+  const old = [];
   for (const name of CANDIDATES) {
     const version = await versionOf(name);
     if (!version) continue;
@@ -51,11 +65,14 @@ async function findPython(): Promise<{ name: string; version: string }> {
     if (major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1])) return { name, version };
     old.push(`${name} is ${version}`);
   }
-  throw pythonMissing('python3', old.length > 0 ? old.join(', ') : 'there is none on the PATH');
+  throw new SetUpError(
+    `There is no Python 3.11 or newer (${old.length > 0 ? old.join(', ') : 'none is on the PATH'}).`,
+    'Install one, or name an environment of yours with SRLM_PYTHON.',
+  );
 }
 
 /** null: it does not run, or cannot make environments (Debian keeps that in python3-venv). */
-async function versionOf(python: string): Promise<string | null> {
+async function versionOf(python) {
   if (python.includes('/') && !existsSync(python)) return null;
   const probe = 'import sys, venv, ensurepip; print(sys.version.split()[0])';
   return promisify(execFile)(python, ['-c', probe]).then(
@@ -64,18 +81,18 @@ async function versionOf(python: string): Promise<string | null> {
   );
 }
 
-async function run(command: string, args: readonly string[], say: (line: string) => void): Promise<void> {
+async function run(command, args, say) {
   const startedAt = Date.now();
   const still = setInterval(() => say(`... ${Math.round((Date.now() - startedAt) / 1000)} s`), STILL_EVERY_MS);
   let output = '';
   try {
     const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [child.stdout, child.stderr]) {
-      stream.setEncoding('utf8').on('data', (text: string) => {
+      stream.setEncoding('utf8').on('data', (text) => {
         output = (output + text).slice(-4000);
       });
     }
-    const code = await new Promise<number | null>((resolve, reject) => {
+    const code = await new Promise((resolve, reject) => {
       child.once('error', reject);
       child.once('close', resolve);
     });
@@ -86,10 +103,8 @@ async function run(command: string, args: readonly string[], say: (line: string)
   }
 }
 
-const setUpFailed = (command: string, args: readonly string[], reason: string) =>
-  new Problem({
-    type: 'python.setup-failed',
-    retry: false,
-    says: `\`${command} ${args.slice(0, 3).join(' ')}\` failed: ${reason}.`,
-    next: 'Mend the cause (often the network or the disk) and try again, or name an environment of yours with SRLM_PYTHON.',
-  });
+const setUpFailed = (command, args, reason) =>
+  new SetUpError(
+    `\`${command} ${args.slice(0, 3).join(' ')}\` failed: ${reason}.`,
+    'Mend the cause (often the network or the disk) and try again, or name an environment of yours with SRLM_PYTHON.',
+  );
