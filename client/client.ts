@@ -65,6 +65,17 @@ export class SrlmClient {
 
   /** Checks everything that can be checked, uploads the data, starts. Returns at once. */
   async start(spec: unknown, options: StartOptions = {}): Promise<{ runId: string; warnings: string[] }> {
+    const { input, warnings } = await this.runInput(spec, options);
+    return { runId: await this.launch('srlmRun', input, options.id), warnings };
+  }
+
+  /** Durable sampling of a data set, a run of its own. */
+  async startSample(spec: unknown, options: StartOptions = {}): Promise<{ runId: string }> {
+    return { runId: await this.launch('srlmSample', await this.sampleInput(spec, options), options.id) };
+  }
+
+  /** What srlmRun takes, checked and uploaded: for a workflow of your own that runs it as a child. */
+  async runInput(spec: unknown, options: StartOptions = {}): Promise<{ input: RunInput; warnings: string[] }> {
     const checked = checkSpec(spec, RunSpec, 'spec');
     const { warnings, files } =
       options.checked ?? (await checkRun(checked, this.deployment, options.folder ?? process.cwd()));
@@ -77,23 +88,23 @@ export class SrlmClient {
       evaluation: await put(files.evaluation),
       operations: operationsOf(this.deployment, this.searchAttributes),
     };
-    return { runId: await this.launch('srlmRun', input, options.id ?? newId(checked.name)), warnings };
+    return { input, warnings };
   }
 
-  /** Durable sampling of a data set, a run of its own. */
-  async startSample(spec: unknown, options: StartOptions = {}): Promise<{ runId: string }> {
+  /** What srlmSample takes, checked and uploaded: for a workflow of your own that runs it as a child. */
+  async sampleInput(spec: unknown, options: StartOptions = {}): Promise<SampleRunInput> {
     const checked = checkSpec(spec, SampleSpec, 'spec');
     const { files } = options.checked ?? (await checkSample(checked, this.deployment, options.folder ?? process.cwd()));
     const store = ArtifactStore.open(this.deployment.artifactRoot);
-    const input: SampleRunInput = {
+    return {
       spec: checked,
       data: await store.putFile(files.data),
       operations: operationsOf(this.deployment, this.searchAttributes),
     };
-    return { runId: await this.launch('srlmSample', input, options.id ?? newId(checked.name)) };
   }
 
-  private async launch(type: 'srlmRun' | 'srlmSample', input: RunInput | SampleRunInput, workflowId: string) {
+  private async launch(type: 'srlmRun' | 'srlmSample', input: RunInput | SampleRunInput, id: string | undefined) {
+    const workflowId = id ?? newId(input.spec.name);
     try {
       await this.temporal.workflow.start<typeof srlmRun | typeof srlmSample>(type, {
         workflowId,
