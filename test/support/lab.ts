@@ -11,7 +11,6 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
-import { inject } from 'vitest';
 import { SrlmClient } from '../../client/client.js';
 import { type Dataset, type Manifest, StepRecord } from '../../contracts/artifacts.js';
 import type { DeploymentInput } from '../../contracts/deployment.js';
@@ -59,7 +58,9 @@ export interface ServedRequest {
 }
 
 /** The address of the test run's Temporal server. Throws why there is none. */
-export function temporalAddress(): string {
+export async function temporalAddress(): Promise<string> {
+  // Imported here, so that scripts/record-histories.mjs can use a lab of its own without vitest.
+  const { inject } = await import('vitest');
   const temporal = inject('temporal');
   if ('missing' in temporal) throw new Error(temporal.missing);
   return temporal.address;
@@ -137,7 +138,7 @@ export class Lab {
     await writeFile(join(folder, 'temporal.config.json'), JSON.stringify(deployment, null, 2));
     const ports = temporal === 'own' ? await freePorts(2) : null;
     const up = ports ? { port: ports[0]!, uiPort: ports[1]! } : null;
-    const address = up ? `127.0.0.1:${up.port}` : temporalAddress();
+    const address = up ? `127.0.0.1:${up.port}` : await temporalAddress();
     await writeFile(
       join(folder, 'temporal.toml'),
       `[profile.default]\naddress = "${address}"\nnamespace = "default"\n`,

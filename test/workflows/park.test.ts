@@ -1,12 +1,12 @@
 /** A step that is out of retries parks its run: it waits, says why, and does what it is told. */
 import { rename } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
 import { WorkflowUpdateFailedError } from '@temporalio/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Problem, runNotParked } from '../../contracts/errors.js';
 import { abortUpdate, retryUpdate } from '../../workflows/messages.js';
 import { Lab, labSpec } from '../support/lab.js';
+import { startTeacher } from '../support/teacher.js';
 import { freePorts } from '../support/temporal-server.js';
 
 const spec = (seed: number) => labSpec({ rounds: 0, evaluation: 'none', seed });
@@ -145,16 +145,4 @@ async function acceptedUpdates(lab: Lab, workflowId: string) {
   return (events ?? []).flatMap(({ workflowExecutionUpdateAcceptedEventAttributes: accepted }) =>
     (accepted?.acceptedRequest?.input?.args?.payloads ?? []).map(({ data }) => Buffer.from(data ?? []).toString()),
   );
-}
-
-/** The least that an OpenAI-compatible endpoint is. */
-async function startTeacher(port: number): Promise<Server> {
-  const server = createServer((request, response) => {
-    request.resume().on('end', () => {
-      response.setHeader('content-type', 'application/json');
-      response.end(JSON.stringify({ choices: [{ message: { content: 'So.' }, finish_reason: 'stop' }] }));
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
-  return server;
 }

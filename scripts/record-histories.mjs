@@ -1,0 +1,150 @@
+/**
+ * Records test/histories/*.json, what test/replay replays:   node scripts/record-histories.mjs   (after npm run build)
+ * Do so when workflow code changes on purpose in a way that old histories cannot follow: runs that are under way then
+ * cannot either, so such a change wants a version (patched) or a note in the README first.
+ * It takes about two minutes: real runs of a tiny model, one left alone, one parked and retried, one aborted, one
+ * repaired, and one that only samples. Names of this machine, its user and its folders are taken out.
+ */
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { homedir, hostname, tmpdir, userInfo } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import { createJiti } from 'jiti';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const histories = join(root, 'test/histories');
+const support = (name) => createJiti(import.meta.url).import(join(root, 'test/support', name));
+const { Lab, labSpec } = await support('lab.ts');
+const { startTeacher } = await support('teacher.ts');
+const { freePorts } = await support('temporal-server.ts');
+
+const [port] = await freePorts(1);
+const lab = await Lab.open('record', {
+  temporal: 'own',
+  config: {
+    heartbeatSeconds: 30,
+    engines: {
+      local: { kind: 'builtin', device: 'cpu', threads: 1 },
+      teacher: { kind: 'openai', baseUrl: `http://127.0.0.1:${port}/v1`, model: 'teacher' },
+    },
+  },
+});
+try {
+  await mkdir(histories, { recursive: true });
+  const small = { sampling: { k: 2, maxTokens: 24, chunkSize: 8 } };
+  const parked = (runId, step) => lab.status(runId, `${step} is parked`, (status) => status.parked?.step === step);
+  const away = (path) => rename(path, `${path}-away`);
+  const back = (path) => rename(`${path}-away`, path);
+
+  // All steps there are: some rationales are missing, and the selector wants both scores.
+  const data = join(lab.folder, 'train.jsonl');
+  const rows = (await readFile(data, 'utf8'))
+    .trim()
+    .split('\n')
+    .map((row) => JSON.parse(row));
+  const some = rows.map(({ rationale, ...row }, i) => (i % 8 === 0 ? row : { ...row, rationale }));
+  await writeFile(data, some.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  await lab.finish(await lab.start(labSpec({ ...small, selection: { selector: 'vote' } }), 'whole'));
+  await record('run', 'whole');
+  await record('round-0', 'whole.round-0');
+  await record('round-1', 'whole.round-1');
+
+  // The same again, with a chunk of its candidates altered and the step that reads them undone.
+  const [decisions] = (await lab.records('select')).map(({ output }) => output.decisions);
+  await rm((await lab.chunkPaths(decisions))[0]);
+  const candidates = (await lab.records('sample')).find(({ inputs }) => inputs.purpose === 'enrich').output;
+  const [chunk] = await lab.chunkPaths(candidates);
+  await writeFile(chunk, (await readFile(chunk, 'utf8')).replace('"k":0', '"k":1'));
+  await lab.finish(await lab.start(labSpec({ ...small, selection: { selector: 'vote' } }), 'repaired'));
+  await record('run-repaired', 'repaired');
+
+  const bare = (seed) => labSpec({ ...small, rounds: 0, evaluation: 'none', seed });
+  await lab.killWorker();
+  await lab.start(bare(1), 'parked');
+  await away(join(lab.folder, 'models/tiny'));
+  await lab.startWorker();
+  await parked('parked', 'prepare');
+  await back(join(lab.folder, 'models/tiny'));
+  await away(lab.python);
+  await lab.client.retry('parked', 'the model is back');
+  await parked('parked', 'fineTune');
+  await back(lab.python);
+  await lab.client.retry('parked', 'python is back');
+  await lab.finish('parked');
+  await record('run-parked', 'parked');
+  await record('round-parked', 'parked.round-0');
+
+  await away(lab.python);
+  await lab.start(bare(2), 'aborted');
+  await parked('aborted', 'fineTune');
+  await lab.client.abort('aborted', 'not wanted');
+  await back(lab.python);
+  await record('run-aborted', 'aborted');
+  await record('round-aborted', 'aborted.round-0');
+
+  const teacher = await startTeacher(port);
+  const sample = { engine: 'teacher', data: { path: 'questions.jsonl' }, sampling: { k: 2, chunkSize: 2 } };
+  await lab.client.startSample(sample, { folder: lab.folder, id: 'sample' });
+  await lab.status('sample', 'sampling has ended', ({ endedAt }) => endedAt);
+  teacher.close();
+  await record('sample', 'sample');
+} finally {
+  await lab.close();
+}
+process.exit(0);
+
+async function record(name, workflowId) {
+  const history = JSON.parse(historyToJSON(await lab.client.temporal.workflow.getHandle(workflowId).fetchHistory()));
+  const scrubbed = scrub(history);
+  const text = JSON.stringify({ workflowId, history: scrubbed });
+  for (const [secret] of secrets()) {
+    if ([text, ...decoded(scrubbed)].some((part) => secret.test(part))) {
+      throw new Error(`${name} still holds ${secret}`);
+    }
+  }
+  await writeFile(join(histories, `${name}.json`), `${text}\n`);
+  console.log(`${name}.json: ${scrubbed.events.length} events, ${text.length} bytes`);
+}
+
+/** What this machine is called here, longest first, and what it is called there. Whole names only: `vm` is one. */
+function secrets() {
+  const whole = (name) => new RegExp(`(?<!\\w)${name.replace(/[^\w/]/g, '\\$&')}(?!\\w)`, 'g');
+  return [
+    [whole(lab.folder), '/srlm-lab'],
+    [whole(basename(lab.folder)), 'srlm-lab'],
+    [whole(root), '/srlm'],
+    [whole(homedir()), '/home/recorder'],
+    [whole(hostname()), 'recorder'],
+    [whole(tmpdir()), '/scratch'],
+  ];
+}
+
+function scrub(value) {
+  if (typeof value === 'string') {
+    let text = value;
+    for (const [word, neutral] of secrets()) text = text.replace(word, neutral);
+    return text.replace(/\b\d+@recorder/g, '1@recorder');
+  }
+  if (Array.isArray(value)) return value.map(scrub);
+  if (value === null || typeof value !== 'object') return value;
+  if (isPayload(value)) {
+    const text = scrub(Buffer.from(value.data, 'base64').toString()).replaceAll(
+      `"who":"${userInfo().username}"`,
+      '"who":"recorder"',
+    );
+    return { ...value, data: Buffer.from(text).toString('base64') };
+  }
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [scrub(key), scrub(inner)]));
+}
+
+function decoded(value) {
+  if (value === null || typeof value !== 'object') return [];
+  if (isPayload(value)) return [Buffer.from(value.data, 'base64').toString()];
+  return Object.values(value).flatMap(decoded);
+}
+
+/** JSON: nothing of ours is binary. */
+function isPayload(value) {
+  return typeof value.data === 'string' && typeof value.metadata?.encoding === 'string';
+}
