@@ -24,13 +24,19 @@ export async function loadSpec<T>(
   if (broken)
     throw specUnreadable(
       `${file}:${broken.linePos?.[0].line ?? 1}`,
-      `this is not YAML or JSON (${broken.message.split('\n')[0]}).`,
+      `this is not YAML or JSON (${reasonOf(broken.message)}).`,
     );
   if (!isMap(document.contents)) throw specUnreadable(file, 'a spec is a map of fields.');
   for (const [field, value] of Object.entries(overrides)) {
     setField(document, field, value);
   }
   return checkSpec(document.toJS(), schema, file, (path) => lineOf(document, lines, path), overrides);
+}
+
+/** The parser's sentence without its position, which stands before it already. */
+function reasonOf(message: string): string {
+  const sentence = message.split('\n')[0]!.replace(/ at line \d+, column \d+:?$/, '');
+  return sentence.charAt(0).toLowerCase() + sentence.slice(1);
 }
 
 export function checkSpec<T>(
@@ -42,7 +48,9 @@ export function checkSpec<T>(
 ): T {
   const parsed = schema.safeParse(value, { reportInput: true });
   if (parsed.success) return parsed.data;
-  const issue = deepest(parsed.error.issues[0]!);
+  // A misspelt field is also a missing one: what the user wrote comes first.
+  const { issues } = parsed.error;
+  const issue = deepest(issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0]!);
   const field = issue.path.join('.');
   const line = field in overrides ? undefined : lineAt(issue.path);
   const source = field in overrides ? '--set' : file;

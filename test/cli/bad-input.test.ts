@@ -1,0 +1,320 @@
+/**
+ * Bad input, tried from the command line: one sentence with file, line and field on stderr, exit code 2, nothing
+ * started. Temporal is away in all of them, so each is told before a connection is tried.
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { python } from '../support/python.js';
+import { srlm } from './command.js';
+
+let lab: string;
+const file = (path: string, content: string | Uint8Array) => writeFileSync(join(lab, path), content);
+const jsonl = (...rows: object[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+
+const EXAMPLE = { instruction: 'What is 1 + 1?', rationale: 'Count on.', answer: '2' };
+const CATALYST = { ...EXAMPLE, enriched: 'Start at one and count one on: two.', skills: ['detail'] };
+const SPEC = `name: lab
+model:
+  path: good
+data:
+  path: data.jsonl
+catalysts:
+  path: catalysts.jsonl
+`;
+const MODEL = ['config.json', 'model.safetensors', 'tokenizer.json', 'chat_template.jinja'];
+
+beforeAll(() => {
+  lab = mkdtempSync(join(tmpdir(), 'srlm-bad-input-'));
+  const folders = {
+    good: MODEL,
+    weightless: MODEL.filter((name) => name !== 'model.safetensors'),
+    pickled: [...MODEL, 'pytorch_model.bin'],
+    chatless: MODEL.filter((name) => name !== 'chat_template.jinja'),
+  };
+  for (const [folder, names] of Object.entries(folders)) {
+    mkdirSync(join(lab, 'models', folder), { recursive: true });
+    for (const name of names) file(join('models', folder, name), name.endsWith('.json') ? '{}' : 'x');
+  }
+  file('run.yaml', SPEC);
+  file('data.jsonl', jsonl(EXAMPLE));
+  file('catalysts.jsonl', jsonl(CATALYST));
+  file('questions.jsonl', jsonl({ question: 'What is 1 + 1?', answer: '2' }, { question: 'And 2 + 2?', answer: '4' }));
+  file(
+    'many.jsonl',
+    jsonl(...Array.from({ length: 20000 }, (_, n) => ({ ...EXAMPLE, instruction: `What is ${n} + 1?` }))),
+  );
+  file('empty.jsonl', '');
+  file('prose.jsonl', `${jsonl(EXAMPLE)}this is prose\n`);
+  file('no-instruction.jsonl', jsonl(EXAMPLE, { rationale: 'r', answer: 'a' }));
+  file('no-answer.jsonl', jsonl(EXAMPLE, { instruction: 'i', rationale: 'r' }));
+  file('wrong-type.jsonl', jsonl(EXAMPLE, { ...EXAMPLE, answer: ['2'] }));
+  file(
+    'latin1.jsonl',
+    Buffer.concat([Buffer.from(jsonl(EXAMPLE)), Buffer.from('{"instruction": "caf\xe9"}\n', 'latin1')]),
+  );
+  file('no-rows.json', '[]');
+  file('a-file', '');
+  file('elsewhere.json', JSON.stringify({ artifactRoot: 'a-file/store' }));
+  file('python.json', JSON.stringify({ python: '/nowhere/bin/python' }));
+  file('misspelt.yaml', SPEC.replace('catalysts:', 'catalyst:'));
+  file('broken.yaml', 'name: [lab\n');
+  file('zero.yaml', `${SPEC}sampling:\n  temperature: 1\n  k: 0\n`);
+});
+afterAll(() => rmSync(lab, { recursive: true, force: true }));
+
+const NOTHING = 'Nothing was started.';
+const ROW = 'Mend the row; nothing was started. [data.invalid]';
+const LINE = 'Mend the line; nothing was started. [spec.invalid]';
+
+/** `says`: all that stands on stderr. LAB is the folder it runs in. */
+const cases: { what: string; args: string[]; says: string }[] = [
+  {
+    what: 'a spec that is not there',
+    args: ['no.yaml'],
+    says: `no.yaml: there is no such file. ${NOTHING} [file.missing]`,
+  },
+  {
+    what: 'a spec that is no YAML',
+    args: ['broken.yaml'],
+    says: `broken.yaml:2: this is not YAML or JSON (flow sequence in block collection must be sufficiently indented and end with a ]). ${NOTHING} [spec.unreadable]`,
+  },
+  {
+    what: 'a misspelt field',
+    args: ['misspelt.yaml'],
+    says: `misspelt.yaml:6 catalyst: there is no such field; did you mean "catalysts"? ${LINE}`,
+  },
+  {
+    what: 'an unknown field',
+    args: ['run.yaml', '--set', 'sampling.bananas=3'],
+    says: `--set sampling.bananas: there is no such field; there are k, temperature, topP, topK, maxTokens, chunkSize. ${LINE}`,
+  },
+  { what: 'k = 0', args: ['zero.yaml'], says: `zero.yaml:10 sampling.k: expected at least 1, found 0. ${LINE}` },
+  {
+    what: 'a negative learning rate',
+    args: ['run.yaml', '--set', 'training.learningRate=-0.1'],
+    says: `--set training.learningRate: expected more than 0, found -0.1. ${LINE}`,
+  },
+  {
+    what: '--set without a value',
+    args: ['run.yaml', '--set', 'rounds'],
+    says: '--set rounds: expected field=value. [usage]',
+  },
+  {
+    what: 'an id that cannot be one',
+    args: ['run.yaml', '--id', 'a b'],
+    says: '--id: expected letters, digits, dots, dashes and underscores, at most 100, found "a b". [usage]',
+  },
+  {
+    what: 'a data file that is not there',
+    args: ['run.yaml', '--data', 'no.jsonl'],
+    says: `no.jsonl: there is no such file. ${NOTHING} [file.missing]`,
+  },
+  {
+    what: 'an empty file',
+    args: ['run.yaml', '--data', 'empty.jsonl'],
+    says: `empty.jsonl: the file is empty. ${NOTHING} [file.empty]`,
+  },
+  {
+    what: 'a line that is not JSON',
+    args: ['run.yaml', '--data', 'prose.jsonl'],
+    says: `prose.jsonl:2: this is not JSON (unexpected token 'h', "this is prose"). ${ROW}`,
+  },
+  {
+    what: 'a row with no instruction',
+    args: ['run.yaml', '--data', 'no-instruction.jsonl'],
+    says: `no-instruction.jsonl:2 instruction: expected text, found nothing (the row has rationale, answer; the spec can map them under fields). ${ROW}`,
+  },
+  {
+    what: 'a row with no answer',
+    args: ['run.yaml', '--data', 'no-answer.jsonl'],
+    says: `no-answer.jsonl:2 answer: expected text, found nothing (the row has instruction, rationale; the spec can map them under fields). ${ROW}`,
+  },
+  {
+    what: 'a field of the wrong type',
+    args: ['run.yaml', '--data', 'wrong-type.jsonl'],
+    says: `wrong-type.jsonl:2 answer: expected text, found ["2"]. ${ROW}`,
+  },
+  {
+    what: 'a file in another encoding',
+    args: ['run.yaml', '--data', 'latin1.jsonl'],
+    says: 'latin1.jsonl:2: this is not UTF-8. Convert the file to UTF-8; nothing was started. [file.not-utf8]',
+  },
+  {
+    what: 'fewer than one usable catalyst',
+    args: ['run.yaml', '--catalysts', 'no-rows.json'],
+    says: `no-rows.json: there is no usable catalyst in it. ${NOTHING} [data.unusable]`,
+  },
+  {
+    what: 'evaluation questions that stand in the training data, with strict',
+    args: ['run.yaml', '--evaluation', 'questions.jsonl', '--set', 'strict=true'],
+    says: 'questions.jsonl: 1 evaluation question also stands in the training data. Take them out, or set strict: false to be warned only; nothing was started. [data.leak]',
+  },
+  {
+    what: 'a model folder that is not there',
+    args: ['run.yaml', '--model', 'no-model'],
+    says: `no-model: there is no such model folder. ${NOTHING} [model.unusable]`,
+  },
+  {
+    what: 'a model folder without weights',
+    args: ['run.yaml', '--model', 'weightless'],
+    says: 'LAB/models/weightless: it holds no weights (*.safetensors). Download or save the weights too; nothing was started. [model.unusable]',
+  },
+  {
+    what: 'a pickle instead of safetensors',
+    args: ['run.yaml', '--model', 'pickled'],
+    says: 'LAB/models/pickled: pytorch_model.bin is a pickle, which can run code when loaded; only safetensors are read. Save the model with safe_serialization=True; nothing was started. [model.unusable]',
+  },
+  {
+    what: 'a tokenizer without a chat template',
+    args: ['run.yaml', '--model', 'models/chatless'],
+    says: 'LAB/models/chatless: its tokenizer has no chat template. Use the instruct version of the model, or put a chat_template.jinja beside it; nothing was started. [model.unusable]',
+  },
+  {
+    what: 'a model outside the model roots',
+    args: ['run.yaml', '--model', '.'],
+    says: 'LAB: the model folder is not below a model root (LAB/models, LAB/.srlm/models). Move it there, or add its parent to modelRoots in temporal.config.ts. [model.outside-roots]',
+  },
+  {
+    what: 'an engine nobody has defined',
+    args: ['run.yaml', '--set', 'engine=vllm'],
+    says: 'There is no engine "vllm" in temporal.config.ts; it has local. Use one of these, or add it; nothing was started. [engine.unknown]',
+  },
+  {
+    what: 'a configuration that is not there',
+    args: ['run.yaml', '--config', 'no.json'],
+    says: `LAB/no.json: there is no such file. ${NOTHING} [config.invalid]`,
+  },
+  {
+    what: 'an artifact root that cannot be written',
+    args: ['run.yaml', '--config', 'elsewhere.json'],
+    says: 'LAB/a-file/store: the artifact root cannot be written (ENOTDIR). Set artifactRoot in temporal.config.ts to a folder you can write; nothing was started. [storage.not-writable]',
+  },
+];
+
+describe('srlm start refuses, in one sentence and with exit code 2,', () => {
+  it.each(cases)('$what', async ({ args, says }) => {
+    const { stdout, stderr, code } = await srlm(lab, ['start', ...args]);
+    expect({ stdout, stderr: stderr.replaceAll(lab, 'LAB'), code }).toEqual({
+      stdout: '',
+      stderr: `${says}\n`,
+      code: 2,
+    });
+  });
+
+  it('a disk too full for the run', async () => {
+    const huge = ['sampling.k=64', 'sampling.maxTokens=32768', 'rounds=20'].flatMap((one) => ['--set', one]);
+    const { stderr, code } = await srlm(lab, ['start', 'run.yaml', '--data', 'many.jsonl', ...huge]);
+    expect(stderr.replaceAll(lab, 'LAB').replace(/[\d.]+ GB are free/, 'SOME GB are free')).toBe(
+      'LAB/.srlm/store: the run needs about 5033.2 GB and SOME GB are free. Free some space or move artifactRoot; nothing was started. [storage.disk-full]\n',
+    );
+    expect(code).toBe(2);
+  });
+
+  it('Temporal not reachable, after all that is cheaper to find', async () => {
+    const { stdout, stderr, code } = await srlm(lab, [
+      'start',
+      'run.yaml',
+      '--evaluation',
+      'questions.jsonl',
+      '--json',
+    ]);
+    const message =
+      'Temporal does not answer at 127.0.0.1:1 (Failed to connect before the deadline). Start it with `srlm up`, or set TEMPORAL_ADDRESS. [temporal.unreachable]';
+    expect(stderr).toBe(
+      `warning: questions.jsonl: 1 evaluation question also stands in the training data.\n${message}\n`,
+    );
+    expect(JSON.parse(stdout)).toEqual({ error: { type: 'temporal.unreachable', message } });
+    expect(code).toBe(2);
+  });
+});
+
+describe('srlm up refuses, in one sentence and with exit code 2,', () => {
+  it('a Python that is not there', async () => {
+    const { stderr, code } = await srlm(lab, ['up', '--config', 'python.json']);
+    expect(stderr).toBe(
+      'Python cannot be used at /nowhere/bin/python (there is no such program). Install Python 3.11 or newer and run `srlm doctor --fix`, or name an environment with SRLM_PYTHON. [python.missing]\n',
+    );
+    expect(code).toBe(2);
+  });
+
+  it('a port that is taken', async () => {
+    const other = createServer();
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+    const { port } = other.address() as { port: number };
+    const { stderr, code } = await srlm(lab, ['up', '--port', String(port)], { SRLM_PYTHON: python });
+    other.close();
+    expect(stderr).toBe(
+      `Starting Temporal ...\nPort ${port} is taken by another program. Stop it, or choose another with --port. [port.taken]\n`,
+    );
+    expect(code).toBe(2);
+  });
+
+  it('a port that is none', async () => {
+    const { stderr, code } = await srlm(lab, ['up', '--port', '99999']);
+    expect(stderr).toBe('--port: expected a whole number from 1 to 65535, found "99999". [usage]\n');
+    expect(code).toBe(2);
+  });
+});
+
+describe('srlm refuses, in one sentence and with exit code 2,', () => {
+  it.each([
+    ['a command that is misspelt', ['strat'], "Unknown command 'strat'; did you mean start? See `srlm --help`."],
+    ['an option that is not there', ['list', '--nope'], "Unknown option '--nope'. See `srlm --help`."],
+    ['a missing argument', ['watch'], "Missing required argument 'run'. See `srlm --help`."],
+    [
+      'two ways of voting at once',
+      ['ask', 'r', 'q', '--enrich', '2', '--samples', '2'],
+      "Option '--enrich <n>' cannot be used with option '--samples <n>'. See `srlm --help`.",
+    ],
+    [
+      'a role nobody has',
+      ['worker', '--role', 'tpu'],
+      "Option '--role <role>' argument 'tpu' is invalid. Allowed choices are all, workflow, cpu, gpu. See `srlm --help`.",
+    ],
+    ['a schema that is not there', ['schema', 'x'], 'schema: expected run, sample, config, found "x".'],
+  ])('%s', async (_, args, says) => {
+    const { stdout, stderr, code } = await srlm(lab, args);
+    expect({ stdout, stderr, code }).toEqual({ stdout: '', stderr: `${says} [usage]\n`, code: 2 });
+  });
+
+  it('the field names of another kind of data', async () => {
+    const { stderr, code } = await srlm(lab, ['data', 'check', 'data.jsonl', '--field', 'answr=x']);
+    expect(stderr).toBe(`--field answr: there is no such field; did you mean "answer"? ${LINE}\n`);
+    expect(code).toBe(2);
+  });
+});
+
+describe('what is good input', () => {
+  it('data check tells how many rows a run would read', async () => {
+    const { stdout, code } = await srlm(lab, ['data', 'check', 'data.jsonl', '--json']);
+    expect(JSON.parse(stdout)).toEqual({
+      file: 'data.jsonl',
+      kind: 'examples',
+      rows: 1,
+      missingRationales: 0,
+      meanInstructionChars: 14,
+      meanRationaleChars: 9,
+      meanAnswerChars: 1,
+    });
+    expect(code).toBe(0);
+  });
+
+  it('a file takes the place of `evaluation: none`, and paths are relative to the current folder', async () => {
+    mkdirSync(join(lab, 'specs'), { recursive: true });
+    file(
+      'specs/none.yaml',
+      `${SPEC.replaceAll('path: data', 'path: ../data').replaceAll('path: cat', 'path: ../cat')}evaluation: none\n`,
+    );
+    const { stderr } = await srlm(lab, ['start', 'specs/none.yaml', '--evaluation', 'prose.jsonl']);
+    expect(stderr).toBe(`prose.jsonl:2: this is not JSON (unexpected token 'h', "this is prose"). ${ROW}\n`);
+  });
+
+  it.each(['run', 'sample', 'config'])('schema %s is JSON', async (which) => {
+    const { stdout, code } = await srlm(lab, ['schema', which]);
+    expect(JSON.parse(stdout)).toMatchObject({ type: 'object', additionalProperties: false });
+    expect(code).toBe(0);
+  });
+});

@@ -1,0 +1,23 @@
+/** Runs the built command line as a user would, in a folder of its own. */
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { packageRoot } from '../../engine/python-environment.js';
+
+/** Nothing listens there: what is told before Temporal is needed is told without it. */
+export const NO_TEMPORAL = '127.0.0.1:1';
+
+export interface Ran {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+export function srlm(cwd: string, args: readonly string[], env: Record<string, string> = {}): Promise<Ran> {
+  const main = join(packageRoot, 'dist', 'client', 'cli', 'main.js');
+  const environment = { ...process.env, TEMPORAL_ADDRESS: NO_TEMPORAL, NO_COLOR: '1', ...env };
+  return new Promise((resolve) => {
+    execFile(process.execPath, [main, ...args], { cwd, env: environment }, (error, stdout, stderr) => {
+      resolve({ code: error ? ((error.code as unknown as number) ?? null) : 0, stdout, stderr });
+    });
+  });
+}

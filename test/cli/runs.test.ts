@@ -1,0 +1,139 @@
+/**
+ * A sample run from the command line, with a real Temporal server, worker processes and an endpoint that speaks
+ * OpenAI's API: what comes out, what a parked run looks like, and the exit codes.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { packageRoot } from '../../engine/python-environment.js';
+import { temporalAddress } from '../support/lab.js';
+import { python } from '../support/python.js';
+import { srlm } from './command.js';
+
+let lab: string;
+let endpoint: Server;
+let worker: ChildProcess;
+let up = true;
+let environment: Record<string, string>;
+const run = (...args: string[]) => srlm(lab, args, environment);
+
+beforeAll(async () => {
+  environment = { TEMPORAL_ADDRESS: await temporalAddress(), SRLM_PYTHON: python };
+  lab = mkdtempSync(join(tmpdir(), 'srlm-cli-runs-'));
+  endpoint = createServer((request, response) => {
+    const parts: Buffer[] = [];
+    request.on('data', (part: Buffer) => parts.push(part));
+    request.on('end', () => {
+      const { messages, n, seed } = JSON.parse(Buffer.concat(parts).toString());
+      const choices = Array.from({ length: n }, (_, i) => ({
+        message: { content: `${messages[0].content} ${up ? i : seed}` },
+        finish_reason: 'stop',
+      }));
+      response.writeHead(up ? 200 : 401, { 'content-type': 'application/json' });
+      response.end(JSON.stringify(up ? { choices } : { error: { message: 'no' } }));
+    });
+  });
+  await new Promise<void>((resolve) => endpoint.listen(0, '127.0.0.1', resolve));
+  const { port } = endpoint.address() as { port: number };
+  const config = {
+    taskQueue: lab.slice(lab.lastIndexOf('/') + 1),
+    engines: { teacher: { kind: 'openai', baseUrl: `http://127.0.0.1:${port}/v1`, model: 'stub' } },
+  };
+  writeFileSync(join(lab, 'temporal.config.json'), JSON.stringify(config));
+  writeFileSync(
+    join(lab, 'teach.yaml'),
+    'engine: teacher\ndata: {path: asked.jsonl}\nsampling: {k: 2, chunkSize: 2}\n',
+  );
+  const texts = ['Say hi', 'مرحبا <b>&amp;</b>', '🙂\tand a tab'];
+  writeFileSync(join(lab, 'asked.jsonl'), texts.map((instruction) => `${JSON.stringify({ instruction })}\n`).join(''));
+  const main = join(packageRoot, 'dist', 'client', 'cli', 'main.js');
+  worker = spawn(process.execPath, [main, 'worker', '--role', 'all'], {
+    cwd: lab,
+    env: { ...process.env, ...environment },
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  await new Promise<void>((resolve, reject) => {
+    worker.stdout!.on('data', (text: Buffer) => text.toString().startsWith('Worker ') && resolve());
+    worker.once('exit', (code) => reject(new Error(`the worker ended with ${code}`)));
+  });
+});
+
+afterAll(async () => {
+  const gone = new Promise((resolve) => worker?.once('exit', resolve));
+  if (worker?.kill('SIGKILL')) await gone;
+  endpoint?.close();
+  rmSync(lab, { recursive: true, force: true });
+});
+
+it('sample --out writes each prompt with its texts, once the run is done', async () => {
+  const ran = await run('sample', 'teach.yaml', '--id', 'lab-teach', '--out', 'out.jsonl', '--json');
+  expect(JSON.parse(ran.stdout)).toEqual({ runId: 'lab-teach', state: 'done', out: 'out.jsonl', rows: 3 });
+  expect(ran.code).toBe(0);
+  const rows = readFileSync(join(lab, 'out.jsonl'), 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  expect(rows).toEqual([
+    { id: 'r000001', instruction: 'Say hi', texts: ['Say hi 0', 'Say hi 1'] },
+    { id: 'r000002', instruction: 'مرحبا <b>&amp;</b>', texts: ['مرحبا <b>&amp;</b> 0', 'مرحبا <b>&amp;</b> 1'] },
+    { id: 'r000003', instruction: '🙂\tand a tab', texts: ['🙂\tand a tab 0', '🙂\tand a tab 1'] },
+  ]);
+});
+
+it('a run that parks ends watch with 3, waits, and goes on after retry', async () => {
+  up = false;
+  const parked = await run('sample', 'teach.yaml', '--id', 'lab-parked', '--set', 'seed=1', '--out', 'parked.jsonl');
+  expect(parked.stderr.trimEnd().split('\n').slice(-5)).toEqual([
+    'sample  parked after 1 attempt: engine.refused',
+    'Engine "teacher" refused the request (401: no). Mend the cause, then `srlm retry`. [engine.refused]',
+    'Mend the cause, then: srlm retry lab-parked',
+    'Or end the run: srlm abort lab-parked',
+    'parked.jsonl is not written. When the run is done, the same command with another --id writes it; nothing is sampled twice.',
+  ]);
+  expect({ stdout: parked.stdout, code: parked.code }).toEqual({ stdout: 'lab-parked\n', code: 3 });
+  expect(existsSync(join(lab, 'parked.jsonl'))).toBe(false);
+  expect((await run('status', 'lab-parked', '--json')).code).toBe(3);
+
+  up = true;
+  const retried = await run('retry', 'lab-parked', '--why', 'the key is right now');
+  expect(retried.stdout).toBe('lab-parked: sample is tried again.\n');
+  expect((await run('watch', 'lab-parked')).code).toBe(0);
+  const again = await run('retry', 'lab-parked');
+  expect({ stderr: again.stderr, code: again.code }).toEqual({
+    stderr: 'Run "lab-parked" is not parked. See `srlm status lab-parked`. [run.not-parked]\n',
+    code: 2,
+  });
+});
+
+it('abort ends a parked run, and status of it fails with its reason', async () => {
+  up = false;
+  await run('sample', 'teach.yaml', '--id', 'lab-aborted', '--set', 'seed=2', '--watch');
+  const aborted = await run('abort', 'lab-aborted', '--why', 'enough');
+  expect(aborted.stdout).toBe('lab-aborted is ended (aborted). Everything it made is kept.\n');
+  const status = await run('status', 'lab-aborted', '--json');
+  expect(status.code).toBe(1);
+  expect(JSON.parse(status.stdout).failure).toMatch(/^Aborted at sample by \S+: enough\. All artifacts are kept\./);
+  expect((await run('list')).stdout).toMatch(/^lab-aborted +sample +aborted /m);
+});
+
+it.each([
+  [
+    'an id that is taken by a run under way',
+    ['sample', 'teach.yaml', '--id', 'lab-twice', '--set', 'seed=3'],
+    'A run "lab-twice" is already there. Follow it with `srlm watch lab-twice`, or choose another --id. [run.exists]',
+  ],
+  ['a run that is not there', ['status', 'nobody'], 'There is no run "nobody". See `srlm list`. [run.unknown]'],
+  [
+    'a sample run asked a question',
+    ['ask', 'lab-teach', 'Why?'],
+    'Run "lab-teach" is a sample run, which trains none. See `srlm status lab-teach`. [run.no-model]',
+  ],
+])('refuses %s with exit code 2', async (_, args, says) => {
+  up = false;
+  if (args.includes('lab-twice')) await run(...args);
+  const { stderr, code } = await run(...args);
+  expect({ stderr, code }).toEqual({ stderr: `${says}\n`, code: 2 });
+});
