@@ -2,7 +2,8 @@
     python bench/python/drive_server.py --model DIR --data gsm8k.jsonl [--prompts 64] [--texts 256] [--in-flight 64]
 
 Starts the server, then: PROMPTS questions x 4 samples (the work of generate_baseline.py), and TEXTS questions with their
-answers (the work of score_baseline.py; echo + logprobs, only the answer's tokens wanted), IN_FLIGHT requests at a time.
+answers (the work of score_baseline.py), wanted once all tokens of the answer, once only its last line, the number (the
+method's own case: log p(y | x, r)). IN_FLIGHT requests at a time.
 One JSON line each: tokens/s from the first request to the last answer. Fails if an answer is missing; asserts no time."""
 
 import argparse
@@ -51,9 +52,9 @@ with tempfile.TemporaryDirectory() as state:
             return call("/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": rows[number]["question"]}], "n": SAMPLES,
                                                  "seed": 1000 * number, "temperature": 0.7, "top_k": 20, "max_tokens": MAX_TOKENS})
 
-        def score(text):
-            reply = call("/v1/completions", {"model": model, "prompt": text[0], "echo": True, "logprobs": 1, "max_tokens": 0, "logprobs_from": text[1]})
-            return reply["choices"][0]["logprobs"]["token_logprobs"][text[1]:]
+        def score(tokens, first):
+            reply = call("/v1/completions", {"model": model, "prompt": tokens, "echo": True, "logprobs": 1, "max_tokens": 0, "logprobs_from": first})
+            return reply["choices"][0]["logprobs"]["token_logprobs"][first:]
 
         def ids(text):
             return call("/tokenize", {"prompt": text, "add_special_tokens": False})["tokens"]
@@ -61,7 +62,8 @@ with tempfile.TemporaryDirectory() as state:
         texts = []
         for row in rows[:args.texts]:
             prompt = call("/tokenize", {"messages": [{"role": "user", "content": row["question"]}]})["tokens"]
-            texts.append((prompt + ids(row["answer"]), len(prompt)))
+            working, mark, number = row["answer"].rpartition("####")
+            texts.append((prompt + ids(working) + ids(mark + number), len(prompt), len(prompt) + len(ids(working))))
 
         with ThreadPoolExecutor(args.in_flight) as pool:
             start = time.time()
@@ -71,14 +73,15 @@ with tempfile.TemporaryDirectory() as state:
             assert all(len(reply["choices"]) == SAMPLES for reply in replies)
             print(json.dumps({"bench": "server_generate", "tokensPerSecond": round(tokens / seconds, 1), "tokens": tokens, "seconds": round(seconds, 1),
                               "prompts": args.prompts, "samples": SAMPLES, "inFlight": args.in_flight}), flush=True)
-            start = time.time()
-            scores = list(pool.map(score, texts))
-            seconds = time.time() - start
-            assert all(len(found) == len(tokens) - first for found, (tokens, first) in zip(scores, texts))
-            tokens = sum(len(tokens) for tokens, _ in texts)
-            mean = sum(sum(found) / len(found) for found in scores) / len(scores)
-            print(json.dumps({"bench": "server_score", "tokensPerSecond": round(tokens / seconds, 1), "tokens": tokens, "seconds": round(seconds, 1),
-                              "texts": len(texts), "meanLogprob": round(mean, 4), "inFlight": args.in_flight}), flush=True)
+            for name, wanted in (("server_score", 1), ("server_score_last_line", 2)):
+                start = time.time()
+                scores = list(pool.map(lambda text: score(text[0], text[wanted]), texts))
+                seconds = time.time() - start
+                assert all(len(found) == len(text[0]) - text[wanted] for found, text in zip(scores, texts))
+                tokens = sum(len(text[0]) for text in texts)
+                mean = sum(sum(found) / len(found) for found in scores) / len(scores)
+                print(json.dumps({"bench": name, "tokensPerSecond": round(tokens / seconds, 1), "tokens": tokens, "seconds": round(seconds, 1),
+                                  "texts": len(texts), "meanLogprob": round(mean, 4), "inFlight": args.in_flight}), flush=True)
     finally:
         server.terminate()
         server.wait()
