@@ -6,14 +6,14 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, relative } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import { SrlmClient } from '../../client/client.js';
 import { type Dataset, type Manifest, StepRecord } from '../../contracts/artifacts.js';
-import type { DeploymentInput } from '../../contracts/deployment.js';
+import type { Deployment, DeploymentInput } from '../../contracts/deployment.js';
 import type { RunStatus } from '../../contracts/progress.js';
 import type { RunSpec } from '../../contracts/spec.js';
 import type { RunResult } from '../../contracts/steps.js';
@@ -100,68 +100,36 @@ export class Lab {
   /** The program that the engine's processes are started with; they break when it is gone. */
   readonly python: string;
   readonly store: ArtifactStore;
+  client!: SrlmClient;
   private worker: ChildProcess | null = null;
   private workers = 0;
 
   private constructor(
     readonly folder: string,
-    readonly address: string,
-    readonly client: SrlmClient,
+    deployment: Deployment,
     private readonly up: { port: number; uiPort: number } | null,
   ) {
     this.python = join(folder, 'python');
-    this.artifactRoot = client.deployment.artifactRoot;
+    this.artifactRoot = deployment.artifactRoot;
     this.store = ArtifactStore.open(this.artifactRoot);
   }
 
   /** With a worker that runs, and with `own` a Temporal server. */
   static async open(name: string, { temporal = 'shared', config = {}, worker = true }: LabOptions = {}): Promise<Lab> {
     const folder = await mkdtemp(join(tmpdir(), `srlm-lab-${name}-`));
-    await writeFiles(folder);
-    await cp(tinyModel(), join(folder, 'models'), { recursive: true });
-    // A program that a test can take away; `exec` leaves no shell behind.
-    await writeFile(join(folder, 'python'), `#!/bin/sh\nexec '${python}' "$@"\n`, { mode: 0o755 });
-    if (temporal === 'own') await symlink(temporalBinary({ python }), join(folder, 'temporal'));
-    const deployment: DeploymentInput = {
-      artifactRoot: 'store',
-      workRoot: 'work',
-      modelRoots: ['models'],
-      python: join(folder, 'python'),
-      taskQueue: folder.slice(folder.lastIndexOf('/') + 1),
-      heartbeatSeconds: 4,
-      shardsInFlight: 2,
-      // One thread: what is computed does not depend on how many cores this machine has.
-      engines: { local: { kind: 'builtin', device: 'cpu', threads: 1 } },
-      trainers: { local: { device: 'cpu', threads: 1 } },
-      ...config,
-    };
-    await writeFile(join(folder, 'temporal.config.json'), JSON.stringify(deployment, null, 2));
-    const ports = temporal === 'own' ? await freePorts(2) : null;
-    const up = ports ? { port: ports[0]!, uiPort: ports[1]! } : null;
-    const address = up ? `127.0.0.1:${up.port}` : await temporalAddress();
-    await writeFile(
-      join(folder, 'temporal.toml'),
-      `[profile.default]\naddress = "${address}"\nnamespace = "default"\n`,
-    );
-    const connection = Connection.lazy({ address });
-    const client = new Client({ connection });
-    const resolved = resolveDeployment(deployment, folder);
-    let lab: Lab | null = null;
     try {
-      if (up) {
-        // A client's first question is about search attributes, so the server must be there.
-        const early = new Lab(folder, address, await SrlmClient.connect(resolved, client), up);
-        await early.startWorker();
-        lab = new Lab(folder, address, await SrlmClient.connect(resolved, client), up);
-        lab.worker = early.worker;
-        lab.workers = early.workers;
-      } else {
-        lab = new Lab(folder, address, await SrlmClient.connect(resolved, client), up);
-        if (worker) await lab.startWorker();
-      }
+      const [port, uiPort] = temporal === 'own' ? await freePorts(2) : [];
+      const address = port ? `127.0.0.1:${port}` : await temporalAddress();
+      const deployment = await furnish(folder, address, config);
+      const lab = new Lab(folder, deployment, port && uiPort ? { port, uiPort } : null);
+      // `up` also starts the server that the client looks for.
+      if (worker || lab.up) await lab.startWorker();
+      const connection = Connection.lazy({ address });
+      lab.client = await SrlmClient.connect(deployment, new Client({ connection }));
       return lab;
     } catch (error) {
       await endProcessesOf(folder);
+      await rm(folder, { recursive: true, force: true });
       throw error;
     }
   }
@@ -385,7 +353,32 @@ export function counts(values: readonly string[]): Map<string, number> {
 
 class Fatal extends Error {}
 
-async function writeFiles(folder: string): Promise<void> {
+/** All that a lab needs on the disk; its deployment. */
+async function furnish(folder: string, address: string, config: DeploymentInput): Promise<Deployment> {
+  await writeData(folder);
+  await cp(tinyModel(), join(folder, 'models'), { recursive: true });
+  // A program that a test can take away; `exec` leaves no shell behind.
+  await writeFile(join(folder, 'python'), `#!/bin/sh\nexec '${python}' "$@"\n`, { mode: 0o755 });
+  await symlink(temporalBinary({ python }), join(folder, 'temporal'));
+  await writeFile(join(folder, 'temporal.toml'), `[profile.default]\naddress = "${address}"\nnamespace = "default"\n`);
+  const deployment: DeploymentInput = {
+    artifactRoot: 'store',
+    workRoot: 'work',
+    modelRoots: ['models'],
+    python: join(folder, 'python'),
+    taskQueue: basename(folder),
+    heartbeatSeconds: 4,
+    shardsInFlight: 2,
+    // One thread: what is computed does not depend on how many cores this machine has.
+    engines: { local: { kind: 'builtin', device: 'cpu', threads: 1 } },
+    trainers: { local: { device: 'cpu', threads: 1 } },
+    ...config,
+  };
+  await writeFile(join(folder, 'temporal.config.json'), JSON.stringify(deployment, null, 2));
+  return resolveDeployment(deployment, folder);
+}
+
+async function writeData(folder: string): Promise<void> {
   const animals = { hen: 2, cow: 4, ant: 6, spider: 8, crab: 10, prawn: 14 };
   const cases = Object.entries(animals).flatMap(([animal, legs]) => [2, 3, 4, 5].map((n) => ({ animal, legs, n })));
   const examples = cases.map(({ animal, legs, n }) => ({
@@ -404,7 +397,6 @@ async function writeFiles(folder: string): Promise<void> {
       .slice(0, 4)
       .map(([animal, legs]) => ({ question: `How many legs have ${n} ${animal}s?`, answer: String(n * legs) })),
   );
-  await mkdir(folder, { recursive: true });
   for (const [name, rows] of Object.entries({ train: examples, catalysts, questions })) {
     await writeFile(join(folder, `${name}.jsonl`), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
   }

@@ -135,7 +135,7 @@ describe('a parked run', () => {
     }
     const refused = await lab.client.retry(runId).catch((error: unknown) => error);
     expect((refused as Problem).type).toBe('run.not-parked');
-    await lab.finish(runId);
+    await lab.client.abort(runId);
   });
 });
 
