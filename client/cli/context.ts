@@ -5,7 +5,7 @@
 import type { Command } from 'commander';
 import type { Deployment } from '../../contracts/deployment.js';
 import { loadDeployment } from '../../worker/config.js';
-import { SrlmClient } from '../client.js';
+import type { SrlmClient } from '../client.js';
 
 export const EXIT = { done: 0, failed: 1, wrongInput: 2, parked: 3, interrupted: 130 } as const;
 export type Exit = (typeof EXIT)[keyof typeof EXIT];
@@ -35,6 +35,8 @@ export class Context {
 
   /** Throws config.invalid, temporal.unreachable. */
   async connect(): Promise<SrlmClient> {
+    // Loaded here: wrong input is told four times as fast without Temporal's client.
+    const { SrlmClient } = await import('../client.js');
     this.client ??= await SrlmClient.connect(await this.deployment());
     return this.client;
   }

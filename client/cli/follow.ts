@@ -3,7 +3,6 @@
  * line. Temporal going away is told and waited out. Throws run.unknown, temporal.lost, Interrupted.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ServiceError } from '@temporalio/client';
 import { Problem } from '../../contracts/errors.js';
 import type { RunStatus } from '../../contracts/progress.js';
 import type { SrlmClient } from '../client.js';
@@ -58,8 +57,9 @@ async function watchRun(client: SrlmClient, runId: string, view: View): Promise<
 
 /** No answer, or an answer that says to come again: not an error of what was asked. */
 export function isAway(error: unknown): boolean {
-  const cause = error instanceof ServiceError ? error.cause : error;
-  const code = (cause as { code?: unknown } | undefined)?.code;
+  // By name, so that commands which need no Temporal do not load its client.
+  const { name, cause } = (error ?? {}) as { name?: string; cause?: unknown };
+  const code = ((name === 'ServiceError' ? cause : error) as { code?: unknown } | undefined)?.code;
   return code === 1 || code === 4 || code === 8 || code === 14; // CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
 }
 
@@ -117,7 +117,7 @@ function liveView(context: Context): View {
   let drawn = 0;
   return {
     show: (status) => {
-      const { columns = 80, rows = 24 } = process.stderr;
+      const { columns, rows } = windowSize();
       // A line that fills the last column would wrap on some terminals, and the count of lines would be wrong.
       const lines = renderRun(status, { width: columns - 1, color: context.color, now: Date.now() });
       // What has scrolled out of the window cannot be redrawn.
@@ -130,4 +130,9 @@ function liveView(context: Context): View {
       drawn = 0;
     },
   };
+}
+
+/** A terminal that does not tell its size says 0. */
+function windowSize(): { columns: number; rows: number } {
+  return { columns: process.stderr.columns || 80, rows: process.stderr.rows || 24 };
 }

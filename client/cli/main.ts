@@ -8,15 +8,9 @@ import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { Problem } from '../../contracts/errors.js';
 import { packageRoot } from '../../engine/python-environment.js';
-import { addAskCommand } from './ask.js';
 import { EXIT, type Exit, Interrupted, UsageError } from './context.js';
-import { addDataCommands } from './data.js';
-import { addDoctorCommand } from './doctor.js';
 import { isAway } from './follow.js';
-import { addRunCommands } from './runs.js';
-import { addStartCommands } from './start.js';
 import { printable } from './text.js';
-import { addWorkerCommands } from './up.js';
 
 const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
 
@@ -28,12 +22,23 @@ const program = new Command('srlm')
   .configureHelp({ showGlobalOptions: true })
   .configureOutput({ outputError: () => {} })
   .exitOverride();
-addWorkerCommands(program);
-addStartCommands(program);
-addRunCommands(program);
-addAskCommand(program);
-addDataCommands(program);
-addDoctorCommand(program);
+
+// A group of commands is loaded when one of them is called; all of them for help, and to suggest the nearest.
+const GROUPS = [
+  { names: ['up', 'worker'], load: async () => (await import('./up.js')).addWorkerCommands },
+  { names: ['start', 'sample'], load: async () => (await import('./start.js')).addStartCommands },
+  {
+    names: ['watch', 'status', 'list', 'retry', 'abort'],
+    load: async () => (await import('./runs.js')).addRunCommands,
+  },
+  { names: ['ask'], load: async () => (await import('./ask.js')).addAskCommand },
+  { names: ['data', 'schema'], load: async () => (await import('./data.js')).addDataCommands },
+  { names: ['doctor'], load: async () => (await import('./doctor.js')).addDoctorCommand },
+];
+const words = process.argv.slice(2);
+const called = words.find((word, i) => !word.startsWith('-') && words[i - 1] !== '--config') ?? '';
+const wanted = GROUPS.filter(({ names }) => names.includes(called));
+for (const { load } of wanted.length > 0 ? wanted : GROUPS) (await load())(program);
 
 // `srlm list | head -1`: who has read enough closes the pipe, and that is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

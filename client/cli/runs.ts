@@ -30,7 +30,7 @@ export function addRunCommands(program: Command): void {
       action(async (context, runId: string) => {
         const client = await context.connect();
         const status = await client.status(runId);
-        const width = process.stdout.isTTY ? process.stdout.columns - 1 : 120;
+        const width = process.stdout.isTTY ? (process.stdout.columns || 80) - 1 : 120;
         const tree = renderRun(status, { width, color: context.colorOut, now: Date.now() });
         const rounds = status.summaries.length > 0 ? ['', ...roundsTable(status.summaries)] : [];
         context.print(status, [...tree, ...rounds]);
