@@ -96,7 +96,8 @@ export class EngineClient {
     }
     const { choices, usage } = this.decode(ChatReply, raw);
     if (choices.length !== request.n) {
-      throw engineUnreachable(endpoint.name, `${choices.length} texts came instead of ${request.n}`);
+      // An endpoint that takes no `n` takes none the next time either, and each try is paid for.
+      throw engineRefused(endpoint.name, 200, `${choices.length} texts came where n was ${request.n}`);
     }
     return choices.map((choice, i) => ({
       text: choice.message.content ?? '',
