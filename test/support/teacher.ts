@@ -1,12 +1,15 @@
 import { createServer, type Server } from 'node:http';
 
-/** The least that an OpenAI-compatible endpoint is: it answers everything with the same word, `n` times. */
-export async function startTeacher(port: number): Promise<Server> {
+/** The least that an OpenAI-compatible endpoint is: it answers everything with the same word, `n` times or once. */
+export async function startTeacher(port: number, { takesN = true } = {}): Promise<Server> {
   const server = createServer(async (request, response) => {
     let body = '';
     for await (const part of request) body += part;
     const { n = 1 } = JSON.parse(body) as { n?: number };
-    const choices = Array.from({ length: n }, () => ({ message: { content: 'So.' }, finish_reason: 'stop' }));
+    const choices = Array.from({ length: takesN ? n : 1 }, () => ({
+      message: { content: 'So.' },
+      finish_reason: 'stop',
+    }));
     response.setHeader('content-type', 'application/json');
     response.end(JSON.stringify({ choices }));
   });

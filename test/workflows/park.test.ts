@@ -122,6 +122,24 @@ describe('a parked run', () => {
     }
   });
 
+  it('is one whose engine gives other than what was asked for, and not after paying for it twenty times', async () => {
+    const teacher = await startTeacher(port, { takesN: false });
+    try {
+      const { runId } = await lab.client.startSample(
+        { engine: 'teacher', data: { path: 'questions.jsonl' }, sampling: { k: 2, maxTokens: 4 } },
+        { folder: lab.folder, id: 'stubborn' },
+      );
+      const { parked } = await lab.status(runId, 'sampling is parked', ({ state }) => state === 'parked');
+      expect(parked).toMatchObject({ step: 'sample', attempts: 1 });
+      expect(parked?.message).toBe(
+        'Engine "teacher" refused the request (200: 1 texts came where n was 2). Mend the cause, then `srlm retry`. [engine.refused]',
+      );
+      await lab.client.abort(runId);
+    } finally {
+      teacher.close();
+    }
+  });
+
   it('is never a run that is not parked: the workflow itself rejects both answers', async () => {
     await lab.killWorker();
     const runId = await lab.start(spec(3), 'calm');
