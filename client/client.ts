@@ -307,13 +307,23 @@ function memoOf(memo: Record<string, unknown> | undefined) {
   };
 }
 
-/** Heartbeats of the activities that are under way. */
+/** The activities under way, by their heartbeats; one that sent none yet waits for a worker, or failed before it could. */
 function livesOf(described: WorkflowExecutionDescription): RunStatus['live'] {
-  return (described.raw.pendingActivities ?? []).flatMap((pending) => {
+  return (described.raw.pendingActivities ?? []).map((pending) => {
     const payload = pending.heartbeatDetails?.payloads?.[0];
     const beat = payload ? Heartbeat.safeParse(defaultPayloadConverter.fromPayload(payload)) : null;
-    const lastFailure = pending.lastFailure?.message ?? null;
-    if (!beat?.success) return [];
-    return [{ ...beat.data, attempt: pending.attempt ?? 1, lastFailure }];
+    const waits: Heartbeat = {
+      step: pending.activityType?.name ?? '',
+      unit: 'rows',
+      done: 0,
+      total: 0,
+      rate: null,
+      secondsLeft: null,
+    };
+    return {
+      ...(beat?.success ? beat.data : waits),
+      attempt: pending.attempt ?? 1,
+      lastFailure: pending.lastFailure?.message ?? null,
+    };
   });
 }

@@ -68,16 +68,23 @@ export class EngineHost {
     const release = await this.lease.acquire(`train:${job}`, signal);
     try {
       this.ready = null;
-      for (const name of Object.keys(this.deployment.engines)) {
-        if (this.deployment.engines[name]!.kind !== 'builtin') continue;
-        for (const deterministic of [false, true]) {
-          await this.server(deterministic ? `${name}-deterministic` : name, name, deterministic).unload();
-        }
-      }
+      for (const server of this.allServers()) await server.unload();
       return await work();
     } finally {
       release();
     }
+  }
+
+  /** Ends the model servers of this host. A worker that is deployed anew keeps them; a laptop that is done does not. */
+  async stopServers(): Promise<void> {
+    for (const server of this.allServers()) await server.stop();
+  }
+
+  /** Of every built-in engine, in both modes, running or not. */
+  private allServers(): ModelServer[] {
+    return Object.entries(this.deployment.engines).flatMap(([name, { kind }]) =>
+      kind === 'builtin' ? [this.server(name, name, false), this.server(`${name}-deterministic`, name, true)] : [],
+    );
   }
 
   /** Shards of one tenant share one making-ready; a failed one is tried again by the next. */

@@ -24,6 +24,8 @@ export interface RunningWorkers {
   ended: Promise<void>;
   /** Lets activities in flight stop where they are; trainer and model server live on for the next worker. */
   stop(): Promise<void>;
+  /** After `stop`: ends the model servers too, which hold memory. A trainer goes on. */
+  stopServers(): Promise<void>;
 }
 
 /** Throws temporal.unreachable, python.missing (gpu), storage.not-writable. */
@@ -104,6 +106,7 @@ export async function startWorkers(deployment: Deployment, role: Role): Promise<
       stop();
       await ended;
     },
+    stopServers: () => deps.host.stopServers(),
   };
 }
 

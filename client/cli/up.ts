@@ -33,7 +33,9 @@ export function addWorkerCommands(program: Command): void {
           parts.push(embedded);
           embedded.ended.catch(() => {}); // Told by untilStopped, which is not reached yet.
           await useEmbedded(embedded.address, folder);
-          parts.push(await startWorkers(deployment, 'all'));
+          const workers = await startWorkers(deployment, 'all');
+          // A laptop that is done with it gets the model server's memory back.
+          parts.push({ ended: workers.ended, stop: () => workers.stop().finally(() => workers.stopServers()) });
           const { address, uiUrl } = embedded;
           const prefix = options.port === 7233 ? '' : `TEMPORAL_ADDRESS=${address} `;
           context.print({ address, uiUrl, pid: process.pid, python: version, folder }, [
