@@ -76,6 +76,14 @@ export const evaluationLeaks = (file: string, shared: number) =>
   );
 export const modelUnusable = (folder: string, says: string, next = NOTHING_STARTED) =>
   refuse('model.unusable', { file: folder }, says, next);
+/** A model the store does not own is no longer what the run began with. */
+export const modelChanged = (folder: string, sha256: string) =>
+  refuse(
+    'model.changed',
+    { file: folder },
+    `the model is not the one this run began with (digest ${sha256.slice(0, 12)}).`,
+    'Put its files back, then `srlm retry`; or abort and start another run.',
+  );
 export const modelOutsideRoots = (path: string, roots: readonly string[]) =>
   refuse(
     'model.outside-roots',

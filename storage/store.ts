@@ -20,7 +20,7 @@ import { pipeline } from 'node:stream/promises';
 import canonicalize from 'canonicalize';
 import type { z } from 'zod';
 import { type Dataset, DatasetIndex, type Manifest, type Model, StepRecord } from '../contracts/artifacts.js';
-import { artifactDamaged, rootNotWritable } from '../contracts/errors.js';
+import { artifactDamaged, modelChanged, rootNotWritable } from '../contracts/errors.js';
 import { sha256, sweep, syncFolder, temporaryName, writeWhole } from './files.js';
 import { modelDigest, modelFiles } from './model-folder.js';
 
@@ -246,14 +246,16 @@ export class ArtifactStore {
     throw new Error('a model has a uri or a path');
   }
 
-  /** The folder of a model, its digest checked (once for each state of its files). Throws artifact.damaged. */
+  /** The folder of a model, its digest checked (once for each state of its files). Throws artifact.damaged, model.changed. */
   async verifiedModel(model: Model): Promise<string> {
     const folder = this.modelPath(model);
     const found = await modelDigest(folder, this.verifiedModels).catch(() => null);
     if (found?.sha256 === model.sha256) return folder;
-    if (model.uri) await this.setAside(model.uri);
+    // What the store does not own it cannot make again: the run parks until the folder is as it was.
+    if (!model.uri) throw modelChanged(folder, model.sha256);
+    await this.setAside(model.uri);
     throw artifactDamaged(
-      model.uri ?? folder,
+      model.uri,
       found ? 'its weights are not those that were trained.' : 'the model folder is gone.',
     );
   }
