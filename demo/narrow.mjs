@@ -27,7 +27,11 @@ function generator(seed) {
  *  is 71, and was not. */
 function workOut(numbers) {
   let sum = numbers[0];
-  const steps = numbers.slice(1).map((next) => `${sum}+${next}=${(sum += next)}`);
+  const steps = numbers.slice(1).map((next) => {
+    const before = sum;
+    sum += next;
+    return `${before}+${next}=${sum}`;
+  });
   return `Step by step: ${steps.join(', ')}.`;
 }
 
