@@ -3,6 +3,7 @@
  * and to hosted endpoints. `withModel` and `withTrainer` are the only ways in.
  */
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Model } from '../contracts/artifacts.js';
 import type { Deployment } from '../contracts/deployment.js';
 import { engineLacks, keyMissing, nameUnknown } from '../contracts/errors.js';
@@ -11,6 +12,7 @@ import { EngineClient } from './client.js';
 import { Lease } from './lease.js';
 import { pythonPath } from './python-environment.js';
 import { ModelServer } from './server.js';
+import { isTraining } from './trainer.js';
 
 export class EngineHost {
   private readonly lease = new Lease();
@@ -46,6 +48,8 @@ export class EngineHost {
       const server = this.server(serverName, engineName, deterministic);
       const { baseUrl, token } = await this.makeReady(tenant, async () => {
         const folder = await this.store.verifiedModel(model);
+        // A training whose worker died goes on by itself until its run attaches to it again.
+        while (await isTraining(this.store.jobFolder(''))) await sleep(1000, undefined, { signal });
         for (const [name, other] of this.servers) if (name !== serverName) await other.unload();
         const address = await server.ensure();
         await server.load(folder, model.sha256);

@@ -8,7 +8,8 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { mkdir, readFile, rename } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
@@ -22,6 +23,7 @@ import { checkPython, pythonProgram } from './python-environment.js';
 const State = z.object({
   state: z.enum(['starting', 'running', 'done', 'failed']),
   pid: z.int(),
+  host: z.string().optional(),
   error: z.object({ type: z.string(), message: z.string() }).nullish(),
 });
 const Progress = z.object({
@@ -81,6 +83,16 @@ export async function prepareJob(job: Job, trainer: Trainer, lines: AsyncIterabl
 
 export const readResult = (folder: string): Promise<TrainerResult | null> =>
   readJson(join(folder, 'result.json'), Result);
+
+/** Is a trainer of this host at work below `jobs`? Its worker may be dead; it has the hardware all the same. */
+export async function isTraining(jobs: string): Promise<boolean> {
+  for (const name of await readdir(jobs).catch(() => [])) {
+    const state = await readJson(join(jobs, name, 'state.json'), State);
+    const open = state?.state === 'starting' || state?.state === 'running';
+    if (open && state.host === hostname() && (await isRunning(state.pid, join(jobs, name)))) return true;
+  }
+  return false;
+}
 
 /** Starts or attaches, follows, and returns when the model folder stands. Ends the process only on `cancelled`. */
 export async function followJob(
