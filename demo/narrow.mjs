@@ -2,14 +2,14 @@
  *
  *  Adding six numbers of one digit: a templated task, in which a small model on a small machine can be seen to improve by
  *  itself. It shows the mechanism and says nothing about general ability.
- *  Gives train.jsonl (128 rows: instruction, short rationale, answer), catalysts.jsonl (32 rows: the same with the enriched
+ *  Gives train.jsonl (150 rows: instruction, short rationale, answer), catalysts.jsonl (32 rows: the same with the enriched
  *  rationale and its skills) and evaluation.jsonl (200 rows: question, answer). No question stands in two of them, or twice.
  *  The same seed gives the same bytes. Files are replaced. Exit: 0 done, 2 bad arguments. */
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
-const COUNTS = { train: 128, catalysts: 32, evaluation: 200 };
+const COUNTS = { train: 150, catalysts: 32, evaluation: 200 };
 const SHORT = ['Add them up.', 'Just add all the numbers.', 'Sum the numbers.'];
 
 /** mulberry32: 32 bits of state, uniform in [0, 1). */

@@ -21,7 +21,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 EPOCHS, BATCH, RATE, WARMUP, BETAS = 3, 16, 2e-4, 0.1, (0.9, 0.99)
-K, TEMPERATURE, TOP_K, MAX_NEW = 4, 0.7, 20, 96
+K, TEMPERATURE, TOP_K, MAX_NEW = 4, 0.7, 20, 72
 CATALYST_COPIES = 2
 ENRICH = "Question: {x}\nShort reasoning: {r0}\nWrite a more detailed reasoning."
 
