@@ -37,10 +37,14 @@ try {
     say(`\n${name} ...`);
     rows.push(...(await BENCHES[name]()));
   }
+} catch (error) {
+  // What was measured before is told all the same.
+  say(error.message);
+  process.exitCode = 1;
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }
-report();
+if (rows.length > 0) report();
 
 // --- the benches ----------------------------------------------------------------------------------------------------
 
