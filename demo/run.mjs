@@ -122,7 +122,7 @@ ${outcomes.length === 1 ? `Took ${(seconds / 60).toFixed(1)} min. ` : ''}${optio
 The improved model   ${join(root, '.srlm/store', best.model.uri)}
 To look and ask      npx srlm up            (Temporal's UI: http://127.0.0.1:8233; runs and their histories stay)
                      npx srlm status ${id}
-                     npx srlm ask ${id} "${options.data === 'narrow' ? 'What is 7 + 5 + 9 + 4 + 8 + 6?' : 'How do I plan a week of simple dinners?'}" --enrich 4
+                     npx srlm ask ${id} "${options.data === 'narrow' ? 'What is 7 + 5 + 9 + 4 + 8 + 6?' : 'How do I plan a week of simple dinners?'}" --samples 8
 `);
 }
 
