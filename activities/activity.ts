@@ -4,14 +4,16 @@
  */
 import { setMaxListeners } from 'node:events';
 import { hostname } from 'node:os';
-import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
+import { ApplicationFailure, CancelledFailure, Context, type Info } from '@temporalio/activity';
 import { ZodError, type z } from 'zod';
-import type { Manifest, StepRecord } from '../contracts/artifacts.js';
+import type { Manifest, Spent, StepRecord } from '../contracts/artifacts.js';
 import type { Deployment } from '../contracts/deployment.js';
 import { inputInvalid, Problem } from '../contracts/errors.js';
 import type { Heartbeat } from '../contracts/progress.js';
 import type { EngineHost } from '../engine/host.js';
 import { type ArtifactStore, stepKey } from '../storage/store.js';
+
+export const HOST = hostname();
 
 /** What activities work with; made once a worker. */
 export interface Deps {
@@ -19,6 +21,8 @@ export interface Deps {
   host: EngineHost;
   deployment: Deployment;
 }
+
+const UNKNOWN_ATTEMPTS = 10;
 
 /** Wraps `work`: unreadable input is not retried, and a Problem keeps its type, sentence and retry rule. */
 export function activity<In, Out>(name: string, schema: z.ZodType<In>, work: (input: In) => Promise<Out>) {
@@ -41,7 +45,9 @@ export function asFailure(error: unknown): unknown {
   if (error instanceof CancelledFailure || error instanceof ApplicationFailure) return error;
   if (Context.current().cancellationSignal.aborted) return Context.current().cancellationSignal.reason ?? error;
   if (error instanceof Problem) {
-    return ApplicationFailure.create({ message: error.message, type: error.type, nonRetryable: !error.retry });
+    const { message, type, retry, waitMs } = error;
+    const nextRetryDelay = waitMs === undefined ? {} : { nextRetryDelay: waitMs };
+    return ApplicationFailure.create({ message, type, nonRetryable: !retry, ...nextRetryDelay });
   }
   const code = (error as NodeJS.ErrnoException).code;
   if (code === 'ENOSPC' || code === 'EDQUOT') {
@@ -56,6 +62,11 @@ export function asFailure(error: unknown): unknown {
     const issue = error instanceof ZodError ? error.issues[0] : null;
     const message = issue ? `${issue.path.join('.')}: ${issue.message}` : error.message;
     return ApplicationFailure.create({ message, type: error.name, nonRetryable: true, cause: error });
+  }
+  // What nobody foresaw may pass, but is not waited for as a lost engine is.
+  if (Context.current().info.attempt >= UNKNOWN_ATTEMPTS) {
+    const { message, name } = error as Error;
+    return ApplicationFailure.create({ message, type: name, nonRetryable: true, cause: error as Error });
   }
   return error;
 }
@@ -142,14 +153,28 @@ export async function once(
   store: ArtifactStore,
   step: string,
   inputs: unknown,
-  work: () => Promise<{ files: Manifest[]; output: unknown }>,
-): Promise<{ record: StepRecord; reused: boolean }> {
+  work: () => Promise<{ files: Manifest[]; output: unknown; spent?: Spent }>,
+): Promise<StepRecord> {
   const found = await store.findStep(step, stepKey(step, inputs));
-  if (found) return { record: found, reused: true };
+  if (found) return found;
   const startedAt = Date.now();
-  const result = await work();
-  const record = await store.recordStep(step, inputs, { ...result, seconds: (Date.now() - startedAt) / 1000 });
-  return { record, reused: false };
+  const { spent, ...result } = await work();
+  const measured = {
+    seconds: (Date.now() - startedAt) / 1000,
+    host: HOST,
+    endedAt: new Date().toISOString(),
+    run: runOf(Context.current().info),
+    ...(spent ? { spent } : {}),
+  };
+  return store.recordStep(step, inputs, { ...result, measured });
 }
 
-export const HOST = hostname();
+/** A round is part of its run. */
+const runOf = ({ workflowExecution, activityId }: Info): string =>
+  workflowExecution?.workflowId.replace(/\.round-\d+$/, '') ?? activityId;
+
+/** Was the record made by this activity, in whichever attempt? Then what it cost is still to be told. */
+export function isOwn({ measured }: StepRecord): boolean {
+  const { info } = Context.current();
+  return measured.run === runOf(info) && Date.parse(measured.endedAt) >= info.scheduledTimestampMs;
+}

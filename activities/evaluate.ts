@@ -13,7 +13,7 @@ const VERSION = 1;
 export const srlmGrade = ({ store }: Deps) =>
   activity('grade', GradeInput.extend({ prompts: Prompts }), async ({ questions, replies, confidence, prompts }) => {
     const inputs = { version: VERSION, questions: questions.sha256, replies: replies.sha256, confidence, prompts };
-    const { record } = await once(store, 'grade', inputs, () =>
+    const record = await once(store, 'grade', inputs, () =>
       metered('grade', 'rows', questions.rows, async (meter) => {
         const replyChunks = await store.chunksOf(replies);
         const chunks: Manifest[] = [];

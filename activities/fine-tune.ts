@@ -9,16 +9,16 @@ import { join } from 'node:path';
 import type { Model } from '../contracts/artifacts.js';
 import { nameUnknown } from '../contracts/errors.js';
 import { TrainingRow } from '../contracts/records.js';
-import { FineTuneInput, FineTuneOutput } from '../contracts/steps.js';
+import { type FineTuneDone, FineTuneInput, FineTuneOutput } from '../contracts/steps.js';
 import { pythonPath } from '../engine/python-environment.js';
 import { followJob, prepareJob, readResult, type TrainerResult } from '../engine/trainer.js';
 import { stepKey } from '../storage/store.js';
-import { activity, type Deps, isCancelRequested, metered, once, stopSignal } from './activity.js';
+import { activity, type Deps, isCancelRequested, isOwn, metered, once, stopSignal } from './activity.js';
 
 const VERSION = 1;
 
 export const srlmFineTune = ({ store, host, deployment }: Deps) =>
-  activity('fineTune', FineTuneInput, async (input) => {
+  activity('fineTune', FineTuneInput, async (input): Promise<FineTuneDone> => {
     const { checkpoint: _, ...decides } = input.training;
     const inputs = {
       version: VERSION,
@@ -28,9 +28,10 @@ export const srlmFineTune = ({ store, host, deployment }: Deps) =>
       seed: input.seed,
       deterministic: input.deterministic,
     };
+    const { microBatchSize } = input;
     const trainer = deployment.trainers[input.trainer];
     if (!trainer) throw nameUnknown('trainer', input.trainer, Object.keys(deployment.trainers));
-    const { record } = await once(store, 'fineTune', inputs, () =>
+    const record = await once(store, 'fineTune', inputs, () =>
       metered('fineTune', 'steps', 0, (meter) =>
         host.withTrainer(stepKey('fineTune', inputs), stopSignal(), async () => {
           const folder = store.jobFolder(stepKey('fineTune', inputs).slice(0, 20));
@@ -38,7 +39,7 @@ export const srlmFineTune = ({ store, host, deployment }: Deps) =>
             folder,
             baseModel: await store.verifiedModel(input.base),
             baseModelSha256: input.base.sha256,
-            training: input.training,
+            training: { ...input.training, ...(microBatchSize ? { microBatchSize } : {}) },
             seed: input.seed,
             deterministic: input.deterministic,
           };
@@ -46,7 +47,7 @@ export const srlmFineTune = ({ store, host, deployment }: Deps) =>
           if (spent && !existsSync(join(folder, 'model'))) {
             // The model left the folder before its step was recorded, or was damaged in the store since.
             const model = await store.findModel(spent.sha256);
-            if (model) return finished(store, model, spent);
+            if (model) return finished(store, model, spent, trainer.processes);
             await rm(folder, { recursive: true, force: true });
           }
           await prepareJob(job, trainer, lines(store, input));
@@ -68,16 +69,17 @@ export const srlmFineTune = ({ store, host, deployment }: Deps) =>
           const model = await store.adoptModel(join(folder, 'model'), result.sha256);
           // Checkpoints are large and of no more use; spec, log and the list of steps stay for the audit.
           await rm(join(folder, 'checkpoints'), { recursive: true, force: true });
-          return finished(store, model, result);
+          return finished(store, model, result, trainer.processes);
         }),
       ),
     );
-    return FineTuneOutput.parse(record.output);
+    return { ...FineTuneOutput.parse(record.output), spent: isOwn(record) ? (record.measured.spent ?? null) : null };
   });
 
-async function finished(store: Deps['store'], model: Model, { steps, trainLoss, tokens, precision }: TrainerResult) {
+async function finished(store: Deps['store'], model: Model, result: TrainerResult, processes: number) {
+  const { steps, trainLoss, tokens, precision, seconds } = result;
   const output: FineTuneOutput = { model, steps, trainLoss, tokens, precision };
-  return { files: await store.filesOf(model), output };
+  return { files: await store.filesOf(model), output, spent: { tokens, gpuSeconds: seconds * processes, money: 0 } };
 }
 
 async function* lines(store: Deps['store'], input: FineTuneInput): AsyncGenerator<string> {

@@ -1,5 +1,6 @@
 /** All activities by queue, bound to what they work with. Names begin with `srlm`: they live beside a user's own. */
 import { type Deps, HOST } from './activity.js';
+import { srlmAudit } from './audit.js';
 import { srlmGate, srlmGrade } from './evaluate.js';
 import { srlmFineTune } from './fine-tune.js';
 import { srlmIngest } from './ingest.js';
@@ -17,6 +18,7 @@ export function cpuActivities(deps: Deps) {
     srlmMix: srlmMix(deps),
     srlmGrade: srlmGrade(deps),
     srlmGate: srlmGate(deps),
+    srlmAudit: srlmAudit(deps),
   };
 }
 

@@ -16,7 +16,7 @@ const VERSION = 1;
 export const srlmIngest = ({ store }: Deps) =>
   activity('ingest', IngestInput, async (input) => {
     const { name, ...decides } = input;
-    const { record } = await once(store, 'ingest', { version: VERSION, ...decides }, () =>
+    const record = await once(store, 'ingest', { version: VERSION, ...decides }, () =>
       metered('ingest', 'rows', 0, async (meter) => {
         const path = store.path(input.file.uri);
         if ((await sha256File(path).catch(() => null)) !== input.file.sha256) throw uploadDamaged(name, input.file.uri);

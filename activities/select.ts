@@ -18,7 +18,7 @@ const VERSION = 1;
 export const srlmRows = ({ store }: Deps) =>
   activity('rows', RationalizedInput, async ({ prompts, ...input }) => {
     const inputs = { version: VERSION, data: input.data.sha256, candidates: input.candidates?.sha256 ?? null, prompts };
-    const { record } = await once(store, 'rows', inputs, () =>
+    const record = await once(store, 'rows', inputs, () =>
       metered('rows', 'rows', input.data.rows, async (meter) => {
         const written = input.candidates ? await store.chunksOf(input.candidates) : [];
         const chunks: Manifest[] = [];
@@ -60,7 +60,7 @@ export const srlmSelect = ({ store }: Deps) =>
       // Only chance needs a seed.
       ...(selection.selector === 'random' ? { seed } : {}),
     };
-    const { record } = await once(store, 'select', inputs, () =>
+    const record = await once(store, 'select', inputs, () =>
       metered('select', 'rows', data.rows, async (meter) => {
         const [candidateChunks, offChunks, onChunks] = await Promise.all([
           store.chunksOf(candidates),
@@ -137,7 +137,7 @@ export const srlmSelect = ({ store }: Deps) =>
 export const srlmMix = ({ store }: Deps) =>
   activity('mix', MixInput, async ({ data, catalysts, copies, use, prompts }) => {
     const inputs = { version: VERSION, data: data.sha256, catalysts: catalysts?.sha256 ?? null, copies, use, prompts };
-    const { record } = await once(store, 'mix', inputs, () =>
+    const record = await once(store, 'mix', inputs, () =>
       metered('mix', 'rows', data.rows, async (meter) => {
         const chunks: Manifest[] = [];
         for (const chunk of await store.chunksOf(data)) {

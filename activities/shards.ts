@@ -3,8 +3,10 @@
  * and a chunk with a record is never worked on again. A shard is some chunks in a row, one activity; `open` finds a
  * step that is whole already, `seal` lists the chunks of all shards as one dataset.
  */
+import { setMaxListeners } from 'node:events';
+import { Context } from '@temporalio/activity';
 import type { z } from 'zod';
-import { Dataset, type Manifest } from '../contracts/artifacts.js';
+import { Dataset, type Manifest, type Spent } from '../contracts/artifacts.js';
 import { artifactDamaged } from '../contracts/errors.js';
 import {
   Candidate,
@@ -16,8 +18,15 @@ import {
   Row,
   type Score,
 } from '../contracts/records.js';
-import { type SampleStep, type ScoreStep, Shard, Sharded, type ShardOutput } from '../contracts/steps.js';
-import type { EngineClient } from '../engine/client.js';
+import {
+  type Allowance,
+  type SampleStep,
+  type ScoreStep,
+  Shard,
+  Sharded,
+  type ShardOutput,
+} from '../contracts/steps.js';
+import type { Cost, EngineClient } from '../engine/client.js';
 import { guard } from '../method/guards.js';
 import { parseRationale } from '../method/parse.js';
 import {
@@ -31,10 +40,12 @@ import {
   replyPrefix,
 } from '../method/prompts.js';
 import { rowSeed } from '../method/seeds.js';
+import { NOTHING, sum } from '../method/spending.js';
 import { stepKey } from '../storage/store.js';
-import { activity, type Deps, Meter, metered, once, stopSignal } from './activity.js';
+import { activity, type Deps, isCancelRequested, isOwn, Meter, metered, once, stopSignal } from './activity.js';
 
 const VERSION = 1;
+const PAUSE_ANSWER_MS = 5000;
 
 /** The dataset of a step that is whole already, else null. */
 export const srlmOpenStep = ({ store, deployment }: Deps) =>
@@ -44,45 +55,63 @@ export const srlmOpenStep = ({ store, deployment }: Deps) =>
     return found ? Dataset.parse(found.output) : null;
   });
 
-/** Works on the chunks of one shard, in order. */
+/**
+ * Works on the chunks of one shard, in order. Paused, or with its allowance used up, it ends after the chunk in hand
+ * and says that there is more; a cancelled run ends it at once.
+ */
 export const srlmShard = ({ store, host, deployment }: Deps) =>
-  activity('shard', Shard, async ({ of, from, to }): Promise<ShardOutput> => {
+  activity('shard', Shard, async ({ of, from, to, allowance }): Promise<ShardOutput> => {
     const { input } = of;
+    const { engines } = deployment;
     const chunks = (await store.chunksOf(input.data)).slice(from, to);
     const partners = of.step === 'score' ? (await store.chunksOf(of.input.candidates)).slice(from, to) : [];
-    const out: ShardOutput = { rows: 0, tokens: 0, chunksReused: 0, chunksDone: 0 };
+    const out: ShardOutput = { rows: 0, chunksReused: 0, chunksDone: 0, complete: true, spent: NOTHING };
     const meter = new Meter(
       of.step,
       'rows',
       chunks.reduce((sum, chunk) => sum + chunk.rows, 0),
     );
-    const signal = stopSignal();
+    const stop = gentleStop();
+    const { signal } = stop;
     try {
       const todo: number[] = [];
       for (const [i, chunk] of chunks.entries()) {
         const name = `${of.step}-chunk`;
-        const found = await store.findStep(
-          name,
-          stepKey(name, chunkInputs(of, chunk, partners[i], deployment.engines)),
-        );
+        const found = await store.findStep(name, stepKey(name, chunkInputs(of, chunk, partners[i], engines)));
         if (!found) {
           todo.push(i);
           continue;
         }
         out.chunksReused++;
         out.rows += chunk.rows;
+        // By an attempt whose worker died before it could tell what it had spent.
+        if (isOwn(found)) out.spent = sum(out.spent, found.measured.spent ?? NOTHING);
         meter.add(chunk.rows, true);
       }
       // A shard that is whole needs no engine, and must not turn out the model that another run has loaded.
       if (todo.length === 0) return out;
       await host.withModel(input.engine, input.model, input.deterministic, signal, async (client) => {
         for (const i of todo) {
+          // One chunk at least, so that a run with little left still gets on.
+          if (stop.paused || (out.chunksDone > 0 && isUsedUp(allowance, out.spent))) {
+            out.complete = false;
+            return;
+          }
+          stop.inHand = true;
           const chunk = chunks[i]!;
-          const inputs = chunkInputs(of, chunk, partners[i], deployment.engines);
-          const { record } = await once(store, `${of.step}-chunk`, inputs, async () => {
-            const { rows, tokens } =
+          const inputs = chunkInputs(of, chunk, partners[i], engines);
+          const record = await once(store, `${of.step}-chunk`, inputs, async () => {
+            const cost: Cost = { promptTokens: 0, completionTokens: 0, gpuSeconds: 0 };
+            const rows =
               of.step === 'sample'
-                ? await sampleChunk(client, of.input, await store.readRows(chunk, rowSchema(of.input)), meter, signal)
+                ? await sampleChunk(
+                    client,
+                    of.input,
+                    await store.readRows(chunk, rowSchema(of.input)),
+                    meter,
+                    signal,
+                    cost,
+                  )
                 : await scoreChunk(
                     client,
                     of.input,
@@ -90,13 +119,15 @@ export const srlmShard = ({ store, host, deployment }: Deps) =>
                     await store.readRows(partners[i]!, Candidate),
                     meter,
                     signal,
+                    cost,
                   );
             const file = await store.putRows(rows);
-            return { files: [file], output: { tokens } };
+            return { files: [file], output: {}, spent: spentOf(of, cost, engines) };
           });
+          stop.inHand = false;
           out.chunksDone++;
           out.rows += chunk.rows;
-          out.tokens += (record.output as { tokens: number }).tokens;
+          out.spent = sum(out.spent, record.measured.spent ?? NOTHING);
         }
       });
       return out;
@@ -104,6 +135,51 @@ export const srlmShard = ({ store, host, deployment }: Deps) =>
       meter.end();
     }
   });
+
+/** Stops at once, but for a pause that comes with a chunk in hand. Which of the two it is, the run is asked. */
+function gentleStop() {
+  const stop = stopSignal();
+  const gentle = new AbortController();
+  setMaxListeners(0, gentle.signal);
+  const state = { signal: gentle.signal, paused: false, inHand: false };
+  const { client, info } = Context.current();
+  const onStop = async () => {
+    const { workflowExecution } = info;
+    if (isCancelRequested() && workflowExecution) {
+      const { workflowId, runId } = workflowExecution;
+      const asked = client.withDeadline(Date.now() + PAUSE_ANSWER_MS, () =>
+        client.workflow.getHandle(workflowId, runId).query<{ state: string }>('srlmState'),
+      );
+      state.paused = (await asked.catch(() => null))?.state === 'paused';
+    }
+    if (!state.paused || !state.inHand) gentle.abort(stop.reason);
+  };
+  if (stop.aborted) gentle.abort(stop.reason);
+  else stop.addEventListener('abort', () => void onStop(), { once: true });
+  return state;
+}
+
+function isUsedUp(allowance: Allowance | undefined, spent: Spent): boolean {
+  if (!allowance) return false;
+  const { tokens, gpuSeconds, money, until } = allowance;
+  return (
+    (tokens !== null && spent.tokens >= tokens) ||
+    (gpuSeconds !== null && spent.gpuSeconds >= gpuSeconds) ||
+    (money !== null && spent.money >= money) ||
+    (until !== null && Date.now() >= Date.parse(until))
+  );
+}
+
+/** Sampling is counted by what was written, scoring by what was read. */
+function spentOf(of: Sharded, cost: Cost, engines: Deps['deployment']['engines']): Spent {
+  const { promptTokens, completionTokens, gpuSeconds } = cost;
+  const engine = engines[of.input.engine];
+  const price = engine?.kind === 'openai' ? engine.price : undefined;
+  const money = price
+    ? (promptTokens * price.inputPerMillion + completionTokens * price.outputPerMillion) / 1_000_000
+    : 0;
+  return { tokens: of.step === 'sample' ? completionTokens : promptTokens, gpuSeconds, money };
+}
 
 /** All chunks of a finished step as one dataset, in the order of the input. */
 export const srlmSealStep = ({ store, deployment }: Deps) =>
@@ -122,7 +198,7 @@ export const srlmSealStep = ({ store, deployment }: Deps) =>
       const dataset = await store.putDataset(files);
       return { files: [dataset], output: dataset };
     };
-    const { record } = await once(store, of.step, stepInputs(of, engines), () =>
+    const record = await once(store, of.step, stepInputs(of, engines), () =>
       metered('seal', 'rows', of.input.data.rows, work),
     );
     return Dataset.parse(record.output);
@@ -186,12 +262,18 @@ function userTurn(step: SampleStep, row: AnyRow): string {
   return fill(step.prompt ?? '{instruction}', { instruction: (row as Prompt).instruction });
 }
 
-async function sampleChunk(client: EngineClient, step: SampleStep, rows: AnyRow[], meter: Meter, signal: AbortSignal) {
+async function sampleChunk(
+  client: EngineClient,
+  step: SampleStep,
+  rows: AnyRow[],
+  meter: Meter,
+  signal: AbortSignal,
+  cost: Cost,
+): Promise<Candidate[]> {
   const { sampling } = step;
   const mark = answerMark(step.prompts);
   // An enriched rationale ends where the answer would begin: what follows is neither kept nor paid for.
   const stop = step.purpose === 'enrich' && mark ? [mark] : sampling.stop;
-  let tokens = 0;
   const candidates_E = await inStep(
     rows.map(async (row) => {
       if (step.purpose === 'rationalize' && (row as Example).rationale !== null) {
@@ -215,15 +297,12 @@ async function sampleChunk(client: EngineClient, step: SampleStep, rows: AnyRow[
         stop,
         requestId: `${step.purpose}:${step.round}:${row.id}`,
       };
-      const texts_K = await client.chat(request, signal);
+      const texts_K = await client.chat(request, signal, cost);
       meter.add(1);
-      return texts_K.map((text, k): Candidate => {
-        tokens += text.tokens ?? 0;
-        return { id: row.id, k, ...text };
-      });
+      return texts_K.map((text, k): Candidate => ({ id: row.id, k, ...text }));
     }),
   );
-  return { rows: candidates_E.flat(), tokens };
+  return candidates_E.flat();
 }
 
 async function scoreChunk(
@@ -233,10 +312,10 @@ async function scoreChunk(
   candidates: Candidate[],
   meter: Meter,
   signal: AbortSignal,
-) {
+  cost: Cost,
+): Promise<Score[]> {
   const byRow = new Map<string, Candidate[]>(rows.map(({ id }) => [id, []]));
   for (const candidate of candidates) byRow.get(candidate.id)?.push(candidate);
-  let tokens = 0;
   const scores_E = await inStep(
     rows.map(async (row) => {
       const { prompts, enrichFrom } = step;
@@ -256,16 +335,15 @@ async function scoreChunk(
       const messages: Message[] = [{ role: 'user', content: answerPrompt(prompts, row.instruction) }];
       const prefixes = distinct.map((rationale) => replyPrefix(prompts, rationale));
       const suffix = answerSuffix(prompts, row.answer);
-      const scored = await client.scoreSuffix(messages, prefixes, suffix, `score:${row.id}`, signal);
+      const scored = await client.scoreSuffix(messages, prefixes, suffix, `score:${row.id}`, signal, cost);
       meter.add(1);
-      tokens += scored.tokens * distinct.length;
       return rationales.flatMap(({ k, text }): Score[] => {
         const logprobNats = scored.logprobNats_K[distinct.indexOf(text)] ?? null;
         return logprobNats === null ? [] : [{ id: row.id, k, logprobNats, answerTokens: scored.tokens }];
       });
     }),
   );
-  return { rows: scores_E.flat(), tokens };
+  return scores_E.flat();
 }
 
 /** All, in order; on a failure the others are let end first, so that no request outlives its attempt. */

@@ -62,16 +62,28 @@ async function server() {
   );
 }
 
+/** Wanted of each answer: its last line, as the method scores (log p(y | x, r)); and every token of it. */
 async function score() {
   const given = ['--model', demoModel, '--data', questions()];
-  return compare('score 256 answers', 'tokens/s', 'forward passes, full logits', { atLeast: 1.5 }, async () => ({
-    ours: await json(
-      python,
-      ['bench/python/drive_server.py', ...given, '--prompts', '1', '--texts', '256'],
-      'server_score',
-    ),
-    yardstick: await json(python, ['bench/python/score_baseline.py', ...given, '--prompts', '256']),
-  }));
+  const drive = ['bench/python/drive_server.py', ...given, '--prompts', '1', '--texts', '256'];
+  const pairs = [];
+  for (let i = 0; i < runs; i++) {
+    const [line, whole] = await jsons(python, drive, ['server_score_last_line', 'server_score']);
+    const yardstick = await json(python, ['bench/python/score_baseline.py', ...given, '--prompts', '256']);
+    pairs.push({ line, whole, yardstick });
+  }
+  const row = (bench, side, target) =>
+    compared(
+      bench,
+      'tokens/s',
+      'forward passes, full logits',
+      target,
+      pairs.map((pair) => ({ ours: pair[side], yardstick: pair.yardstick })),
+    );
+  return [
+    row('score 256 texts, the last line of each', 'line', { atLeast: 1.5 }),
+    row('the same, every token of the answer', 'whole', null),
+  ];
 }
 
 async function trainer() {
@@ -149,13 +161,17 @@ async function memory() {
 // --- what they share ------------------------------------------------------------------------------------------------
 
 /** `work` gives {ours, yardstick}, each with what `measure` reads. A row with medians; the ratio is of each pair. */
-async function compare(bench, unit, by, target, work, measure = ({ tokensPerSecond }) => tokensPerSecond) {
+async function compare(bench, unit, by, target, work, measure) {
   const pairs = [];
   for (let i = 0; i < runs; i++) pairs.push(await work());
+  return [compared(bench, unit, by, target, pairs, measure)];
+}
+
+function compared(bench, unit, by, target, pairs, measure = ({ tokensPerSecond }) => tokensPerSecond) {
   const of = (side) => pairs.map((pair) => measure(pair[side]));
   const ratios = pairs.map(({ ours, yardstick }) => measure(ours) / measure(yardstick));
   const row = { bench, unit, ours: median(of('ours')), yardstick: median(of('yardstick')), by };
-  return [{ ...row, ...judged(median(ratios), target), ratios, runs: pairs }];
+  return { ...row, ...judged(median(ratios), target), ratios, runs: pairs };
 }
 
 function judged(ratio, target) {
@@ -166,8 +182,13 @@ function judged(ratio, target) {
     : { ratio, target: `<= ${atMost}`, met: ratio <= atMost };
 }
 
-/** The last JSON line that the program prints, or the one of that bench. Its other words go to stderr. */
+/** The last JSON line that the program prints, or the one of that bench. */
 async function json(command, args, bench) {
+  return (await jsons(command, args, [bench]))[0];
+}
+
+/** The JSON lines of these benches (undefined: the last line). The program's other words go to stderr. */
+async function jsons(command, args, benches) {
   const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
   const ended = once(child, 'close');
   const found = [];
@@ -176,8 +197,8 @@ async function json(command, args, bench) {
     else say(line);
   }
   const [code, signal] = await ended;
-  const wanted = bench ? found.find((one) => one.bench === bench) : found.at(-1);
-  if (code !== 0 || !wanted) throw new Error(`${args[0]} ended with ${code ?? signal}.`);
+  const wanted = benches.map((bench) => (bench ? found.find((one) => one.bench === bench) : found.at(-1)));
+  if (code !== 0 || wanted.includes(undefined)) throw new Error(`${args[0]} ended with ${code ?? signal}.`);
   return wanted;
 }
 

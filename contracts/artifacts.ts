@@ -45,12 +45,20 @@ export const Model = z.strictObject({
 });
 export type Model = z.infer<typeof Model>;
 
+/** What work cost. `tokens`: generated, read for scores, or trained on. `money`: by the deployment's prices. */
+export const Spent = z.strictObject({ tokens: z.number(), gpuSeconds: z.number(), money: z.number() });
+export type Spent = z.infer<typeof Spent>;
+
 /** Numbers measured while a step ran; they never take part in a key or a digest. */
 export const Measured = z.strictObject({
   seconds: z.number().min(0),
   host: z.string(),
   endedAt: z.string(),
+  /** The run that did it, and what it cost. */
+  run: z.string().optional(),
+  spent: Spent.optional(),
 });
+export type Measured = z.infer<typeof Measured>;
 
 /** The record that a step (or one chunk of it) is done. Written last: if it exists, what it names exists. */
 export const StepRecord = z.strictObject({

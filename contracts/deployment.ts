@@ -23,6 +23,10 @@ const OpenAIEngine = z.strictObject({
   concurrency: z.int().min(1).default(64).describe('requests in flight from one worker'),
   seed: z.boolean().default(true).describe('false: the endpoint breaks on a seed'),
   topK: z.boolean().default(true).describe('false: the endpoint refuses top_k (the hosted ones do)'),
+  price: z
+    .strictObject({ inputPerMillion: z.number().min(0), outputPerMillion: z.number().min(0) })
+    .optional()
+    .describe('money for a million tokens, for budgets'),
   promptLogprobs: z.boolean().default(false).describe('true for vLLM: /v1/completions with echo and logprobs'),
 });
 
@@ -48,7 +52,7 @@ export const Deployment = z.strictObject({
   oneQueue: z.boolean().default(false).describe('a worker of your own serves everything on the one queue'),
   heartbeatSeconds: z.number().min(1).default(20).describe('a worker silent for so long is taken for dead'),
   shardsInFlight: z.int().min(1).max(200).default(8),
-  maxAttempts: z.int().min(1).default(20).describe('tries of a step before the run parks'),
+  maxAttempts: z.int().min(1).default(100).describe('tries of a step before the run parks'),
   engines: z.record(z.string(), Engine).default({ local: Engine.parse({ kind: 'builtin' }) }),
   trainers: z.record(z.string(), Trainer).default({ local: Trainer.parse({}) }),
 });

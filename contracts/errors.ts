@@ -15,6 +15,8 @@ export interface ProblemData {
   at?: Position | undefined;
   says: string;
   next: string;
+  /** A retry before that is of no use: the server said so. */
+  waitMs?: number | undefined;
 }
 
 export class Problem extends Error {
@@ -24,6 +26,7 @@ export class Problem extends Error {
   readonly at: Position | undefined;
   readonly says: string;
   readonly next: string;
+  readonly waitMs: number | undefined;
 
   constructor(data: ProblemData) {
     super(sentence(data));
@@ -32,6 +35,7 @@ export class Problem extends Error {
     this.at = data.at;
     this.says = data.says;
     this.next = data.next;
+    this.waitMs = data.waitMs;
   }
 }
 
@@ -149,6 +153,13 @@ export const runExists = (runId: string) =>
     `A run ${show(runId)} is already there.`,
     `Follow it with \`srlm watch ${runId}\`, or choose another --id.`,
   );
+export const orderRefused = (runId: string, order: string, reason: string) =>
+  refuse(
+    'run.refused',
+    undefined,
+    `Run ${show(runId)} does not take ${show(order)}: ${reason}.`,
+    `See \`srlm status ${runId}\`.`,
+  );
 export const runNotParked = (runId: string) =>
   refuse('run.not-parked', undefined, `Run ${show(runId)} is not parked.`, `See \`srlm status ${runId}\`.`);
 
@@ -177,12 +188,28 @@ export const inputInvalid = (what: string, says: string) =>
     says: `${what}: ${says}.`,
     next: 'Client and worker must be of one version.',
   });
-export const engineUnreachable = (engine: string, reason: string) =>
+export const engineUnreachable = (engine: string, reason: string, waitMs?: number) =>
   new Problem({
     type: 'engine.unreachable',
     retry: true,
     says: `Engine ${show(engine)} does not answer (${reason}).`,
     next: 'It is tried again; see its log or `srlm doctor`.',
+    waitMs,
+  });
+/** Not retried by Temporal: the run takes it down as a decision, and goes on. */
+export const engineBatchHalved = (engine: string, says: string) =>
+  new Problem({
+    type: 'engine.batch-halved',
+    retry: false,
+    says: `Engine ${show(engine)}: ${says}`,
+    next: 'It goes on.',
+  });
+export const engineOutOfMemory = (engine: string, says: string) =>
+  new Problem({
+    type: 'engine.out-of-memory',
+    retry: false,
+    says: `Engine ${show(engine)} ran out of memory at its smallest batch: ${says}`,
+    next: 'Lower sampling.maxTokens or free memory, then `srlm retry`.',
   });
 export const engineRefused = (engine: string, status: number, message: string) =>
   new Problem({

@@ -4,5 +4,6 @@ export * from './deployment.js';
 export * from './errors.js';
 export * from './progress.js';
 export * from './records.js';
+export * from './settings.js';
 export * from './spec.js';
 export * from './steps.js';

@@ -134,6 +134,19 @@ export const Gate = z.strictObject({
 });
 export type Gate = z.infer<typeof Gate>;
 
+/** Where a run waits for somebody's approval. */
+export const APPROVALS = ['catalysts', 'before-train', 'after-round'] as const;
+
+export const Budget = z
+  .strictObject({
+    tokens: z.int().min(1).optional().describe('generated, read for scores, and trained on'),
+    gpuSeconds: z.number().gt(0).optional().describe('as engines and trainers measure them'),
+    hours: z.number().gt(0).optional().describe('wall time since the run began'),
+    money: z.number().gt(0).optional().describe('by the prices in temporal.config.ts'),
+  })
+  .describe('when one is spent, the run parks with everything kept');
+export type Budget = z.infer<typeof Budget>;
+
 export const RunSpec = z.strictObject({
   name: Name.default('run'),
   seed: z
@@ -167,6 +180,8 @@ export const RunSpec = z.strictObject({
   training: Training.prefault({}),
   evaluation: z.union([z.literal('none'), Evaluation]).default('none'),
   gate: Gate.prefault({}),
+  approvals: z.array(z.enum(APPROVALS)).default([]).describe('the run waits there for `srlm approve`'),
+  budget: Budget.default({}),
 });
 export type RunSpec = z.infer<typeof RunSpec>;
 
@@ -188,5 +203,6 @@ export const SampleSpec = z.strictObject({
   system: z.string().optional(),
   prompt: template('instruction').default('{instruction}'),
   sampling: Sampling.extend({ stop: z.array(z.string().min(1)).max(4).default([]) }).prefault({}),
+  budget: Budget.default({}),
 });
 export type SampleSpec = z.infer<typeof SampleSpec>;

@@ -2,7 +2,7 @@
  * Inputs and outputs of activities and workflows. References only, never rows: no value here comes near 32 KB.
  */
 import { z } from 'zod';
-import { Dataset, Manifest, Model, Sha256 } from './artifacts.js';
+import { Dataset, Manifest, Model, Sha256, Spent } from './artifacts.js';
 import { Operations } from './deployment.js';
 import { Fields, Gate, Prompts, RunSpec, SampleSpec, Sampling, Selection, Training } from './spec.js';
 
@@ -67,15 +67,33 @@ export const Sharded = z.discriminatedUnion('step', [
 ]);
 export type Sharded = z.infer<typeof Sharded>;
 
-/** -> GPU queue: chunks [from, to) of a sharded step. */
-export const Shard = z.strictObject({ of: Sharded, from: z.int().min(0), to: z.int().min(1) });
+/** What is left of a budget; null: no bound. */
+export const Allowance = z.strictObject({
+  tokens: z.number().nullable(),
+  gpuSeconds: z.number().nullable(),
+  money: z.number().nullable(),
+  /** ISO time. */
+  until: z.string().nullable(),
+});
+export type Allowance = z.infer<typeof Allowance>;
+
+/** -> GPU queue: chunks [from, to) of a sharded step. It ends after the chunk in hand when its allowance is used up. */
+export const Shard = z.strictObject({
+  of: Sharded,
+  from: z.int().min(0),
+  to: z.int().min(1),
+  allowance: Allowance.optional(),
+});
 export type Shard = z.infer<typeof Shard>;
 export const ShardOutput = z.strictObject({
   rows: z.int(),
-  tokens: z.int(),
   /** Chunks found in the store, not worked on again. */
   chunksReused: z.int(),
   chunksDone: z.int(),
+  /** false: paused, or the allowance is used up; the rest is still to be done. */
+  complete: z.boolean(),
+  /** By all attempts of this shard. */
+  spent: Spent,
 });
 export type ShardOutput = z.infer<typeof ShardOutput>;
 
@@ -126,6 +144,8 @@ export const FineTuneInput = z.strictObject({
   training: Training,
   seed: z.int(),
   deterministic: z.boolean(),
+  /** Smaller than the spec's since memory ran out; gradients are accumulated, so the effective batch stays. */
+  microBatchSize: z.int().min(1).optional(),
 });
 export type FineTuneInput = z.infer<typeof FineTuneInput>;
 export const FineTuneOutput = z.strictObject({
@@ -136,6 +156,9 @@ export const FineTuneOutput = z.strictObject({
   precision: z.string(),
 });
 export type FineTuneOutput = z.infer<typeof FineTuneOutput>;
+/** `spent` is null for a training that another run, or an earlier step of this one, has done. */
+export const FineTuneDone = FineTuneOutput.extend({ spent: Spent.nullable() });
+export type FineTuneDone = z.infer<typeof FineTuneDone>;
 
 export const GradeInput = z.strictObject({ questions: Dataset, replies: Dataset, confidence: z.number() });
 export type GradeInput = z.infer<typeof GradeInput>;
@@ -183,8 +206,24 @@ export const RoundSummary = z.strictObject({
   decisions: Dataset.nullable(),
   /** Seconds by step, by the workflow's clock: waiting in a queue included. */
   seconds: z.record(z.string(), z.number()),
+  /** By step, where anything was. Absent in runs of 0.1. */
+  spent: z.record(z.string(), Spent).optional(),
 });
 export type RoundSummary = z.infer<typeof RoundSummary>;
+
+/** Dotted field of a spec -> its new value. */
+export const Settings = z.record(z.string(), z.json());
+export type Settings = z.infer<typeof Settings>;
+/** Settings that hold from the beginning of a round on. */
+export const Change = z.strictObject({ fromRound: z.int().min(0), set: Settings });
+export type Change = z.infer<typeof Change>;
+/** An operator's word on a round, which goes before the gate's. It takes effect before round `before` begins. */
+export const Ruling = z.strictObject({
+  round: z.int().min(0),
+  verdict: z.enum(['promote', 'roll-back']),
+  before: z.int().min(1),
+});
+export type Ruling = z.infer<typeof Ruling>;
 
 export const RunInput = z.strictObject({
   spec: RunSpec,
@@ -192,6 +231,10 @@ export const RunInput = z.strictObject({
   catalysts: Manifest.nullable(),
   evaluation: Manifest.nullable(),
   operations: Operations,
+  /** A fork: what its parent did before the fork, it does alike, and so finds it done. */
+  fork: z
+    .strictObject({ of: z.string(), fromRound: z.int().min(0), changes: z.array(Change), rulings: z.array(Ruling) })
+    .optional(),
 });
 export type RunInput = z.infer<typeof RunInput>;
 
@@ -211,13 +254,27 @@ export const RoundInput = z.strictObject({
   best: ScoreCard.nullable(),
   failedInARow: z.int(),
   operations: Operations,
+  /** Of the rounds before, against the run's budget. */
+  spent: Spent.optional(),
+  /** ISO time the run began. */
+  startedAt: z.string().optional(),
 });
 export type RoundInput = z.infer<typeof RoundInput>;
+
+/** What a round returns: its summary, and what it was told by `retry --set`, for the rounds after it. */
+export const RoundOutcome = RoundSummary.extend({ told: Settings.optional() });
+export type RoundOutcome = z.infer<typeof RoundOutcome>;
+
+/** -> CPU queue: writes down all that Temporal will forget of a run and its rounds. */
+export const AuditInput = z.strictObject({ workflowId: z.string(), runId: z.string() });
+export type AuditInput = z.infer<typeof AuditInput>;
 
 export const RunResult = z.strictObject({
   rounds: z.array(RoundSummary),
   best: z.int(),
   model: Model,
+  /** Ended by somebody before the last round. */
+  stopped: z.boolean().optional(),
 });
 export type RunResult = z.infer<typeof RunResult>;
 

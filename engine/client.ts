@@ -5,7 +5,13 @@
  */
 import pLimit, { type LimitFunction } from 'p-limit';
 import { z } from 'zod';
-import { engineRefused, engineUnreachable, engineWrongWeights } from '../contracts/errors.js';
+import {
+  engineBatchHalved,
+  engineOutOfMemory,
+  engineRefused,
+  engineUnreachable,
+  engineWrongWeights,
+} from '../contracts/errors.js';
 import type { Message } from '../contracts/records.js';
 import { HttpError, isPassing, NoAnswer, type Patience, postJson } from './http.js';
 
@@ -37,6 +43,13 @@ export interface ChatRequest {
   requestId: string;
 }
 
+/** What requests cost; the client adds to it. GPU seconds are known of the built-in server alone. */
+export interface Cost {
+  promptTokens: number;
+  completionTokens: number;
+  gpuSeconds: number;
+}
+
 export interface Text {
   text: string;
   finish: 'stop' | 'length' | 'other';
@@ -48,6 +61,7 @@ export interface Text {
 const BUILTIN: Patience = { retries: 0, timeoutMs: 0 };
 const HOSTED: Patience = { retries: 4, timeoutMs: 600_000 };
 
+const Usage = z.object({ prompt_tokens: z.int().optional(), completion_tokens: z.int() });
 const ChatReply = z.object({
   choices: z.array(
     z.object({
@@ -56,9 +70,10 @@ const ChatReply = z.object({
       completion_tokens: z.int().optional(),
     }),
   ),
-  usage: z.object({ completion_tokens: z.int() }).nullish(),
+  usage: Usage.nullish(),
 });
 const CompletionReply = z.object({
+  usage: Usage.nullish(),
   choices: z.array(
     z.object({ index: z.int(), logprobs: z.object({ token_logprobs: z.array(z.number().nullable()) }) }),
   ),
@@ -73,7 +88,7 @@ export class EngineClient {
   }
 
   /** `n` texts for one prompt; an empty list when the prompt is longer than the model's context. */
-  async chat(request: ChatRequest, signal: AbortSignal): Promise<Text[]> {
+  async chat(request: ChatRequest, signal: AbortSignal, cost?: Cost): Promise<Text[]> {
     const { endpoint } = this;
     const body = {
       model: endpoint.model,
@@ -89,12 +104,13 @@ export class EngineClient {
     };
     let raw: unknown;
     try {
-      raw = await this.post('/chat/completions', body, signal, request.requestId);
+      raw = await this.post('/chat/completions', body, signal, request.requestId, cost);
     } catch (error) {
       if (isTooLong(error)) return [];
       throw error;
     }
     const { choices, usage } = this.decode(ChatReply, raw);
+    charge(cost, usage);
     if (choices.length !== request.n) {
       // An endpoint that takes no `n` takes none the next time either, and each try is paid for.
       throw engineRefused(endpoint.name, 200, `${choices.length} texts came where n was ${request.n}`);
@@ -117,6 +133,7 @@ export class EngineClient {
     suffix: string,
     requestId: string,
     signal: AbortSignal,
+    cost?: Cost,
   ): Promise<{ logprobNats_K: (number | null)[]; tokens: number }> {
     const [head, tail, bodies_K] = await Promise.all([
       this.tokenize({ messages, add_generation_prompt: true }, signal),
@@ -143,8 +160,11 @@ export class EngineClient {
       },
       signal,
       requestId,
+      cost,
     );
-    for (const { index, logprobs } of this.decode(CompletionReply, raw).choices) {
+    const { choices, usage } = this.decode(CompletionReply, raw);
+    charge(cost, usage);
+    for (const { index, logprobs } of choices) {
       const at = starts[index]!;
       const answer_T = logprobs.token_logprobs.slice(at, at + tokens);
       if (answer_T.length !== tokens || answer_T.some((value) => value === null)) {
@@ -171,14 +191,17 @@ export class EngineClient {
     return { tokens: reply.tokens as number[], maxModelLen: reply.max_model_len };
   }
 
-  private post(path: string, body: object, signal: AbortSignal, requestId?: string): Promise<unknown> {
+  private post(path: string, body: object, signal: AbortSignal, requestId?: string, cost?: Cost): Promise<unknown> {
     const { baseUrl, apiKey, builtin } = this.endpoint;
     // A row's id may hold anything; a header may not.
     const id = requestId?.replace(/[^\x20-\x7e]/g, '?').slice(0, 200);
     const headers = { authorization: `Bearer ${apiKey}`, ...(id ? { 'x-request-id': id } : {}) };
+    const onHeaders = (answered: Record<string, unknown>) => {
+      if (cost && builtin) cost.gpuSeconds += Number(answered['x-compute-seconds'] ?? 0);
+    };
     return this.limit(async () => {
       try {
-        return await postJson(new URL(baseUrl + path), body, headers, builtin ? BUILTIN : HOSTED, signal);
+        return await postJson(new URL(baseUrl + path), body, headers, builtin ? BUILTIN : HOSTED, signal, onHeaders);
       } catch (error) {
         throw this.problem(error);
       }
@@ -189,9 +212,11 @@ export class EngineClient {
     const { name, model } = this.endpoint;
     if (error instanceof NoAnswer) return engineUnreachable(name, error.message);
     if (!(error instanceof HttpError) || isTooLong(error)) return error;
-    const { status, message, type } = error;
+    const { status, message, type, waitMs } = error;
+    if (type === 'batch_halved') return engineBatchHalved(name, message);
+    if (type === 'out_of_memory') return engineOutOfMemory(name, message);
     if (status === 404 && type === 'wrong_model') return engineWrongWeights(name, model, 'other weights');
-    if (isPassing(status)) return engineUnreachable(name, `${status} ${message}`.slice(0, 200));
+    if (isPassing(status)) return engineUnreachable(name, `${status} ${message}`.slice(0, 200), waitMs);
     return engineRefused(name, status, message.slice(0, 300));
   }
 
@@ -200,6 +225,12 @@ export class EngineClient {
     if (result.success) return result.data;
     throw engineUnreachable(this.endpoint.name, `an answer not in OpenAI's form: ${result.error.issues[0]?.message}`);
   }
+}
+
+function charge(cost: Cost | undefined, usage: z.infer<typeof Usage> | null | undefined): void {
+  if (!cost || !usage) return;
+  cost.promptTokens += usage.prompt_tokens ?? 0;
+  cost.completionTokens += usage.completion_tokens;
 }
 
 /** The prompt does not fit the context: OpenAI's code, or the wording of vLLM and the built-in server. */

@@ -14,6 +14,8 @@ export class HttpError extends Error {
     message: string,
     readonly code: string | null,
     readonly type: string | null,
+    /** As long as the server asks to wait. */
+    readonly waitMs?: number,
   ) {
     super(message);
   }
@@ -32,13 +34,14 @@ export interface Patience {
 const AGENT = new Agent({ connectTimeout: 10_000 });
 const LONGEST_WAIT_MS = 60_000;
 
-/** The parsed body of the answer. */
+/** The parsed body of the answer; its headers go to `onHeaders`. */
 export async function postJson(
   url: URL,
   body: unknown,
   headers: Record<string, string>,
   { retries, timeoutMs }: Patience,
   signal: AbortSignal,
+  onHeaders: (headers: Dispatcher.ResponseData['headers']) => void = () => {},
 ): Promise<unknown> {
   const options = {
     method: 'POST',
@@ -56,13 +59,17 @@ export async function postJson(
     try {
       answer = await request(url, options);
       text = await answer.body.text();
-      if (answer.statusCode < 300) return JSON.parse(text);
+      if (answer.statusCode < 300) {
+        const value = JSON.parse(text);
+        onHeaders(answer.headers);
+        return value;
+      }
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       if (tries === retries) throw new NoAnswer(reasonOf(error), { cause: error });
       answer = null;
     }
-    if (answer && (tries === retries || !mayPass(answer))) throw errorOf(answer.statusCode, text);
+    if (answer && (tries === retries || !mayPass(answer))) throw errorOf(answer, text);
     await sleep(waitMs(answer, tries), undefined, { signal }).catch(() => signal.throwIfAborted());
   }
 }
@@ -77,16 +84,20 @@ function mayPass({ statusCode, headers }: Dispatcher.ResponseData): boolean {
 export const isPassing = (status: number): boolean => [408, 409, 429].includes(status) || status >= 500;
 
 function waitMs(answer: Dispatcher.ResponseData | null, tries: number): number {
-  const after = answer?.headers['retry-after'];
-  if (typeof after === 'string') {
-    const asked = /^\d/.test(after) ? Number.parseFloat(after) * 1000 : Date.parse(after) - Date.now();
-    if (asked >= 0) return Math.min(asked, LONGEST_WAIT_MS);
-  }
+  const asked = answer && askedMs(answer);
+  if (typeof asked === 'number') return Math.min(asked, LONGEST_WAIT_MS);
   // Not all at the same moment.
   return Math.min(500 * 2 ** tries, 8000) * (0.75 + Math.random() / 4);
 }
 
-function errorOf(status: number, text: string): HttpError {
+function askedMs({ headers }: Dispatcher.ResponseData): number | undefined {
+  const after = headers['retry-after'];
+  if (typeof after !== 'string') return undefined;
+  const asked = /^\d/.test(after) ? Number.parseFloat(after) * 1000 : Date.parse(after) - Date.now();
+  return asked >= 0 ? asked : undefined;
+}
+
+function errorOf(answer: Dispatcher.ResponseData, text: string): HttpError {
   let told: { message?: unknown; code?: unknown; type?: unknown } = {};
   try {
     const body = JSON.parse(text);
@@ -95,7 +106,8 @@ function errorOf(status: number, text: string): HttpError {
     // A proxy's page, perhaps: its text must do.
   }
   const asText = (value: unknown) => (typeof value === 'string' ? value : null);
-  return new HttpError(status, asText(told.message) ?? text, asText(told.code), asText(told.type));
+  const { statusCode } = answer;
+  return new HttpError(statusCode, asText(told.message) ?? text, asText(told.code), asText(told.type), askedMs(answer));
 }
 
 /** `fetch failed` says nothing: what it failed of is the innermost cause. */

@@ -41,6 +41,8 @@ const Result = z.object({
   tokens: z.int(),
   precision: z.string(),
   precisionWhy: z.string(),
+  /** Of all attempts, the start of the programs included. */
+  seconds: z.number(),
 });
 export type TrainerResult = z.infer<typeof Result>;
 
@@ -60,7 +62,14 @@ const CANCEL_GRACE_MS = 20_000;
 export async function prepareJob(job: Job, trainer: Trainer, lines: AsyncIterable<string>): Promise<void> {
   const specPath = join(job.folder, 'spec.json');
   await mkdir(job.folder, { recursive: true });
-  if (await readJson(specPath, z.object({}))) return;
+  const there = await readJson(specPath, z.looseObject({ microBatchSize: z.int() }));
+  if (there) {
+    // After memory ran out. It does not decide the weights, so the checkpoints stay good.
+    const { microBatchSize = there.microBatchSize } = job.training;
+    if (microBatchSize < there.microBatchSize)
+      await writeWhole(specPath, JSON.stringify({ ...there, microBatchSize }, null, 2), job.folder);
+    return;
+  }
   const dataSha256 = await writeLines(join(job.folder, 'train.jsonl'), lines);
   const { from: _from, ...training } = job.training;
   const spec = {

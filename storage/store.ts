@@ -13,13 +13,19 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import canonicalize from 'canonicalize';
 import type { z } from 'zod';
-import { type Dataset, DatasetIndex, type Manifest, type Model, StepRecord } from '../contracts/artifacts.js';
+import {
+  type Dataset,
+  DatasetIndex,
+  type Manifest,
+  type Measured,
+  type Model,
+  StepRecord,
+} from '../contracts/artifacts.js';
 import { artifactDamaged, modelChanged, rootNotWritable } from '../contracts/errors.js';
 import { sha256, sweep, syncFolder, temporaryName, writeWhole } from './files.js';
 import { modelDigest, modelFiles } from './model-folder.js';
@@ -179,16 +185,14 @@ export class ArtifactStore {
   async recordStep(
     step: string,
     inputs: unknown,
-    result: { files: Manifest[]; output: unknown; seconds: number },
+    result: { files: Manifest[]; output: unknown; measured: Measured },
   ): Promise<StepRecord> {
     const record = StepRecord.parse({
       version: 1,
       step,
       key: stepKey(step, inputs),
       inputs,
-      files: result.files,
-      output: result.output,
-      measured: { seconds: result.seconds, host: hostname(), endedAt: new Date().toISOString() },
+      ...result,
     });
     await writeWhole(this.stepPath(step, record.key), `${canonical(record)}\n`, this.tmp);
     return record;

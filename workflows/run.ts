@@ -1,19 +1,30 @@
 /**
- * A run: ingest -> (rationalize) -> round 0 -> round 1 ... round R. Each round is a child workflow.
- * Imports nothing of Node.
+ * A run: ingest -> (rationalize) -> round 0 -> round 1 ... round R. Each round is a child workflow; what operators
+ * order of the run, it is told. Imports nothing of Node.
  */
-import { executeChild, workflowInfo } from '@temporalio/workflow';
+import { startChild, workflowInfo } from '@temporalio/workflow';
 import type { Dataset, Manifest } from '../contracts/artifacts.js';
-import type { DataKind, RoundSummary, RunInput, RunResult } from '../contracts/steps.js';
+import type { RunSpec } from '../contracts/spec.js';
+import type { DataKind, RoundOutcome, RoundSummary, RunInput, RunResult } from '../contracts/steps.js';
+import { orderSignal } from './messages.js';
+import { stopped } from './orders.js';
 import { srlmRound } from './round.js';
-import { type Steps, wholeRun } from './steps.js';
+import { isFailure, type Steps, wholeRun } from './steps.js';
 
 export async function srlmRun(input: RunInput): Promise<RunResult> {
-  return wholeRun(input.operations, input.spec.rounds, (steps) => run(input, steps));
+  const { operations, spec, fork } = input;
+  return wholeRun({ operations, spec, round: null, rounds: spec.rounds, fork }, async (steps) => {
+    if (fork && steps.state.changes.length === 0) {
+      steps.state.changes.push(...fork.changes);
+      steps.state.rulings.push(...fork.rulings);
+    }
+    return run(input, steps);
+  });
 }
 
-async function run({ spec, operations, ...files }: RunInput, steps: Steps): Promise<RunResult> {
+async function run({ operations, ...files }: RunInput, steps: Steps<RunSpec>): Promise<RunResult> {
   const runId = workflowInfo().workflowId;
+  const { spec } = steps;
 
   const start = await steps.step('prepare', () => steps.gpu('prepare').srlmPrepareModel({ path: spec.model.path }));
   const ingest = (
@@ -42,43 +53,74 @@ async function run({ spec, operations, ...files }: RunInput, steps: Steps): Prom
       ? (await ingest('questions', files.evaluation, spec.evaluation, spec.evaluation.chunkSize)).data
       : null;
 
-  const written =
-    examples.missingRationales > 0 ? await rationalize(spec, operations, steps, start, examples.data) : null;
+  const written = examples.missingRationales > 0 ? await rationalize(operations, steps, start, examples.data) : null;
   const first = await steps.step('rows', () =>
     steps.cpu.srlmRows({ data: examples.data, candidates: written, prompts: spec.prompts }),
   );
+  const about = { data: catalysts, rows: catalysts?.rows ?? 0, enriched: null, score: null, gate: null };
+  if (!(await steps.orders.approved('catalysts', about))) throw stopped('catalysts were rejected');
 
-  const { summaries } = steps.state;
+  const { orders } = steps;
+  const { summaries, rulings } = orders.state;
   let data = first.data;
   let current = start;
   let best: RoundSummary | null = null;
   let failedInARow = 0;
-  for (let round = 0; round <= spec.rounds; round++) {
-    steps.state.round = round;
-    steps.publish(table(summaries, `round ${round} of ${spec.rounds} is under way`));
-    const summary: RoundSummary = await executeChild(srlmRound, {
+  let isStopped = false;
+  /** An operator's word on a round that is done, which holds from round `before` on. */
+  const rule = (before: number) => {
+    for (const ruling of rulings.filter((one) => one.verdict === 'promote' && one.before === before)) {
+      const chosen = summaries.find(({ round }) => round === ruling.round);
+      if (!chosen) continue;
+      ({ model: current, data } = chosen);
+      best = chosen;
+      failedInARow = 0;
+    }
+  };
+  for (let round = 0; round <= steps.spec.rounds && !isStopped; round++) {
+    rule(round);
+    orders.begin(round);
+    if (orders.isPaused) await orders.clear();
+    steps.publish(table(summaries, `round ${round} of ${steps.spec.rounds} is under way`));
+    const child = await startChild(srlmRound, {
       workflowId: `${runId}.round-${round}`,
       args: [
         {
           runId,
           round,
-          rounds: spec.rounds,
-          spec,
+          rounds: steps.spec.rounds,
+          spec: steps.spec,
           start,
           current,
           data,
           meanRationaleChars: first.meanRationaleChars,
           catalysts,
           questions,
-          best: best?.score ?? null,
+          best: (best as RoundSummary | null)?.score ?? null,
           failedInARow,
           operations,
+          spent: orders.state.spent,
+          startedAt: new Date(orders.startedAtMs).toISOString(),
         },
       ],
       staticSummary: `round ${round}`,
     });
+    orders.forward = (kind, order) => void child.signal(orderSignal, { kind, order }).catch(() => {});
+    let outcome: RoundOutcome;
+    try {
+      outcome = await child.result();
+    } catch (error) {
+      if (!isFailure(error, 'run.stopped') || best === null) throw error;
+      isStopped = true;
+      break;
+    } finally {
+      orders.forward = null;
+    }
+    const { told, ...summary } = outcome;
+    if (told) orders.adopt(round, told);
     summaries.push(summary);
-    const verdict = summary.gate?.verdict ?? 'keep';
+    const ruled = await ruling(round, summary, steps);
+    const verdict = ruled ?? summary.gate?.verdict ?? 'keep';
     if (verdict === 'keep') {
       failedInARow = 0;
       current = summary.model;
@@ -90,23 +132,37 @@ async function run({ spec, operations, ...files }: RunInput, steps: Steps): Prom
       if (best) ({ model: current, data } = best);
       if (verdict === 'stop') break;
     }
+    isStopped = orders.stopAfter === 'round' && round < steps.spec.rounds;
   }
-  steps.state.state = 'done';
-  steps.publish(table(summaries, 'done'));
-  return { rounds: summaries, best: best!.round, model: best!.model };
+  rule((orders.state.round ?? 0) + 1);
+  // Nothing was kept: a first round that was rejected.
+  const model = (best as RoundSummary | null) ?? summaries.at(-1)!;
+  orders.state.state = isStopped ? 'stopped' : 'done';
+  steps.publish(table(summaries, orders.state.state));
+  return { rounds: summaries, best: model.round, model: model.model, ...(isStopped ? { stopped: true } : {}) };
+}
+
+/** What somebody says of a round, where the run asks, or where its parent was told so. */
+async function ruling(round: number, summary: RoundSummary, { orders }: Steps<RunSpec>): Promise<'roll-back' | null> {
+  const { rulings } = orders.state;
+  if (rulings.some((one) => one.round === round && one.verdict === 'roll-back')) return 'roll-back';
+  const { data, rows, enriched, score, gate } = summary;
+  if (await orders.approved('after-round', { data, rows, enriched, score, gate })) return null;
+  rulings.push({ round, verdict: 'roll-back', before: round + 1 });
+  return 'roll-back';
 }
 
 /** Where r0 is missing, the starting model (or a named engine) writes a short one from (x, y) [ours]. */
 async function rationalize(
-  spec: RunInput['spec'],
   operations: RunInput['operations'],
-  steps: Steps,
+  steps: Steps<RunSpec>,
   start: RoundSummary['model'],
   data: Dataset,
 ): Promise<Dataset> {
-  const engine = spec.rationalizeEngine ?? spec.engine;
-  return steps.sharded(
-    {
+  return steps.sharded(() => {
+    const { spec } = steps;
+    const engine = spec.rationalizeEngine ?? spec.engine;
+    return {
       step: 'sample',
       input: {
         purpose: 'rationalize',
@@ -129,9 +185,8 @@ async function rationalize(
         round: 0,
         deterministic: spec.deterministic,
       },
-    },
-    'rationalize',
-  );
+    };
+  }, 'rationalize');
 }
 
 function table(summaries: RoundSummary[], state: string): string {

@@ -1,14 +1,16 @@
 /** Durable sampling of a data set from any engine, a run of its own. Imports nothing of Node. */
 
-import { Prompts } from '../contracts/spec.js';
+import { Prompts, type SampleSpec } from '../contracts/spec.js';
 import type { SampleRunInput, SampleRunResult } from '../contracts/steps.js';
 import { type Steps, wholeRun } from './steps.js';
 
 export async function srlmSample(input: SampleRunInput): Promise<SampleRunResult> {
-  return wholeRun(input.operations, null, (steps) => sample(input, steps));
+  const { operations, spec } = input;
+  return wholeRun({ operations, spec, round: null, rounds: null }, (steps) => sample(input, steps));
 }
 
-async function sample({ spec, data }: SampleRunInput, steps: Steps): Promise<SampleRunResult> {
+async function sample({ data }: SampleRunInput, steps: Steps<SampleSpec>): Promise<SampleRunResult> {
+  const { spec } = steps;
   const path = spec.model?.path;
   const model = path ? await steps.step('prepare', () => steps.gpu('prepare').srlmPrepareModel({ path })) : null;
   const prompts = await steps.step('ingest prompts', () =>
@@ -21,26 +23,26 @@ async function sample({ spec, data }: SampleRunInput, steps: Steps): Promise<Sam
       chunkSize: spec.sampling.chunkSize,
     }),
   );
-  const candidates = await steps.sharded(
-    {
+  const candidates = await steps.sharded(() => {
+    const { engine, system, prompt, sampling, seed, deterministic } = steps.spec;
+    return {
       step: 'sample',
       input: {
         purpose: 'prompt',
-        engine: spec.engine,
+        engine,
         model,
         data: prompts.data,
         prompts: Prompts.parse({}),
-        system: spec.system ?? null,
-        prompt: spec.prompt,
+        system: system ?? null,
+        prompt,
         enrichFrom: 'original',
-        sampling: spec.sampling,
-        seed: spec.seed,
+        sampling,
+        seed,
         round: 0,
-        deterministic: spec.deterministic,
+        deterministic,
       },
-    },
-    'sample',
-  );
+    };
+  }, 'sample');
   steps.state.state = 'done';
   steps.publish();
   return { prompts: prompts.data, candidates };

@@ -1,6 +1,7 @@
 /**
- * How a step is run: its state kept for whoever asks, its shards in a sliding window, and a run that parks, instead of
- * failing, when a step is out of retries. Deterministic workflow code.
+ * How a step is run: its state kept for whoever asks, its shards in a sliding window, within the budget, and a run
+ * that parks, instead of failing, when a step cannot go on. What operators say about it is in orders.ts.
+ * Deterministic workflow code.
  */
 
 import { defineSearchAttributeKey } from '@temporalio/common';
@@ -9,13 +10,13 @@ import {
   ActivityFailure,
   type ActivityInterfaceFor,
   ApplicationFailure,
+  CancellationScope,
   ChildWorkflowFailure,
-  condition,
   isCancellation,
   log,
+  patched,
   proxyActivities,
   setCurrentDetails,
-  setHandler,
   TimeoutFailure,
   upsertMemo,
   upsertSearchAttributes,
@@ -23,10 +24,10 @@ import {
 } from '@temporalio/workflow';
 import type { CpuActivities, GpuActivities } from '../activities/index.js';
 import type { Dataset } from '../contracts/artifacts.js';
-import type { Operations } from '../contracts/deployment.js';
-import type { Intervention, Parked, StepState, WorkflowState } from '../contracts/progress.js';
+import type { Parked, StepState, WorkflowState } from '../contracts/progress.js';
 import type { FineTuneInput, FineTuneOutput, Sharded } from '../contracts/steps.js';
-import { abortUpdate, retryUpdate, stateQuery } from './messages.js';
+import * as budgets from '../method/spending.js';
+import { aborted, type Beginning, decided, Orders, type Spec } from './orders.js';
 
 export const STATE = defineSearchAttributeKey('SrlmState', 'KEYWORD');
 export const STEP = defineSearchAttributeKey('SrlmStep', 'KEYWORD');
@@ -41,23 +42,43 @@ const CHUNKS_PER_SHARD = 8;
 const MAX_REPAIRS = 20;
 /** A worker away for so long is given up: another host takes the job, from its checkpoint in the store. */
 const HOST_PATIENCE = '10 minutes';
+/** A round does without them [ours]: it keeps the data it has, or has no score. */
+const SKIPPABLE = /^(sample|score.*|select|evaluate|grade|gate)$/;
 
-export class Steps {
-  readonly state: WorkflowState;
+/** Somebody chose to go on without this step. */
+export class Skipped {
+  constructor(readonly step: string) {}
+}
+
+/** A bound of the budget is used up. */
+class BudgetSpent {
+  constructor(readonly bound: string) {}
+}
+
+export class Steps<S extends Spec = Spec> {
+  readonly orders: Orders;
   private readonly cpuProxy: ActivityInterfaceFor<CpuActivities>;
-  private readonly operations: Operations;
-  private decision: { retry: boolean; by: Intervention } | null = null;
+  private readonly operations: Beginning['operations'];
+  /** What a pause may interrupt. */
+  private readonly interruptible = new Set<CancellationScope>();
 
-  constructor(operations: Operations, round: number | null, rounds: number | null) {
-    this.operations = operations;
-    this.state = { state: 'running', round, rounds, steps: [], parked: null, summaries: [], warnings: [] };
-    this.cpuProxy = proxyActivities<CpuActivities>(this.options(operations.cpuQueue));
-    setHandler(stateQuery, () => this.state);
-    const parkedOnly = (_by: Intervention) => {
-      if (!this.state.parked || this.decision) throw new Error('nothing is parked here');
+  constructor(private readonly beginning: Beginning & { spec: S }) {
+    this.operations = beginning.operations;
+    this.orders = new Orders(beginning);
+    this.orders.onChange = () => this.publish();
+    this.orders.onPause = () => {
+      for (const scope of this.interruptible) scope.cancel();
     };
-    setHandler(retryUpdate, (by: Intervention) => this.decide(true, by), { validator: parkedOnly });
-    setHandler(abortUpdate, (by: Intervention) => this.decide(false, by), { validator: parkedOnly });
+    this.cpuProxy = proxyActivities<CpuActivities>(this.options(this.operations.cpuQueue));
+  }
+
+  get state(): WorkflowState {
+    return this.orders.state;
+  }
+
+  /** As it stands now: operators may set fields of it. */
+  get spec(): S {
+    return this.orders.spec as S;
   }
 
   /** CPU activities, labelled for the Temporal UI. */
@@ -70,19 +91,25 @@ export class Steps {
   }
 
   /** Runs a whole workflow. One that does not reach its end says so to whoever looks: it neither runs nor is parked. */
-  async whole<T>(work: (steps: Steps) => Promise<T>): Promise<T> {
+  async whole<T>(work: (steps: Steps<S>) => Promise<T>): Promise<T> {
     try {
       return await work(this);
     } catch (error) {
-      this.state.state = isCancellation(error) || isFailure(error, 'run.aborted') ? 'aborted' : 'failed';
+      const ended = isCancellation(error) || isFailure(error, 'run.aborted');
+      this.state.state = ended ? 'aborted' : isFailure(error, 'run.stopped') ? 'stopped' : 'failed';
       this.state.parked = null;
+      this.state.waiting = null;
       this.publish();
       throw error;
     }
   }
 
-  /** Runs `work` under a name. Out of retries: parks until somebody answers. Throws artifact.damaged, run.aborted. */
+  /**
+   * Runs `work` under a name. Where it cannot go on: parks until somebody answers.
+   * Throws artifact.damaged, run.aborted, run.stopped, and Skipped.
+   */
   async step<T>(name: string, work: (state: StepState) => Promise<T>, rows: number | null = null): Promise<T> {
+    await this.orders.clear();
     const startedAt = Date.now();
     const state: StepState = {
       step: name,
@@ -102,84 +129,189 @@ export class Steps {
         state.seconds = (Date.now() - startedAt) / 1000;
         return result;
       } catch (error) {
-        if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
-        const failure = {
-          ...rootOf(error),
-          attempts: error.retryState === 'MAXIMUM_ATTEMPTS_REACHED' ? this.operations.maxAttempts : 1,
-        };
-        if (failure.type === 'artifact.damaged') {
-          // The run makes everything again whose record no longer stands.
-          throw ApplicationFailure.nonRetryable(failure.message, failure.type);
-        }
+        const failure = this.failureOf(error);
+        const kept = state.rowsDone ? `${state.rowsDone} of ${rows} rows are done and kept.` : '';
         if (rows !== null) state.rowsDone = 0;
-        await this.park(name, state, failure);
+        await this.park(name, state, failure, kept);
       }
     }
   }
 
-  /** A sample or score step over all chunks. */
-  async sharded(of: Sharded, label: string): Promise<Dataset> {
+  /** What a step that cannot go on parks with. Throws what ends the run instead. */
+  private failureOf(error: unknown): { type: string; message: string; attempts: number } {
+    if (error instanceof BudgetSpent) {
+      const { bound } = error;
+      const message = `${bound} is spent. Everything done is kept; to go on, raise it: srlm retry ${this.runId} --set ${bound}=N [budget.spent]`;
+      return { type: 'budget.spent', message, attempts: 1 };
+    }
+    if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
+    const failure = {
+      ...rootOf(error),
+      attempts: error.retryState === 'MAXIMUM_ATTEMPTS_REACHED' ? this.operations.maxAttempts : 1,
+    };
+    // The run makes everything again whose record no longer stands.
+    if (failure.type === 'artifact.damaged') throw ApplicationFailure.nonRetryable(failure.message, failure.type);
+    return failure;
+  }
+
+  /** A sample or score step over all chunks. `make` is asked again when the step is tried again: settings may differ. */
+  async sharded(make: () => Sharded, label: string): Promise<Dataset> {
+    return this.step(label, (state) => this.shards(make(), label, state), make().input.data.rows);
+  }
+
+  private async shards(of: Sharded, label: string, state: StepState): Promise<Dataset> {
     const { data } = of.input;
-    return this.step(
-      label,
-      async (state) => {
-        const whole = await this.cpu.srlmOpenStep(of);
-        if (whole) {
-          state.reused = true;
-          state.rowsDone = data.rows;
-          return whole;
+    const whole = await this.cpu.srlmOpenStep(of);
+    if (whole) {
+      state.reused = true;
+      state.rowsDone = data.rows;
+      return whole;
+    }
+    const shards = planShards(data.chunks, this.operations.shardsInFlight);
+    const todo = shards.map((shard, at) => ({ ...shard, summary: `${label} · shard ${at + 1}/${shards.length}` }));
+    const lanes = Math.min(this.operations.shardsInFlight, shards.length);
+    let failed: unknown = null;
+    const lane = async () => {
+      for (let shard = todo.shift(); shard && failed === null; shard = todo.shift()) {
+        try {
+          this.assertBudget();
+          const { summary, ...range } = shard;
+          const { budget, state: run, startedAtMs } = this.orders;
+          const allowance = budgets.allowance(budget, run.spent, startedAtMs, lanes);
+          const input = { of, ...range, ...(allowance ? { allowance } : {}) };
+          const done = await this.interrupted(() => this.gpu(summary).srlmShard(input));
+          if (done?.spent) this.spend(state, done.spent);
+          if (done && done.complete !== false) state.rowsDone = (state.rowsDone ?? 0) + done.rows;
+          else todo.unshift(shard);
+          // Only where it is to wait: a step more or less would not be what recorded histories tell.
+          if (this.orders.isPaused) await this.orders.clear();
+        } catch (error) {
+          if (this.wasMended(error, state)) todo.unshift(shard);
+          // The shards in flight end first: what they finish is kept.
+          else failed ??= error;
         }
-        const shards = planShards(data.chunks, this.operations.shardsInFlight);
-        let next = 0;
-        let failed: unknown = null;
-        const lane = async () => {
-          while (next < shards.length && failed === null) {
-            const at = next++;
-            const shard = shards[at]!;
-            try {
-              const done = await this.gpu(`${label} · shard ${at + 1}/${shards.length}`).srlmShard({ of, ...shard });
-              state.rowsDone = (state.rowsDone ?? 0) + done.rows;
-            } catch (error) {
-              // The shards in flight end first: what they finish is kept.
-              failed ??= error;
-            }
-          }
-        };
-        await Promise.all(Array.from({ length: Math.min(this.operations.shardsInFlight, shards.length) }, lane));
-        if (failed !== null) throw failed;
-        return this.cpu.srlmSealStep(of);
-      },
-      data.rows,
-    );
+      }
+    };
+    await Promise.all(Array.from({ length: lanes }, lane));
+    if (failed !== null) throw failed;
+    return this.cpu.srlmSealStep(of);
+  }
+
+  /** Work that a pause ends soon. null: it did. */
+  private async interrupted<T>(work: () => Promise<T>, timeoutMs?: number): Promise<T | null> {
+    const scope =
+      timeoutMs === undefined
+        ? new CancellationScope()
+        : new CancellationScope({ cancellable: true, timeout: timeoutMs });
+    this.interruptible.add(scope);
+    try {
+      return await scope.run(work);
+    } catch (error) {
+      // A run that is cancelled cancels this scope through the one around it.
+      if (isCancellation(error) && scope.consideredCancelled && !CancellationScope.current().consideredCancelled)
+        return null;
+      throw error;
+    } finally {
+      this.interruptible.delete(scope);
+    }
   }
 
   /** Training stays on the host where it began, and moves only when that host stays away. */
-  async fineTune(input: FineTuneInput): Promise<FineTuneOutput> {
-    return this.step('fineTune', async () => {
-      if (!this.operations.hostQueues) return this.gpu('fineTune').srlmFineTune(input);
+  async fineTune(make: () => FineTuneInput): Promise<FineTuneOutput> {
+    return this.step('fineTune', async (state) => {
+      const input = make();
       for (;;) {
-        const { host } = await this.gpu('fineTune · choose host').srlmClaimHost();
-        const onHost = proxyActivities<GpuActivities>({
-          ...this.options(`${this.operations.gpuQueue}@${host}`),
-          scheduleToStartTimeout: HOST_PATIENCE,
-          summary: this.label(`fineTune · ${host}`),
-        });
+        this.assertBudget();
+        const seconds = budgets.secondsLeft(this.orders.budget, this.state.spent, this.orders.hours());
+        const startedAt = Date.now();
         try {
-          return await onHost.srlmFineTune(input);
+          const done = await this.interrupted(
+            () => (this.operations.hostQueues ? this.fineTuneOnHost(input) : this.gpu('fineTune').srlmFineTune(input)),
+            seconds === null ? undefined : seconds * 1000,
+          );
+          if (done) {
+            const { spent, ...output } = done;
+            // What was counted when it was interrupted is part of what it says at its end.
+            if (spent)
+              this.spend(state, {
+                ...spent,
+                gpuSeconds: Math.max(0, spent.gpuSeconds - (state.spent?.gpuSeconds ?? 0)),
+              });
+            else state.reused = spent === null;
+            return output;
+          }
+          this.spend(state, { ...budgets.NOTHING, gpuSeconds: (Date.now() - startedAt) / 1000 });
+          await this.orders.clear();
         } catch (error) {
-          const cause = error instanceof ActivityFailure ? error.cause : null;
-          if (!(cause instanceof TimeoutFailure && cause.timeoutType === 'SCHEDULE_TO_START')) throw error;
-          log.warn(`host ${host} stays away; the job goes to another, from its newest checkpoint`);
+          const smaller = smallerMicroBatch(error, input);
+          if (smaller === null) throw error;
+          input.microBatchSize = smaller;
+          this.orders.record(
+            'decision',
+            decided('memory ran out; gradients are accumulated', { microBatchSize: smaller }),
+            'fineTune',
+          );
         }
       }
     });
   }
 
+  private async fineTuneOnHost(input: FineTuneInput) {
+    for (;;) {
+      const { host } = await this.gpu('fineTune · choose host').srlmClaimHost();
+      const onHost = proxyActivities<GpuActivities>({
+        ...this.options(`${this.operations.gpuQueue}@${host}`),
+        scheduleToStartTimeout: HOST_PATIENCE,
+        summary: this.label(`fineTune · ${host}`),
+      });
+      try {
+        return await onHost.srlmFineTune(input);
+      } catch (error) {
+        const cause = error instanceof ActivityFailure ? error.cause : null;
+        if (!(cause instanceof TimeoutFailure && cause.timeoutType === 'SCHEDULE_TO_START')) throw error;
+        log.warn(`host ${host} stays away; the job goes to another, from its newest checkpoint`);
+      }
+    }
+  }
+
+  private spend(state: StepState, spent: WorkflowState['spent']): void {
+    state.spent = budgets.sum(state.spent ?? budgets.NOTHING, spent);
+    this.orders.spend(spent);
+  }
+
+  private assertBudget(): void {
+    const bound = this.orders.overdrawn();
+    if (bound) throw new BudgetSpent(bound);
+  }
+
+  /** An engine that ran out of memory has halved its batch: on record, and on. */
+  private wasMended(error: unknown, state: StepState): boolean {
+    if (!(error instanceof ActivityFailure)) return false;
+    const { type, message } = rootOf(error);
+    if (type !== 'engine.batch-halved') return false;
+    const known = this.state.interventions.some(({ kind, why }) => kind === 'decision' && why === message);
+    if (!known) this.orders.record('decision', { who: 'srlm', why: message }, state.step);
+    return true;
+  }
+
+  /** Writes down, beside the artifacts, what Temporal will forget. */
+  async audit(): Promise<void> {
+    const { workflowId, runId } = workflowInfo();
+    const options = {
+      ...this.options(this.operations.cpuQueue),
+      retry: { maximumAttempts: 5 },
+      summary: 'audit trail',
+    };
+    const { srlmAudit } = proxyActivities<CpuActivities>(options);
+    await srlmAudit({ workflowId, runId }).catch((error: unknown) => log.warn(String(error)));
+  }
+
   /** Tells whoever looks: memo (readable with no worker up), search attributes, and the page in the Temporal UI. */
   publish(details?: string): void {
-    const { state, round, rounds, parked } = this.state;
+    const { state, round, rounds, parked, waiting } = this.state;
     const step = this.state.steps.at(-1)?.step ?? null;
-    upsertMemo({ srlm: { state, round, rounds, step, parked } });
+    const { fork } = this.beginning;
+    upsertMemo({ srlm: { state, round, rounds, step, parked, waiting, ...(fork ? { forkOf: fork.of } : {}) } });
     if (this.operations.searchAttributes) {
       upsertSearchAttributes([
         { key: STATE, value: state },
@@ -192,48 +324,52 @@ export class Steps {
   }
 
   private details(): string {
-    const { parked, steps } = this.state;
+    const { parked, waiting, steps, state } = this.state;
     if (parked) {
-      const { runId } = workflowInfo();
-      return `**parked at ${parked.step}**\n\n${parked.message}\n\n\`srlm retry\` or \`srlm abort\` (${runId})`;
+      const answers = ['retry', ...(parked.skippable ? ['skip'] : []), 'abort'];
+      const commands = answers.map((answer) => `\`srlm ${answer} ${this.runId}\``).join(' or ');
+      return `**parked at ${parked.step}**\n\n${parked.message}\n\n${parked.kept}\n\n${commands}`;
     }
-    return steps
-      .map(({ step, state, seconds }) => `- ${step}: ${state}${seconds === null ? '' : ` (${seconds.toFixed(1)} s)`}`)
-      .join('\n');
+    if (waiting)
+      return `**waits for approval: ${waiting.approval}**\n\n\`srlm approve ${this.runId}\` or \`srlm reject ${this.runId}\``;
+    const lines = steps.map(
+      ({ step, state, seconds }) => `- ${step}: ${state}${seconds === null ? '' : ` (${seconds.toFixed(1)} s)`}`,
+    );
+    return [...(state === 'paused' ? [`**paused**: \`srlm resume ${this.runId}\``, ''] : []), ...lines].join('\n');
   }
 
-  private async park(name: string, state: StepState, failure: { type: string; message: string; attempts: number }) {
+  /** What commands name: a round is part of its run. */
+  private get runId(): string {
+    return workflowInfo().workflowId.replace(/\.round-\d+$/, '');
+  }
+
+  private async park(
+    name: string,
+    state: StepState,
+    failure: { type: string; message: string; attempts: number },
+    kept: string,
+  ) {
     const parked: Parked = {
       step: name,
       round: this.state.round,
-      type: failure.type,
-      message: failure.message,
-      attempts: failure.attempts,
+      ...failure,
       since: new Date(Date.now()).toISOString(),
+      kept,
+      skippable: this.state.round !== null && SKIPPABLE.test(name),
     };
     state.state = 'parked';
     this.state.state = 'parked';
     this.state.parked = parked;
     this.publish();
     log.warn('parked', { ...parked });
-    await condition(() => this.decision !== null);
-    const { retry, by } = this.decision!;
-    this.decision = null;
+    const { kind, order } = await this.orders.answer();
     this.state.parked = null;
-    this.state.state = 'running';
-    state.state = 'running';
-    if (!retry) {
-      throw ApplicationFailure.nonRetryable(
-        `Aborted at ${name} by ${by.who}${by.why ? `: ${by.why}` : ''}. All artifacts are kept.`,
-        'run.aborted',
-      );
-    }
-    log.info(`retried by ${by.who}`, { why: by.why });
-  }
-
-  private decide(retry: boolean, by: Intervention): string {
-    this.decision = { retry, by };
-    return this.state.parked!.step;
+    this.state.state = this.orders.isPaused ? 'paused' : 'running';
+    state.state = kind === 'skip' ? 'skipped' : 'running';
+    if (kind === 'abort') throw aborted(name, order);
+    log.info(`${kind} by ${order.who}`, { why: order.why });
+    if (kind === 'skip') throw new Skipped(name);
+    await this.orders.clear();
   }
 
   private label(text: string): string {
@@ -260,22 +396,29 @@ export class Steps {
  * A run from its beginning to its end. When an artifact is found damaged, it goes through all steps again: they are
  * found by their keys, but for those whose artifact was set aside, and these are done again.
  */
-export async function wholeRun<T>(
-  operations: Operations,
-  rounds: number | null,
-  work: (steps: Steps) => Promise<T>,
+export async function wholeRun<T, S extends Spec>(
+  beginning: Beginning & { spec: S },
+  work: (steps: Steps<S>) => Promise<T>,
 ): Promise<T> {
-  const warnings: string[] = [];
-  for (;;) {
-    const steps = new Steps(operations, null, rounds);
-    steps.state.warnings = warnings;
+  const steps = new Steps(beginning);
+  try {
+    return await repaired(steps, work);
+  } finally {
+    // Also of a run that failed or was aborted; and never what ends it.
+    if (patched('audit')) await CancellationScope.nonCancellable(() => steps.audit());
+  }
+}
+
+async function repaired<T, S extends Spec>(steps: Steps<S>, work: (steps: Steps<S>) => Promise<T>): Promise<T> {
+  for (let repairs = 0; ; repairs++) {
     try {
       return await steps.whole(work);
     } catch (error) {
-      if (!isFailure(error, 'artifact.damaged') || warnings.length === MAX_REPAIRS) throw error;
+      if (!isFailure(error, 'artifact.damaged') || repairs === MAX_REPAIRS) throw error;
       const { message } = error instanceof ChildWorkflowFailure && error.cause ? error.cause : (error as Error);
       log.warn(message);
-      warnings.push(message);
+      steps.state.warnings.push(message);
+      Object.assign(steps.state, { state: 'running', round: null, steps: [], summaries: [] });
     }
   }
 }
@@ -287,6 +430,15 @@ export function planShards(chunks: number, inFlight: number): { from: number; to
     from: Math.floor((i * chunks) / count),
     to: Math.floor(((i + 1) * chunks) / count),
   }));
+}
+
+/** After a trainer ran out of memory: the next micro-batch, a divisor of the batch, at most half. null: there is none. */
+export function smallerMicroBatch(error: unknown, { training, microBatchSize }: FineTuneInput): number | null {
+  if (!(error instanceof ActivityFailure) || rootOf(error).type !== 'trainer.out-of-memory') return null;
+  const { batchSize } = training;
+  const now = microBatchSize ?? training.microBatchSize ?? batchSize;
+  for (let size = Math.floor(now / 2); size >= 1; size--) if (batchSize % size === 0) return size;
+  return null;
 }
 
 function bestScore(state: WorkflowState): number | null {

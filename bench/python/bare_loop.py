@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the trainer does; read
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-EPOCHS, BATCH, RATE, WARMUP, BETAS = 3, 16, 2e-4, 0.1, (0.9, 0.99)
+EPOCHS, BATCH, RATE, WARMUP, BETAS = 2.75, 16, 2e-4, 0.1, (0.9, 0.99)
 K, TEMPERATURE, TOP_K, MAX_NEW = 4, 0.7, 20, 72
 CATALYST_COPIES = 2
 ENRICH = "Question: {x}\nShort reasoning: {r0}\nWrite a more detailed reasoning."
@@ -66,12 +66,13 @@ def train(model, tokenizer, rows, seed):
         prompt = prompt_ids(tokenizer, messages[:-1])
         examples.append((prompt + tokenizer(messages[-1]["content"], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id], len(prompt)))
     rng, batches = random.Random(seed), []
-    for _ in range(EPOCHS):
+    for _ in range(math.ceil(EPOCHS)):
         order = rng.sample(range(len(examples)), len(examples))
         pools = [sorted(order[i: i + 4 * BATCH], key=lambda row: len(examples[row][0])) for i in range(0, len(order), 4 * BATCH)]
         epoch = [pool[i: i + BATCH] for pool in pools for i in range(0, len(pool), BATCH)]
         rng.shuffle(epoch)
         batches += epoch
+    batches = batches[:math.ceil(EPOCHS * len(examples) / BATCH)]
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=BETAS, weight_decay=0, fused=True)
     warm = math.ceil(WARMUP * len(batches))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: s / warm if s < warm else (len(batches) - s) / (len(batches) - warm))

@@ -1,5 +1,5 @@
 """How fast does engine/python/server.py sample and score over HTTP?  Usage:
-    python bench/python/drive_server.py --model DIR --data gsm8k.jsonl [--prompts 64] [--texts 256] [--in-flight 64]
+    python bench/python/drive_server.py --model DIR --data gsm8k.jsonl [--prompts 64] [--texts 256] [--in-flight 256]
 
 Starts the server, then: PROMPTS questions x 4 samples (the work of generate_baseline.py), and TEXTS questions with their
 answers (the work of score_baseline.py), wanted once all tokens of the answer, once only its last line, the number (the
@@ -24,7 +24,7 @@ parser.add_argument("--model", required=True)
 parser.add_argument("--data", required=True)
 parser.add_argument("--prompts", type=int, default=64)
 parser.add_argument("--texts", type=int, default=256)
-parser.add_argument("--in-flight", type=int, default=64)
+parser.add_argument("--in-flight", type=int, default=256)
 args, server_args = parser.parse_known_args()  # anything else is the server's, such as --deterministic
 
 with open(args.data, encoding="utf-8") as file:

@@ -25,6 +25,7 @@ from transformers.masking_utils import eager_mask
 
 GATHER_SECONDS = 0.01     # an idle engine waits this long for a job's companions
 FORWARD_TOKENS = 1024     # most tokens in one pass over prompts: activations stay in the CPU's cache, logits stay small
+LOGIT_ROWS = 64           # rows of logits that are turned into log-probabilities at once
 ROOM_COLUMNS = 32         # spare columns of the key/value buffers, which are copied when these are used up
 JOIN_STEPS = 16           # joining copies the buffers too, so a few rows wait up to so many steps for more
 FIXED_MEMORY = 4 << 30    # bytes of keys and values in deterministic mode, where the free memory must not show
@@ -32,6 +33,10 @@ FIXED_MEMORY = 4 << 30    # bytes of keys and values in deterministic mode, wher
 
 class ModelProblem(Exception):
     """The model cannot be served; one sentence."""
+
+
+class BatchHalved(Exception):
+    """Memory ran out; what was asked will fit better the next time."""
 
 
 @dataclass(eq=False)
@@ -72,6 +77,7 @@ class Job:
     samples: list[Sample] = field(default_factory=list)
     texts: list[Text] = field(default_factory=list)
     cancelled: bool = False
+    seconds: float = 0  # its rows' share of the time in which they were computed
 
     def __post_init__(self):
         self.future = self.loop.create_future()
@@ -146,9 +152,9 @@ class Engine:
 
     def __init__(self, device: str, dtype: torch.dtype, threads: int, max_batch: int, deterministic: bool):
         self.device, self.dtype, self.threads = device, dtype, threads
-        self.max_batch, self.deterministic = max_batch, deterministic
+        self.max_batch, self.forward_tokens, self.deterministic = max_batch, FORWARD_TOKENS, deterministic
         self.inbox: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self.sha256 = self.model = self.tokenizer = self.speller = None
+        self.sha256 = self.model = self.tokenizer = self.speller = self.wanted_RT = None
         self.clear()
         threading.Thread(target=self.run, daemon=True).start()
 
@@ -165,16 +171,25 @@ class Engine:
         while True:
             try:
                 self.take()
-                if self.texts:
-                    self.score()
+                self.charged(self.score)
                 self.drop([row for row in self.rows if row.job.cancelled])
-                self.join()
-                self.step()
+                self.charged(self.join)
+                self.charged(self.step)
             except Exception as problem:  # one bad batch must not end the thread; whoever waits for it is told
                 jobs = {row.job for row in [*self.texts, *self.waiting, *self.rows]}
                 self.clear()
+                if is_out_of_memory(problem) and self.max_batch > 1:
+                    self.max_batch, self.forward_tokens = self.max_batch // 2, max(1, self.forward_tokens // 2)
+                    problem = BatchHalved(f"memory ran out; from now on at most {self.max_batch} rows are generated at once.")
                 for job in jobs:
                     job.settle(problem=problem)
+
+    def charged(self, work):
+        """Does `work`, and shares the time among the rows it was for."""
+        started = time.perf_counter()
+        rows = work()
+        for row in rows:
+            row.job.seconds += (time.perf_counter() - started) / len(rows)
 
     def take(self):
         """Takes in what has arrived; waits if there is nothing to do. Deterministic: one job, when the last is done."""
@@ -218,8 +233,9 @@ class Engine:
         # Tokenizers must not be shared between threads; this copy is the compute thread's.
         self.tokenizer, self.speller = tokenizer, copy.deepcopy(tokenizer)
         self.model, cache = model, DynamicCache()
+        model.get_output_embeddings().register_forward_pre_hook(self.only_wanted)
         with torch.no_grad():
-            list(self.forward([[0]], 1, cache))
+            list(self.forward([[0]], [0], cache))
         token_bytes = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
         # A rebuild holds new rows twice, and a forward pass needs room as well.
         memory = FIXED_MEMORY if self.deterministic else free_memory(self.device) * 0.4
@@ -237,28 +253,37 @@ class Engine:
     def tensor(self, values, **kwargs):
         return torch.tensor(values, device=self.device, **kwargs)
 
-    def forward(self, ids: list[list[int]], keep: int, cache=None):
-        """One pass over texts, padded on the left so that all end together. Yields (column, logits_RTV) for the last `keep`
-        columns. A long text goes through in pieces, so no logits and no matrix of attention weights gets too large."""
+    def forward(self, ids: list[list[int]], starts: list[int], cache=None):
+        """One pass over texts, padded on the left so that all end together. Yields (columns, wanted_RT, logits_NV): the
+        logits of each row from its position `starts` on, and of no other, since the output layer is a good part of a
+        small model's work. A long text goes through in pieces, so that no matrix gets too large."""
         width = max(map(len, ids))
         input_ids = self.tensor([[0] * (width - len(row)) + row for row in ids])
         mask = self.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        wanted_RT = torch.arange(width, device=self.device) >= self.tensor([[width - len(row) + start] for row, start in zip(ids, starts)])
         if cache is None and width > FORWARD_TOKENS:
             cache = DynamicCache()
         for start in range(0, width, FORWARD_TOKENS):
-            stop = min(start + FORWARD_TOKENS, width)
-            wanted = stop - max(start, width - keep)
-            logits = self.model(input_ids=input_ids[:, start:stop], attention_mask=mask[:, :stop], position_ids=positions[:, start:stop],
-                                past_key_values=cache, use_cache=cache is not None, logits_to_keep=max(wanted, 1)).logits
-            if wanted > 0:
-                yield stop - wanted, logits[:, -wanted:]
+            columns = slice(start, min(start + FORWARD_TOKENS, width))
+            self.wanted_RT = wanted_RT[:, columns]
+            try:
+                logits = self.model(input_ids=input_ids[:, columns], attention_mask=mask[:, :columns.stop], position_ids=positions[:, columns],
+                                    past_key_values=cache, use_cache=cache is not None).logits
+            finally:
+                wanted, self.wanted_RT = self.wanted_RT, None
+            yield columns, wanted, logits
+
+    def only_wanted(self, layer, args):
+        return None if self.wanted_RT is None else (args[0][self.wanted_RT],)
 
     # ---- scoring ----
 
-    def score(self):
+    def score(self) -> list[Text]:
         """Scores one batch: the longest text waiting and those next in length, so that little is padding."""
-        count = max(1, FORWARD_TOKENS // len(self.texts[-1].ids))
+        if not self.texts:
+            return []
+        count = max(1, self.forward_tokens // len(self.texts[-1].ids))
         self.texts, batch = self.texts[:-count], self.texts[-count:]
         try:
             wanted = [text for text in batch if text.first < len(text.ids)]
@@ -269,29 +294,30 @@ class Engine:
             raise
         for text in batch:
             text.job.row_done()
+        return batch
 
     def score_batch(self, texts: list[Text]):
         width = max(len(text.ids) for text in texts)
         # The logits of one column are about the token in the next.
-        keep = max(len(text.ids) - text.first for text in texts) + 1
-        for column, logits_RTV in self.forward([text.ids for text in texts], keep):
-            for text, logits_TV in zip(texts, logits_RTV):
-                pad = width - len(text.ids)
-                start = max(column, pad + text.first - 1)
-                targets = self.tensor(text.ids[start + 1 - pad:column + len(logits_TV) + 1 - pad], dtype=torch.long)
-                logits_TV = logits_TV[start - column:][:len(targets)]
-                logprobs = logits_TV.log_softmax(-1, dtype=torch.float32).gather(1, targets[:, None])[:, 0]
-                text.logprobs += check_finite(logprobs).tolist()
+        targets_RT = self.tensor([[0] * (width - len(text.ids)) + text.ids[1:] + [0] for text in texts])
+        logprobs_RT = torch.zeros(targets_RT.shape)
+        for columns, wanted_RT, logits_NV in self.forward([text.ids for text in texts], [text.first - 1 for text in texts]):
+            # A few rows of float32 logits fit the CPU's cache; all of them would go through memory several times.
+            parts = zip(logits_NV.split(LOGIT_ROWS), targets_RT[:, columns][wanted_RT].split(LOGIT_ROWS))
+            found = [-torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none") for logits, targets in parts]
+            logprobs_RT[:, columns][wanted_RT.cpu()] = torch.cat(found).cpu()
+        for text, logprobs_T in zip(texts, logprobs_RT):
+            text.logprobs = check_finite(logprobs_T[width - len(text.ids) + text.first - 1:-1]).tolist()
 
     # ---- generating ----
 
-    def join(self):
+    def join(self) -> list[Sample]:
         """Moves waiting rows into the batch: one pass over each prompt, its keys and values shared by its samples."""
         self.waiting = [row for row in self.waiting if not row.job.cancelled]
         free = self.max_batch - len(self.rows)
         worthwhile = len(self.waiting) * 4 >= len(self.rows) or self.steps >= JOIN_STEPS
         if not self.waiting or not worthwhile or free * 4 < self.max_batch:
-            return
+            return []
         columns, taken, by_prompt = max((row.columns() for row in self.rows), default=0), len(self.rows), {}
         for row in self.waiting[:free]:
             columns = max(columns, row.columns())
@@ -299,21 +325,23 @@ class Engine:
                 break
             by_prompt.setdefault(tuple(row.prompt), []).append(row)
             taken += 1
-        self.waiting = self.waiting[taken - len(self.rows):]
+        joined = self.waiting[:taken - len(self.rows)]
+        self.waiting = self.waiting[len(joined):]
         if by_prompt:
             self.prefill(by_prompt)
+        return joined
 
     def prefill(self, by_prompt: dict[tuple, list[Sample]]):
         prompts, joined, first_logits, pieces = sorted(by_prompt, key=len), [], [], []
         try:
             while prompts:
-                count = max(1, FORWARD_TOKENS // len(prompts[-1]))
+                count = max(1, self.forward_tokens // len(prompts[-1]))
                 prompts, group = prompts[:-count], prompts[-count:]
                 cache = DynamicCache()
-                *_, (_, logits_RTV) = self.forward([list(prompt) for prompt in group], 1, cache)
+                *_, (_, _, logits_RV) = self.forward([list(prompt) for prompt in group], [len(prompt) - 1 for prompt in group], cache)
                 owner = self.tensor([i for i, prompt in enumerate(group) for _ in by_prompt[prompt]])
                 pieces.append([(layer.keys[owner], layer.values[owner]) for layer in cache.layers])
-                first_logits.append(logits_RTV[owner, -1])
+                first_logits.append(logits_RV[owner])
                 joined += [row for prompt in group for row in by_prompt[prompt]]
             self.rebuild(joined, pieces)
         except Exception:
@@ -337,10 +365,10 @@ class Engine:
         self.mask = ((columns < width) & (columns >= width - self.positions[:, None])).long()
         self.steps = 0
 
-    def step(self):
+    def step(self) -> list[Sample]:
         """One token for every row."""
         if not self.rows:
-            return
+            return []
         if self.cache.get_seq_length() == self.mask.shape[1]:
             self.rebuild()
         self.mask[:, self.cache.get_seq_length()] = 1
@@ -348,7 +376,9 @@ class Engine:
                                 position_ids=self.positions[:, None], past_key_values=self.cache, use_cache=True).logits
         self.positions += 1
         self.steps += 1
-        self.accept(logits_RTV[:, -1], self.rows)
+        rows = list(self.rows)
+        self.accept(logits_RTV[:, -1], rows)
+        return rows
 
     def accept(self, logits_RV, rows: list[Sample]):
         """Draws each row's next token; takes the rows that are finished out of the batch."""
@@ -441,6 +471,10 @@ def end_tokens(model, tokenizer) -> set[int]:
     if after and after[0] in tokenizer.added_tokens_decoder and tokenizer.added_tokens_decoder[after[0]].special:
         ends.add(after[0])
     return ends
+
+
+def is_out_of_memory(problem: Exception) -> bool:
+    return isinstance(problem, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(problem)
 
 
 def free_memory(device: str) -> int:

@@ -33,7 +33,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from compute import Engine, Job, ModelProblem, Sample, Text
+from compute import BatchHalved, Engine, Job, ModelProblem, Sample, Text, is_out_of_memory
 from folder import check_model_folder, model_digest
 
 
@@ -69,7 +69,8 @@ class Server:
                     given = request.headers.get("authorization", "").encode()
                     if self.token and path != "/health" and not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
                         raise Refused(401, "authentication_error", "The bearer token is missing or wrong.")
-                    return JSONResponse(await handler(request, await body_of(request)))
+                    reply = await handler(request, await body_of(request))
+                    return JSONResponse(reply, headers={"x-compute-seconds": f"{request.state.seconds:.4f}"})
                 except Exception as problem:
                     return failure(path, problem)
             return Route(path, endpoint, methods=[method])
@@ -270,6 +271,7 @@ class Server:
             await asyncio.wait([job.future, gone], return_when=asyncio.FIRST_COMPLETED)
             if not job.future.done():
                 raise Refused(499, "disconnected", "The client hung up.")
+            request.state.seconds += job.seconds
             return job.future.result()
         finally:
             job.cancelled = True
@@ -298,7 +300,9 @@ def failure(path: str, problem: Exception) -> JSONResponse:
         status, kind = problem.status, problem.kind
     elif isinstance(problem, HTTPException):
         status, kind, problem = problem.status_code, "invalid_request_error", f"{problem.detail}: {path}"
-    elif isinstance(problem, torch.OutOfMemoryError):
+    elif isinstance(problem, BatchHalved):
+        status, kind = 503, "batch_halved"
+    elif is_out_of_memory(problem):
         status, kind = 503, "out_of_memory"
     else:
         status, kind, problem = 500, "server_error", problem if isinstance(problem, ModelProblem) else f"{type(problem).__name__}: {problem}"
