@@ -59,6 +59,20 @@ def prompt_ids(tokenizer, messages):
     return tokenizer(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True), add_special_tokens=False)["input_ids"]
 
 
+def reply_loss(model, tokenizer, rows):
+    """Mean loss (nats) over all reply tokens of `rows`: the one figure that does not depend on how batches were made."""
+    model.eval()
+    total = count = 0
+    with torch.inference_mode():
+        for messages in rows:
+            prompt = prompt_ids(tokenizer, messages[:-1])
+            reply = tokenizer(messages[-1]["content"], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+            logits = model(input_ids=torch.tensor([prompt + reply])).logits[0, len(prompt) - 1:-1].float()
+            total += torch.nn.functional.cross_entropy(logits, torch.tensor(reply), reduction="sum").item()
+            count += len(reply)
+    return total / count
+
+
 def train(model, tokenizer, rows, seed):
     """Loss on the reply and its end-of-turn; the output layer is applied there only. Returns tokens a second."""
     examples = []

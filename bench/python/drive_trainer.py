@@ -18,8 +18,9 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ENGINE = os.path.join(HERE, "..", "..", "engine", "python")
 sys.path[:0] = [ENGINE, HERE]
-from bare_loop import round_rows  # noqa: E402
+from bare_loop import load, reply_loss, round_rows  # noqa: E402
 from folder import model_digest  # noqa: E402
+from transformers import AutoTokenizer  # noqa: E402
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--model", required=True)
@@ -65,9 +66,12 @@ def main():
         result = json.load(file)
     with open(f"{job}/steps.jsonl", encoding="utf-8") as file:
         last = json.loads(file.readlines()[-1])
+    seconds = time.monotonic() - begun
+    tokenizer = AutoTokenizer.from_pretrained(args.model)
+    final = reply_loss(load(f"{job}/model", "sdpa"), tokenizer, round_rows(args.data))
     print(json.dumps({"what": "trainer.py", "tokensPerSecond": speed, "secondsToFirstStep": round(first, 1),
-                      "secondsInAll": round(time.monotonic() - begun, 1), "tokens": result["tokens"], "steps": result["steps"],
-                      "trainLoss": round(result["trainLoss"], 4), "lastLoss": round(last["loss"], 4),
+                      "secondsInAll": round(seconds, 1), "tokens": result["tokens"], "steps": result["steps"],
+                      "trainLoss": round(result["trainLoss"], 4), "lastLoss": round(last["loss"], 4), "finalLoss": round(final, 4),
                       "precision": result["precision"], "job": job}))
 
 

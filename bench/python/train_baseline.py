@@ -15,7 +15,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from bare_loop import round_rows
+from bare_loop import reply_loss, round_rows
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--model", required=True)
@@ -44,8 +44,9 @@ def main():
     lengths = [len(row["input_ids"]) for row in trainer.train_dataset]
     tokens = sum(lengths) * trainer.state.epoch
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    final = reply_loss(trainer.model, trainer.processing_class, round_rows(args.data))
     print(json.dumps({"what": "TRL SFTTrainer", "tokensPerSecond": round(tokens / (clock.ended - clock.begun), 1), "tokens": round(tokens), "steps": trainer.state.global_step,
-                      "trainLoss": round(sum(losses) / len(losses), 4), "lastLoss": round(losses[-1], 4), "weights": str(trainer.model.dtype),
+                      "trainLoss": round(sum(losses) / len(losses), 4), "lastLoss": round(losses[-1], 4), "finalLoss": round(final, 4), "weights": str(trainer.model.dtype),
                       "bf16": trainer.args.bf16, "gradientCheckpointing": bool(trainer.args.gradient_checkpointing), "attention": trainer.model.config._attn_implementation}))
 
 
