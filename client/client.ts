@@ -2,7 +2,7 @@
  * SrlmClient: starts runs, tells how they stand, answers parked ones. What the command line does, as a library.
  * Throws the Problems of contracts/errors.ts.
  */
-import { userInfo } from 'node:os';
+import { hostname, userInfo } from 'node:os';
 import {
   type Client,
   ServiceError,
@@ -14,14 +14,35 @@ import {
 import { defaultPayloadConverter } from '@temporalio/common';
 import type { Manifest } from '../contracts/artifacts.js';
 import type { Deployment, DeploymentInput } from '../contracts/deployment.js';
-import { runExists, runNotParked, runUnknown } from '../contracts/errors.js';
-import { Heartbeat, type Intervention, Parked, type RunStatus, WorkflowState } from '../contracts/progress.js';
+import { orderRefused, runExists, runNotParked, runUnknown, specInvalid } from '../contracts/errors.js';
+import {
+  Heartbeat,
+  type Order,
+  Parked,
+  RunState,
+  type RunStatus,
+  Waiting,
+  WorkflowState,
+} from '../contracts/progress.js';
+import { assertPerRound, withSettings } from '../contracts/settings.js';
 import { RunSpec, SampleSpec } from '../contracts/spec.js';
-import { type RunInput, RunResult, type SampleRunInput, SampleRunResult } from '../contracts/steps.js';
+import { RunInput, RunResult, type SampleRunInput, SampleRunResult, type Settings } from '../contracts/steps.js';
 import { ArtifactStore } from '../storage/store.js';
 import { operationsOf, resolveDeployment } from '../worker/config.js';
 import type { srlmRun, srlmSample } from '../workflows/index.js';
-import { abortUpdate, retryUpdate, stateQuery } from '../workflows/messages.js';
+import {
+  abortUpdate,
+  approveUpdate,
+  pauseUpdate,
+  promoteUpdate,
+  rejectUpdate,
+  resumeUpdate,
+  retryUpdate,
+  setUpdate,
+  skipUpdate,
+  stateQuery,
+  stopUpdate,
+} from '../workflows/messages.js';
 import { connect, ensureSearchAttributes } from './connection.js';
 import { type Checked, checkRun, checkSample } from './preflight.js';
 import { checkSpec } from './spec-file.js';
@@ -105,12 +126,14 @@ export class SrlmClient {
 
   private async launch(type: 'srlmRun' | 'srlmSample', input: RunInput | SampleRunInput, id: string | undefined) {
     const workflowId = id ?? newId(input.spec.name);
+    const fork = 'fork' in input ? input.fork : undefined;
+    const begun = { state: 'running', round: null, rounds: null, step: null, parked: null };
     try {
       await this.temporal.workflow.start<typeof srlmRun | typeof srlmSample>(type, {
         workflowId,
         taskQueue: this.deployment.taskQueue,
         args: [input as never],
-        memo: { srlm: { state: 'running', round: null, rounds: null, step: null, parked: null } },
+        memo: { srlm: { ...begun, ...(fork ? { forkOf: fork.of } : {}) } },
         staticSummary: `${input.spec.name} · ${type === 'srlmRun' ? 'run' : 'sample'}`,
       });
     } catch (error) {
@@ -131,10 +154,11 @@ export class SrlmClient {
         : await this.describeChild(`${runId}.round-${own.round}`, described);
     const inner = child && stateOf(child) === 'running' ? await this.ask(child.workflowId, child) : null;
     const parked = own.parked ?? inner?.parked ?? null;
-    const summaries = own.summaries;
+    const waiting = own.waiting ?? inner?.waiting ?? null;
+    const halted = parked ? 'parked' : waiting ? 'waiting' : own.state === 'paused' ? 'paused' : 'running';
     return {
       runId,
-      state: state === 'running' && parked ? 'parked' : state,
+      state: state === 'running' ? halted : state,
       stale: own.stale || inner?.stale === true,
       startedAt: described.startTime.toISOString(),
       endedAt: described.closeTime?.toISOString() ?? null,
@@ -144,9 +168,14 @@ export class SrlmClient {
       steps: inner?.steps ?? [],
       live: [...livesOf(described), ...(child ? livesOf(child) : [])],
       parked,
-      summaries,
-      warnings: own.warnings,
-      failure: state === 'failed' || state === 'aborted' ? await this.failureOf(runId) : null,
+      waiting,
+      summaries: own.summaries,
+      warnings: [...new Set([...own.warnings, ...(inner?.warnings ?? [])])],
+      interventions: [...own.interventions, ...(inner?.interventions ?? [])],
+      // A round begins with what the run had spent before it.
+      spent: inner && !inner.stale ? inner.spent : own.spent,
+      forkOf: memoOf(described.memo).forkOf,
+      failure: ['failed', 'aborted', 'stopped'].includes(state) ? await this.failureOf(runId) : null,
     };
   }
 
@@ -180,6 +209,8 @@ export class SrlmClient {
     return runs;
   }
 
+  // --- results --------------------------------------------------------------------------------------------------------
+
   /** Waits for the end. Throws what ended a failed run. */
   async result(runId: string): Promise<RunResult> {
     return RunResult.parse(await this.end(runId));
@@ -202,32 +233,139 @@ export class SrlmClient {
     }
   }
 
-  /** Goes on from the parked step. Throws run.not-parked. */
-  async retry(runId: string, why = ''): Promise<{ step: string }> {
-    return { step: await this.answer(runId, retryUpdate, why) };
+  // --- operating a run ------------------------------------------------------------------------------------------------
+
+  /** Goes on from the parked step, with other settings where `set` has any. Throws run.not-parked, run.refused. */
+  async retry(runId: string, why = '', set?: Settings): Promise<{ step: string }> {
+    return { step: await this.answer(runId, 'retry', retryUpdate, why, set) };
+  }
+
+  /** Goes on without the parked step: an evaluation, or one round's enrichment. Throws run.not-parked, run.refused. */
+  async skip(runId: string, why = ''): Promise<{ step: string }> {
+    return { step: await this.answer(runId, 'skip', skipUpdate, why) };
+  }
+
+  /** Goes on where the run waits for approval. Throws run.not-waiting, run.refused. */
+  async approve(runId: string, why = ''): Promise<{ approval: string }> {
+    return { approval: await this.answer(runId, 'approve', approveUpdate, why) };
+  }
+
+  /** After a round: it is rolled back. Before: the run ends, with what it has. Throws run.not-waiting, run.refused. */
+  async reject(runId: string, why = ''): Promise<{ approval: string }> {
+    return { approval: await this.answer(runId, 'reject', rejectUpdate, why) };
+  }
+
+  /** Shards in flight finish their chunk, a training writes a checkpoint, and no more is begun. Throws run.refused. */
+  async pause(runId: string, why = ''): Promise<void> {
+    await this.order(runId, runId, 'pause', pauseUpdate, { why });
+  }
+
+  async resume(runId: string, why = ''): Promise<void> {
+    await this.order(runId, runId, 'resume', resumeUpdate, { why });
+  }
+
+  /** Ends a run with its round or step; `now`: where it is. Throws run.refused. */
+  async stop(runId: string, after: 'round' | 'step' | 'now', why = ''): Promise<void> {
+    await this.order(runId, runId, 'stop', stopUpdate, { why, after });
+    if (after !== 'now') return;
+    await this.handle(runId).cancel();
+    await this.settled(runId);
+  }
+
+  /** Other settings, at once or for the rounds from `fromRound` on. Throws run.refused. */
+  async set(runId: string, set: Settings, { fromRound = null, why = '' }: { fromRound?: number | null; why?: string }) {
+    await this.order(runId, runId, 'set', setUpdate, { why, set, fromRound });
+  }
+
+  /** The next round starts from the model of this one, whatever the gate said. Throws run.refused. */
+  async promote(runId: string, round: number, why = ''): Promise<void> {
+    await this.order(runId, runId, 'promote', promoteUpdate, { why, round });
   }
 
   /** Ends a run where it is; all artifacts stay. Resolves when its processes have ended. */
   async abort(runId: string, why = ''): Promise<void> {
     const status = await this.status(runId);
     if (status.endedAt) return;
-    if (status.state === 'parked') await this.answer(runId, abortUpdate, why);
-    else await this.handle(runId).cancel();
+    if (status.state === 'parked' || status.state === 'waiting') await this.answer(runId, 'abort', abortUpdate, why);
+    else return this.stop(runId, 'now', why);
+    await this.settled(runId);
+  }
+
+  /**
+   * A new run that does as this one did until `fromRound` began, and so finds all of it done, then by other settings.
+   * Throws run.unknown, spec.invalid.
+   */
+  async fork(
+    runId: string,
+    { fromRound, set, id }: { fromRound: number; set: Settings; id?: string },
+  ): Promise<{ runId: string }> {
+    const described = await this.describe(runId);
+    const own = await this.ask(runId, described);
+    const input = RunInput.parse(await this.inputOf(described));
+    const changes = own.stale ? (input.fork?.changes ?? []) : own.changes;
+    const before = changes.reduce((spec, change) => withSettings(spec, change.set, RunSpec), input.spec);
+    try {
+      if (fromRound > before.rounds) throw new Error(`the last round is ${before.rounds}`);
+      assertPerRound(set, true);
+      withSettings(before, set, RunSpec);
+    } catch (error) {
+      throw specInvalid({ file: 'fork' }, `${(error as Error).message}.`);
+    }
+    const rulings = own.rulings.filter((ruling) => ruling.before <= fromRound);
+    const fork = { of: runId, fromRound, changes: [...changes, { fromRound, set }], rulings };
+    const operations = operationsOf(this.deployment, this.searchAttributes);
+    return { runId: await this.launch('srlmRun', { ...input, operations, fork }, id ?? newId(`${runId}-fork`)) };
+  }
+
+  /** What the run was started with: the first event of its history. */
+  private async inputOf({ workflowId, runId }: WorkflowExecutionDescription): Promise<unknown> {
+    const { workflowService, options } = this.temporal;
+    const { history } = await workflowService.getWorkflowExecutionHistory({
+      namespace: options.namespace,
+      execution: { workflowId, runId },
+      maximumPageSize: 1,
+    });
+    const payloads = history?.events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads;
+    return payloads?.[0] ? defaultPayloadConverter.fromPayload(payloads[0]) : null;
+  }
+
+  private async settled(runId: string): Promise<void> {
     await this.handle(runId)
       .result()
       .catch(() => {});
   }
 
-  private async answer(runId: string, update: typeof retryUpdate, why: string): Promise<string> {
-    const { parked } = await this.status(runId);
-    if (!parked) throw runNotParked(runId);
-    const workflowId = parked.round === null ? runId : `${runId}.round-${parked.round}`;
-    const by: Intervention = { who: userInfo().username, why };
+  /** To the workflow that waits for it, the run or its round. The second to answer is told of the first. */
+  private async answer(runId: string, kind: string, update: typeof retryUpdate, why: string, set?: Settings) {
+    const { parked, waiting, interventions } = await this.status(runId);
+    const open = kind === 'approve' || kind === 'reject' ? waiting : kind === 'abort' ? (parked ?? waiting) : parked;
+    if (!open) {
+      const last = interventions.findLast(({ answers }) => answers !== null);
+      const before = last && `${last.kind} at ${last.at}, ${last.step}, by ${last.who}${last.why && `: ${last.why}`}`;
+      throw runNotParked(runId, kind === 'approve' || kind === 'reject' ? 'waiting for approval' : 'parked', before);
+    }
+    const workflowId =
+      open.round === null || (open === waiting && waiting?.approval === 'after-round')
+        ? runId
+        : `${runId}.round-${open.round}`;
+    return this.order(runId, workflowId, kind, update, { why, answers: open.since, ...(set ? { set } : {}) });
+  }
+
+  private async order(
+    runId: string,
+    workflowId: string,
+    kind: string,
+    update: typeof retryUpdate,
+    order: Omit<Order, 'who'>,
+  ): Promise<string> {
+    const { endedAt } = await this.status(runId);
+    if (endedAt) throw orderRefused(runId, kind, 'it has ended');
+    const args: [Order] = [{ who: `${userInfo().username}@${hostname()}`, ...order }];
     try {
-      return await this.temporal.workflow.getHandle(workflowId).executeUpdate(update, { args: [by] });
+      return await this.temporal.workflow.getHandle(workflowId).executeUpdate(update, { args });
     } catch (error) {
-      if (error instanceof WorkflowUpdateFailedError) throw runNotParked(runId);
-      throw error;
+      if (!(error instanceof WorkflowUpdateFailedError)) throw error;
+      throw orderRefused(runId, kind, error.cause?.message ?? error.message);
     }
   }
 
@@ -259,8 +397,9 @@ export class SrlmClient {
       );
       return { ...WorkflowState.parse(state), stale: false };
     } catch {
-      const { round, rounds, parked } = memoOf(described.memo);
-      return { round, rounds, parked, steps: [], summaries: [], warnings: [], stale: true };
+      const { state, round, rounds, parked, waiting } = memoOf(described.memo);
+      const known = { state: state ?? 'running', round, rounds, parked, waiting };
+      return { ...WorkflowState.parse({ ...known, steps: [], summaries: [], warnings: [] }), stale: true };
     }
   }
 
@@ -285,25 +424,31 @@ function stateOf(info: { status: { name: string }; memo?: Record<string, unknown
     case 'RUNNING':
       return 'running';
     case 'COMPLETED':
-      return 'done';
+      return memoOf(info.memo).state === 'stopped' ? 'stopped' : 'done';
     case 'CANCELLED':
     case 'TERMINATED':
       return 'aborted';
-    default:
+    default: {
       // An aborted step fails its run; only the run's own word tells this from a fault.
-      return memoOf(info.memo).state === 'aborted' ? 'aborted' : 'failed';
+      const { state } = memoOf(info.memo);
+      return state === 'aborted' || state === 'stopped' ? state : 'failed';
+    }
   }
 }
 
 function memoOf(memo: Record<string, unknown> | undefined) {
   const ours = (memo?.srlm ?? {}) as Record<string, unknown>;
   const parked = Parked.safeParse(ours.parked);
+  const waiting = Waiting.safeParse(ours.waiting);
+  const state = RunState.safeParse(ours.state);
   return {
-    state: (ours.state as string | null) ?? null,
+    state: state.success ? state.data : null,
     round: (ours.round as number | null) ?? null,
     rounds: (ours.rounds as number | null) ?? null,
     step: (ours.step as string | null) ?? null,
     parked: parked.success ? parked.data : null,
+    waiting: waiting.success ? waiting.data : null,
+    forkOf: (ours.forkOf as string | null) ?? null,
   };
 }
 

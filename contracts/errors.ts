@@ -160,8 +160,14 @@ export const orderRefused = (runId: string, order: string, reason: string) =>
     `Run ${show(runId)} does not take ${show(order)}: ${reason}.`,
     `See \`srlm status ${runId}\`.`,
   );
-export const runNotParked = (runId: string) =>
-  refuse('run.not-parked', undefined, `Run ${show(runId)} is not parked.`, `See \`srlm status ${runId}\`.`);
+/** `resolved`: the last answer that somebody gave. */
+export const runNotParked = (runId: string, what = 'parked', resolved?: string) =>
+  refuse(
+    'run.not-parked',
+    undefined,
+    `Run ${show(runId)} is not ${what}${resolved ? `; already resolved by an earlier answer (${resolved})` : ''}.`,
+    `See \`srlm status ${runId}\`.`,
+  );
 
 // --- while a run goes on --------------------------------------------------------------------------------------------
 /** A stored file is missing or altered. Retried by the run itself, which makes the artifact again. */

@@ -86,6 +86,13 @@ export const Intervention = z.strictObject({
 });
 export type Intervention = z.infer<typeof Intervention>;
 
+/** What a round returns: its summary, what it was told by `retry --set`, for the rounds after it, and by whom. */
+export const RoundOutcome = RoundSummary.extend({
+  told: Settings.optional(),
+  interventions: z.array(Intervention).optional(),
+});
+export type RoundOutcome = z.infer<typeof RoundOutcome>;
+
 /** Argument of every Update: who wants it and why. */
 export const Order = z.strictObject({
   who: z.string().max(200),

@@ -261,10 +261,6 @@ export const RoundInput = z.strictObject({
 });
 export type RoundInput = z.infer<typeof RoundInput>;
 
-/** What a round returns: its summary, and what it was told by `retry --set`, for the rounds after it. */
-export const RoundOutcome = RoundSummary.extend({ told: Settings.optional() });
-export type RoundOutcome = z.infer<typeof RoundOutcome>;
-
 /** -> CPU queue: writes down all that Temporal will forget of a run and its rounds. */
 export const AuditInput = z.strictObject({ workflowId: z.string(), runId: z.string() });
 export type AuditInput = z.infer<typeof AuditInput>;

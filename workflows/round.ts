@@ -3,15 +3,9 @@
  * Round 0 trains on the data as it came; round t >= 1 enriches it first. Imports nothing of Node.
  */
 import type { Dataset, Model } from '../contracts/artifacts.js';
+import type { RoundOutcome } from '../contracts/progress.js';
 import type { RunSpec } from '../contracts/spec.js';
-import type {
-  GateOutput,
-  RoundInput,
-  RoundOutcome,
-  RoundSummary,
-  ScoreCard,
-  SelectOutput,
-} from '../contracts/steps.js';
+import type { GateOutput, RoundInput, RoundSummary, ScoreCard, SelectOutput } from '../contracts/steps.js';
 import { needs } from '../method/selectors.js';
 import { stopped } from './orders.js';
 import { Skipped, Steps } from './steps.js';
@@ -62,8 +56,13 @@ async function runRound(input: RoundInput, steps: Steps<RunSpec>): Promise<Round
   state.summaries.push(summary);
   state.state = 'done';
   steps.publish();
-  const told = Object.assign({}, ...state.changes.map(({ set }) => set));
-  return { ...summary, ...(state.changes.length > 0 ? { told } : {}) };
+  const { changes, interventions } = state;
+  const told = Object.assign({}, ...changes.map(({ set }) => set));
+  return {
+    ...summary,
+    ...(changes.length > 0 ? { told } : {}),
+    ...(interventions.length > 0 ? { interventions } : {}),
+  };
 }
 
 /** What can be done without is done without, if somebody says so: null. */

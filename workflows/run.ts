@@ -4,8 +4,9 @@
  */
 import { startChild, workflowInfo } from '@temporalio/workflow';
 import type { Dataset, Manifest } from '../contracts/artifacts.js';
+import type { RoundOutcome } from '../contracts/progress.js';
 import type { RunSpec } from '../contracts/spec.js';
-import type { DataKind, RoundOutcome, RoundSummary, RunInput, RunResult } from '../contracts/steps.js';
+import type { DataKind, RoundSummary, RunInput, RunResult } from '../contracts/steps.js';
 import { orderSignal } from './messages.js';
 import { stopped } from './orders.js';
 import { srlmRound } from './round.js';
@@ -116,8 +117,10 @@ async function run({ operations, ...files }: RunInput, steps: Steps<RunSpec>): P
     } finally {
       orders.forward = null;
     }
-    const { told, ...summary } = outcome;
+    const { told, interventions = [], ...summary } = outcome;
     if (told) orders.adopt(round, told);
+    orders.state.interventions.push(...interventions);
+    for (const spent of Object.values(summary.spent ?? {})) orders.spend(spent);
     summaries.push(summary);
     const ruled = await ruling(round, summary, steps);
     const verdict = ruled ?? summary.gate?.verdict ?? 'keep';

@@ -96,6 +96,14 @@ export function pairs(option: string, given: readonly string[] = []): Record<str
   );
 }
 
+/** Ids stand in commands, in the ids of rounds and in the UI's addresses. */
+export function checkId(id: string | undefined): string | undefined {
+  if (id === undefined || /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/.test(id)) return id;
+  throw new UsageError(
+    `--id: expected letters, digits, dots, dashes and underscores, at most 100, found ${JSON.stringify(id)}.`,
+  );
+}
+
 /** For commander: a whole number within bounds. */
 export function whole(option: string, min: number, max: number) {
   return (text: string): number => {

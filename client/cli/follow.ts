@@ -44,7 +44,7 @@ async function watchRun(client: SrlmClient, runId: string, view: View): Promise<
       lostAt = null;
       last = lastKnown(last, status);
       view.show(last);
-      if (status.endedAt || status.state === 'parked') return status;
+      if (status.endedAt || status.state === 'parked' || status.state === 'waiting') return status;
     } else if (lostAt === null) {
       lostAt = Date.now();
       view.note('Temporal does not answer; the run is safe in its database. Trying again ...');
@@ -72,8 +72,8 @@ const temporalLost = (runId: string) =>
   });
 
 export function exitOf(status: RunStatus): Exit {
-  if (status.state === 'parked') return EXIT.parked;
-  return status.state === 'failed' || status.state === 'aborted' ? EXIT.failed : EXIT.done;
+  if (status.state === 'parked' || status.state === 'waiting') return EXIT.parked;
+  return ['failed', 'aborted', 'stopped'].includes(status.state) ? EXIT.failed : EXIT.done;
 }
 
 /** Where a run that is done has brought the model: on stdout, the rest having gone to stderr. */

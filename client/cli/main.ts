@@ -27,9 +27,10 @@ const program = new Command('srlm')
 const GROUPS = [
   { names: ['up', 'worker'], load: async () => (await import('./up.js')).addWorkerCommands },
   { names: ['start', 'sample'], load: async () => (await import('./start.js')).addStartCommands },
+  { names: ['watch', 'status', 'list'], load: async () => (await import('./runs.js')).addRunCommands },
   {
-    names: ['watch', 'status', 'list', 'retry', 'abort'],
-    load: async () => (await import('./runs.js')).addRunCommands,
+    names: ['retry', 'skip', 'abort', 'approve', 'reject', 'pause', 'resume', 'stop', 'set', 'promote', 'fork'],
+    load: async () => (await import('./operate.js')).addOperateCommands,
   },
   { names: ['ask'], load: async () => (await import('./ask.js')).addAskCommand },
   { names: ['data', 'schema'], load: async () => (await import('./data.js')).addDataCommands },

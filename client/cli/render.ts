@@ -2,7 +2,9 @@
  * How a run is shown: a tree for a terminal, lines for a log, a table of its rounds. Pure: a status in, lines out.
  * No line is wider than asked for, so that a terminal can be redrawn in place.
  */
+import type { Spent } from '../../contracts/artifacts.js';
 import type { RunStatus, StepState } from '../../contracts/progress.js';
+import { describeSettings } from '../../contracts/settings.js';
 import type { RoundSummary } from '../../contracts/steps.js';
 import { clip, columns, duration, pad, percent, printable, rate, table, wrap } from './text.js';
 
@@ -74,11 +76,17 @@ export function renderRun(status: RunStatus, view: View): string[] {
   if (status.parked && !status.preparation.concat(status.steps).some((step) => step.state === 'parked')) {
     lines.push(...parkedLines(status, status.parked.step, view, 2));
   }
+  if (status.waiting) lines.push(...waitingLines(status, view));
+  if (status.state === 'paused') add(lines, 1, view, `Paused. To go on:  srlm resume ${status.runId}`);
   if (status.failure) add(lines, 1, view, status.failure);
   return lines.map((line) => drawn(line, view));
 }
 
-const markOf = (state: RunStatus['state']): Mark => (state === 'aborted' ? 'failed' : state);
+function markOf(state: RunStatus['state'] | StepState['state']): Mark {
+  if (state === 'aborted' || state === 'stopped') return 'failed';
+  if (state === 'paused' || state === 'waiting') return 'parked';
+  return state === 'skipped' ? 'plain' : state;
+}
 
 /** One line once it is done: what it did is of no interest any more. */
 function preparationLines(status: RunStatus, view: View): Line[] {
@@ -99,6 +107,7 @@ function stepLines(steps: readonly StepState[], status: RunStatus, view: View, i
   const nameWidth = Math.max(0, ...steps.map(({ step }) => columns(step)));
   return steps.flatMap((step): Line[] => {
     if (step.state === 'parked') return parkedLines(status, pad(step.step, nameWidth), view, indent);
+    if (step.state === 'skipped') return [{ indent, mark: 'plain', text: `${pad(step.step, nameWidth)}  skipped` }];
     if (step.state === 'done') {
       const what = [
         ...(step.rowsTotal === null ? [] : [`${step.rowsTotal} rows`]),
@@ -150,9 +159,30 @@ function parkedLines(status: RunStatus, name: string, view: View, indent: number
   const lines: Line[] = [
     { indent, mark: 'parked', text: `${name}  parked after ${attempts(parked.attempts)}: ${parked.type}` },
   ];
-  add(lines, indent + 1, view, parked.message);
-  add(lines, indent + 1, view, `Mend the cause, then:  srlm retry ${runId}`);
-  add(lines, indent + 1, view, `Or end the run:        srlm abort ${runId}`);
+  for (const text of [parked.message, parked.kept]) if (text) add(lines, indent + 1, view, text);
+  for (const text of commands(runId, parked)) add(lines, indent + 1, view, text);
+  return lines;
+}
+
+/** What may be done about a parked step. Told as they are: two spaces stay two. */
+const commands = (runId: string, { skippable }: NonNullable<RunStatus['parked']>) => [
+  `Mend the cause, then:  srlm retry ${runId}`,
+  ...(skippable ? [`Or go on without it:   srlm skip ${runId}`] : []),
+  `Or end the run:        srlm abort ${runId}`,
+];
+
+function waitingLines({ waiting, runId }: RunStatus, view: View): Line[] {
+  const { approval, round, rows, enriched, score, gate } = waiting!;
+  const facts = [
+    approval === 'catalysts' ? `${rows} catalysts` : `${rows} rows to train on`,
+    ...(enriched === null ? [] : [`${enriched} enriched`]),
+    ...(score ? [scoreText(score)] : []),
+    ...(gate ? [`the gate says: ${VERDICTS[gate.verdict]}`] : []),
+  ].join(', ');
+  const where = round === null ? '' : ` of round ${round}`;
+  const lines: Line[] = [{ indent: 1, mark: 'parked', text: `waits for approval: ${approval}${where}  ${facts}` }];
+  add(lines, 2, view, `To go on:  srlm approve ${runId}`);
+  add(lines, 2, view, `Or:        srlm reject ${runId} --why "..."`);
   return lines;
 }
 
@@ -160,7 +190,7 @@ const attempts = (count: number) => `${count} attempt${count === 1 ? '' : 's'}`;
 
 /** A sentence is wrapped, never cut: it is what the user must read. */
 function add(lines: Line[], indent: number, view: View, text: string): void {
-  const shown = text.startsWith('Mend the cause') || text.startsWith('Or end') ? text : printable(text);
+  const shown = / {2}srlm /.test(text) ? text : printable(text);
   for (const part of wrap(shown, view.width - 2 * indent - 2)) lines.push({ indent, mark: 'plain', text: part });
 }
 
@@ -240,9 +270,24 @@ export function changes(before: RunStatus | null, after: RunStatus): string[] {
     lines.push(
       `${where}${parked.step}  parked after ${attempts(parked.attempts)}: ${parked.type}`,
       printable(parked.message),
-      `Mend the cause, then: srlm retry ${after.runId}`,
-      `Or end the run: srlm abort ${after.runId}`,
+      ...(parked.kept ? [parked.kept] : []),
+      ...commands(after.runId, parked).map((text) => text.replace(/ {2,}/, ' ')),
     );
+  }
+  const { waiting } = after;
+  if (waiting && before?.waiting?.since !== waiting.since) {
+    const where = waiting.round === null ? '' : `${roundLabel(after, waiting.round)} · `;
+    lines.push(
+      `${where}waits for approval: ${waiting.approval}`,
+      `srlm approve ${after.runId} or srlm reject ${after.runId}`,
+    );
+  }
+  if (after.state === 'paused' && before?.state !== 'paused')
+    lines.push(`paused; to go on: srlm resume ${after.runId}`);
+  for (const { kind, who, why, step, set } of after.interventions.slice(before?.interventions.length ?? 0)) {
+    if (before === null) break;
+    const what = [kind, ...(step ? [step] : []), ...(set ? [describeSettings(set)] : [])].join(' ');
+    lines.push(`${what} · by ${who}${why ? `: ${printable(why)}` : ''}`);
   }
   if (after.endedAt && !before?.endedAt) {
     const seconds = (Date.parse(after.endedAt) - Date.parse(after.startedAt)) / 1000;
@@ -259,6 +304,7 @@ function stepChanges(before: readonly StepState[], after: readonly StepState[], 
   return after.flatMap((step, i) => {
     const was = before[i]?.step === step.step ? before[i] : undefined;
     if (was?.state === step.state || step.state === 'parked') return [];
+    if (step.state === 'skipped') return [`${label}${step.step}  skipped`];
     if (step.state === 'running')
       return [`${label}${step.step}  ${was?.state === 'parked' ? 'tried again' : 'started'}`];
     const rows = step.rowsTotal === null ? '' : `${step.rowsTotal} rows · `;
@@ -276,6 +322,33 @@ export function progressLine(status: RunStatus): string | null {
   const label = inRound ? `${roundLabel(status, status.round!)} · ` : '';
   const amount = total === 0 ? `${done} ${unit}` : `${done}/${total} ${unit}`;
   return `${label}${step.step}  ${[amount, ...speed(progress), ...(note ? [note] : [])].join(' · ')}`;
+}
+
+// --- what a run has spent ---------------------------------------------------------------------------------------------
+/** By round and step; empty where nothing was measured. */
+export function spentTable(status: RunStatus): string[] {
+  const done = status.summaries.flatMap(({ round, spent = {} }) =>
+    Object.entries(spent).map(([step, one]) => ({ round: String(round), step, ...one })),
+  );
+  const under = [...status.preparation, ...status.steps].flatMap(({ step, spent }) =>
+    spent
+      ? [{ round: status.steps.some((one) => one.step === step) ? String(status.round ?? '') : '-', step, ...spent }]
+      : [],
+  );
+  const all = [...done, ...under];
+  if (all.length === 0) return [];
+  const priced = status.spent.money > 0;
+  const row = (round: string, step: string, { tokens, gpuSeconds, money }: Spent) => [
+    round,
+    step,
+    tokens.toFixed(0),
+    gpuSeconds.toFixed(1),
+    ...(priced ? [money.toFixed(4)] : []),
+  ];
+  return table(
+    ['round', 'step', 'tokens', 'gpu-seconds', ...(priced ? ['money'] : [])],
+    [...all.map((one) => row(one.round, one.step, one)), row('all', '', status.spent)],
+  );
 }
 
 // --- the table of a run's rounds --------------------------------------------------------------------------------------

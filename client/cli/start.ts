@@ -9,7 +9,7 @@ import type { z } from 'zod';
 import { RunSpec, SampleSpec } from '../../contracts/spec.js';
 import { checkRun, checkSample } from '../preflight.js';
 import { loadSpec } from '../spec-file.js';
-import { action, collect, EXIT, pairs, UsageError } from './context.js';
+import { action, checkId, collect, EXIT, pairs } from './context.js';
 import { exitOf, follow, printResult } from './follow.js';
 import { fileWriter } from './samples-file.js';
 
@@ -95,14 +95,6 @@ export function addStartCommands(program: Command): void {
         return exitOf(status);
       }),
     );
-}
-
-/** Ids stand in commands, in the ids of rounds and in the UI's addresses. */
-function checkId(id: string | undefined): string | undefined {
-  if (id === undefined || /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/.test(id)) return id;
-  throw new UsageError(
-    `--id: expected letters, digits, dots, dashes and underscores, at most 100, found ${JSON.stringify(id)}.`,
-  );
 }
 
 /** The spec with its paths as seen from the current folder, so that a message names a file as a shell would. */

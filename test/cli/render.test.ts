@@ -50,8 +50,12 @@ const STATUS: RunStatus = {
   steps: [done('sample', 75, 640), running('score (reference)', 320, 640)],
   live: [beat({ done: 8, rate: 4.1 }), beat({ done: 4, rate: 4.1 })],
   parked: null,
+  waiting: null,
   summaries: [summary(0, 0.52, null), summary(1, 0.614, 'keep')],
   warnings: [],
+  interventions: [],
+  spent: { tokens: 0, gpuSeconds: 0, money: 0 },
+  forkOf: null,
   failure: null,
 };
 const VIEW = { width: 80, color: false, now: START + 840_000 };
@@ -69,6 +73,8 @@ const PARKED: RunStatus = {
       'Engine "local" does not answer (ECONNREFUSED). It is tried again; see its log or `srlm doctor`. [engine.unreachable]',
     attempts: 5,
     since: at(830),
+    kept: '96 of 640 rows are done and kept.',
+    skippable: true,
   },
 };
 

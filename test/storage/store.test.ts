@@ -124,12 +124,13 @@ describe('the key of a step', () => {
 
 describe('the record of a step', () => {
   const inputs = { version: 1, data: 'x' };
+  const measured = { seconds: 1, host: 'here', endedAt: '2026-01-01T00:00:00.000Z' };
   const key = stepKey('mix', inputs);
 
   async function recorded() {
     const chunk = await store.putRows(rows('a', 'b'));
     const dataset = await store.putDataset([chunk]);
-    await store.recordStep('mix', inputs, { files: [dataset], output: dataset, seconds: 1 });
+    await store.recordStep('mix', inputs, { files: [dataset], output: dataset, measured });
     return { chunk, dataset };
   }
 
