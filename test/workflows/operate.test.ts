@@ -1,0 +1,165 @@
+/**
+ * Operators change the course of a run under way: pause, parked steps answered by two at once, other settings, budgets.
+ * By runs that sample from a hosted endpoint, which cost little and stop where they are wanted to.
+ */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { SteeredEndpoint } from '../support/endpoint.js';
+import { counts, Lab } from '../support/lab.js';
+import { freePorts } from '../support/temporal-server.js';
+
+const PROMPTS = 48;
+const CHUNK = 2;
+const SHARDS = 2;
+
+describe('a sampling under way', () => {
+  let lab: Lab;
+  let endpoint: SteeredEndpoint;
+  let seed = 0;
+
+  beforeAll(async () => {
+    const [port] = await freePorts(1);
+    endpoint = await new SteeredEndpoint(port!).open();
+    lab = await Lab.open('operate', {
+      config: {
+        maxAttempts: 2,
+        heartbeatSeconds: 10,
+        shardsInFlight: SHARDS,
+        engines: {
+          teacher: {
+            ...{ kind: 'openai', baseUrl: endpoint.baseUrl, model: 'teacher' },
+            price: { inputPerMillion: 1000, outputPerMillion: 2000 },
+          },
+        },
+      },
+    });
+    const prompts = Array.from({ length: PROMPTS }, (_, i) => `${JSON.stringify({ instruction: `question ${i}` })}\n`);
+    await writeFile(join(lab.folder, 'asked.jsonl'), prompts.join(''));
+  });
+
+  beforeEach(() => {
+    endpoint.answered.length = 0;
+    endpoint.delayMs = 0;
+    endpoint.refuses = 0;
+  });
+
+  afterAll(async () => {
+    await lab.close();
+    await endpoint.close();
+  });
+
+  /** Each has a seed of its own, so that none finds done what another did. */
+  const start = async (id: string, changes: object = {}) => {
+    const spec = {
+      engine: 'teacher',
+      data: { path: 'asked.jsonl' },
+      sampling: { k: 1, chunkSize: CHUNK },
+      seed: ++seed,
+    };
+    return (await lab.client.startSample({ ...spec, ...changes }, { folder: lab.folder, id })).runId;
+  };
+  const is = (state: string) => (status: { state: string }) => status.state === state;
+  const askedTwice = () => [...counts(endpoint.answered)].filter(([, times]) => times > 1);
+
+  it('that is paused finishes the chunks in hand, outlives its worker, and goes on with nothing done twice', async () => {
+    endpoint.delayMs = 150;
+    const runId = await start('paused');
+    await lab.until('some are answered', () => endpoint.answered.length >= 6);
+    await lab.client.pause(runId, 'the machine is wanted');
+    await lab.status(runId, 'it is paused', ({ state, live }) => state === 'paused' && live.length === 0);
+    const before = endpoint.answered.length;
+    expect(before).toBeLessThan(PROMPTS / 2);
+    expect(before % CHUNK).toBe(0);
+    await sleep(1000);
+    expect(endpoint.answered.length).toBe(before);
+    await expect(lab.client.pause(runId)).rejects.toThrow(/already paused by /);
+
+    await lab.stopWorker();
+    await lab.startWorker();
+    await sleep(1000);
+    expect(endpoint.answered.length).toBe(before);
+    endpoint.delayMs = 0;
+    await lab.client.resume(runId, 'it is free');
+    const ended = await lab.status(runId, 'it is done', is('done'));
+    expect(endpoint.answered).toHaveLength(PROMPTS);
+    expect(askedTwice()).toEqual([]);
+    expect(ended.interventions.map(({ kind, why }) => [kind, why])).toEqual([
+      ['pause', 'the machine is wanted'],
+      ['resume', 'it is free'],
+    ]);
+    await expect(lab.client.resume(runId)).rejects.toThrow('it has ended');
+  });
+
+  it('that is parked is answered by one of two operators, and the other is told', async () => {
+    endpoint.refuses = 401;
+    const runId = await start('twice');
+    await lab.status(runId, 'it is parked', is('parked'));
+    endpoint.refuses = 0;
+    endpoint.delayMs = 100;
+    const answers = await Promise.allSettled([lab.client.retry(runId, 'by ana'), lab.client.retry(runId, 'by bo')]);
+    const refused = answers.filter((one) => one.status === 'rejected');
+    expect(refused).toHaveLength(1);
+    expect(String(refused[0]!.reason)).toMatch(/already resolved by .*retry at .*by (ana|bo)/);
+    await lab.status(runId, 'it is done', is('done'));
+    expect(askedTwice()).toEqual([]);
+  });
+
+  it('that is parked takes other settings, but none that is settled or does not exist', async () => {
+    endpoint.refuses = 400;
+    const runId = await start('settings');
+    await lab.status(runId, 'it is parked', is('parked'));
+    const retry = (set: Record<string, number>) => lab.client.retry(runId, '', set);
+    await expect(retry({ 'sampling.chunkSize': 4 })).rejects.toThrow(
+      'sampling.chunkSize was settled when the run began: fork the run',
+    );
+    await expect(retry({ 'sampling.maxTokns': 4 })).rejects.toThrow('sampling.maxTokns: there is no such field');
+    await expect(retry({ 'sampling.k': 0 })).rejects.toThrow('sampling.k');
+    await expect(lab.client.skip(runId)).rejects.toThrow('sample cannot be skipped');
+    expect((await lab.client.status(runId)).state).toBe('parked');
+    endpoint.refuses = 0;
+    await lab.client.retry(runId, 'less will do', { 'sampling.maxTokens': 16 });
+    const { interventions } = await lab.status(runId, 'it is done', is('done'));
+    expect(interventions).toMatchObject([{ kind: 'retry', why: 'less will do', set: { 'sampling.maxTokens': 16 } }]);
+    const { inputs } = (await lab.records('sample')).at(-1)!;
+    expect(inputs).toMatchObject({ sampling: { maxTokens: 16 } });
+  });
+
+  it('whose endpoint is away for long parks, and goes on when it is back', async () => {
+    await endpoint.close();
+    const runId = await start('away');
+    const { parked } = await lab.status(runId, 'it is parked', is('parked'));
+    expect(parked).toMatchObject({ step: 'sample', type: 'engine.unreachable', attempts: 2 });
+    await endpoint.open();
+    await lab.client.retry(runId, 'it is back');
+    await lab.status(runId, 'it is done', is('done'));
+    expect(endpoint.answered).toHaveLength(PROMPTS);
+  });
+
+  it('stops with the chunk in hand when its budget is spent, and goes on when that is raised', async () => {
+    const runId = await start('budget', { budget: { tokens: PROMPTS / 2 } });
+    const stopped = await lab.status(runId, 'it is parked', is('parked'));
+    expect(stopped.parked).toMatchObject({ type: 'budget.spent', step: 'sample' });
+    expect(stopped.warnings).toEqual(['budget.tokens: more than 80 % is spent.']);
+    expect(stopped.spent.tokens).toBe(endpoint.answered.length);
+    expect(stopped.spent.tokens).toBeGreaterThanOrEqual(PROMPTS / 2);
+    expect(stopped.spent.tokens).toBeLessThan(PROMPTS / 2 + SHARDS * CHUNK);
+    await expect(lab.client.retry(runId)).rejects.toThrow('budget.tokens is still spent: raise it');
+    await expect(lab.client.retry(runId, '', { 'budget.tokens': 25 })).rejects.toThrow('is spent with that, too');
+    await lab.client.set(runId, { 'budget.tokens': 1000 }, { why: 'granted' });
+    const ended = await lab.status(runId, 'it is done', is('done'));
+    expect(endpoint.answered).toHaveLength(PROMPTS);
+    expect(askedTwice()).toEqual([]);
+    expect(ended.spent).toEqual({ tokens: PROMPTS, gpuSeconds: 0, money: PROMPTS * (0.01 + 0.002) });
+  });
+
+  it('ends with its step, and says so', async () => {
+    endpoint.delayMs = 50;
+    const runId = await start('stopped');
+    await lab.until('some are answered', () => endpoint.answered.length >= 4);
+    await lab.client.stop(runId, 'now', 'no more');
+    expect((await lab.client.status(runId)).state).toBe('aborted');
+    expect(endpoint.answered.length).toBeLessThan(PROMPTS);
+  });
+});
