@@ -46,5 +46,5 @@ export function secondsLeft(budget: Budget, spent: Spent, hours: number): number
     ...(budget.hours === undefined ? [] : [(budget.hours - hours) * 3600]),
     ...(budget.gpuSeconds === undefined ? [] : [budget.gpuSeconds - spent.gpuSeconds]),
   ];
-  return bounds.length === 0 ? null : Math.max(0, ...[Math.min(...bounds)]);
+  return bounds.length === 0 ? null : Math.max(0, Math.min(...bounds));
 }

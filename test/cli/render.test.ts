@@ -122,7 +122,9 @@ describe('the tree', () => {
       '    ! score (reference)  parked after 5 attempts: engine.unreachable',
       '        Engine "local" does not answer (ECONNREFUSED). It is tried again; see',
       '        its log or `srlm doctor`. [engine.unreachable]',
+      '        96 of 640 rows are done and kept.',
       '        Mend the cause, then:  srlm retry svamp-2',
+      '        Or go on without it:   srlm skip svamp-2',
       '        Or end the run:        srlm abort svamp-2',
     ]);
   });
@@ -136,7 +138,9 @@ describe('the tree', () => {
       '    ! score (reference)  parked after 5 attempts: engine.unreachable',
       '        Engine "local" does not answer (ECONNREFUSED). It is tried again; see',
       '        its log or `srlm doctor`. [engine.unreachable]',
+      '        96 of 640 rows are done and kept.',
       '        Mend the cause, then:  srlm retry svamp-2',
+      '        Or go on without it:   srlm skip svamp-2',
       '        Or end the run:        srlm abort svamp-2',
     ]);
   });
@@ -225,7 +229,9 @@ describe('the lines of a log', () => {
     expect(changes(STATUS, PARKED)).toEqual([
       'round 2/5 · score (reference)  parked after 5 attempts: engine.unreachable',
       'Engine "local" does not answer (ECONNREFUSED). It is tried again; see its log or `srlm doctor`. [engine.unreachable]',
+      '96 of 640 rows are done and kept.',
       'Mend the cause, then: srlm retry svamp-2',
+      'Or go on without it: srlm skip svamp-2',
       'Or end the run: srlm abort svamp-2',
     ]);
     expect(changes(PARKED, PARKED)).toEqual([]);
