@@ -42,7 +42,7 @@ import {
 import { rowSeed } from '../method/seeds.js';
 import { NOTHING, sum } from '../method/spending.js';
 import { stepKey } from '../storage/store.js';
-import { activity, type Deps, isCancelRequested, isOwn, Meter, metered, once, stopSignal } from './activity.js';
+import { activity, type Deps, isOwn, Meter, metered, once, stopSignal } from './activity.js';
 
 const VERSION = 1;
 const PAUSE_ANSWER_MS = 5000;
@@ -142,10 +142,12 @@ function gentleStop() {
   const gentle = new AbortController();
   setMaxListeners(0, gentle.signal);
   const state = { signal: gentle.signal, paused: false, inHand: false };
-  const { client, info } = Context.current();
+  // The listener is called from outside of the activity's own context.
+  const context = Context.current();
+  const { client } = context;
+  const { workflowExecution } = context.info;
   const onStop = async () => {
-    const { workflowExecution } = info;
-    if (isCancelRequested() && workflowExecution) {
+    if (context.cancellationDetails?.cancelRequested && workflowExecution) {
       const { workflowId, runId } = workflowExecution;
       const asked = client.withDeadline(Date.now() + PAUSE_ANSWER_MS, () =>
         client.workflow.getHandle(workflowId, runId).query<{ state: string }>('srlmState'),

@@ -93,14 +93,12 @@ export function assertUndecided(settings: Settings, { round, step, parked, score
   }
 }
 
-/** Throws a plain Error if a setting cannot wait for a later round. */
+/** Throws a plain Error if a setting cannot begin to hold with a round. */
 export function assertPerRound(settings: Settings, scored: boolean): void {
   for (const field of Object.keys(settings)) {
     const first = firstUse(field);
     if (first === 'begin' || first === 'rationalize' || (COMPARED.includes(field) && scored))
       throw new Error(`${field} is the same in all rounds of a run: fork the run to change it`);
-    if (field === 'rounds' || field.startsWith('budget'))
-      throw new Error(`${field} is of the whole run: set it without --from-round`);
   }
 }
 

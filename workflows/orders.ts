@@ -266,6 +266,8 @@ export class Orders {
       if (round !== null && fromRound <= round)
         throw new Error(`round ${fromRound} has begun: the first that has not is ${round + 1}`);
       if (fromRound > rounds) throw new Error(`the last round is ${rounds}`);
+      const whole = Object.keys(set).find((field) => field === 'rounds' || field.startsWith('budget'));
+      if (whole) throw new Error(`${whole} is of the whole run: set it without --from-round`);
       assertPerRound(set, this.scored());
       withSettings(this.spec, set, this.schema());
     });

@@ -15,7 +15,7 @@ const learning = (changes: object = {}) =>
     ...changes,
   });
 
-describe('the course of a run', () => {
+describe('the course of a run', { timeout: 240_000 }, () => {
   let lab: Lab;
 
   beforeAll(async () => {
