@@ -6,14 +6,13 @@ import { GateInput, GradeInput, ScoreCard } from '../contracts/steps.js';
 import { decideGate } from '../method/gate.js';
 import { grade } from '../method/grading.js';
 import { bootstrapInterval } from '../method/statistics.js';
+import { gradeInputs } from '../storage/keys.js';
 import { activity, type Deps, metered, once } from './activity.js';
 
-const VERSION = 1;
-
 export const srlmGrade = ({ store }: Deps) =>
-  activity('grade', GradeInput.extend({ prompts: Prompts }), async ({ questions, replies, confidence, prompts }) => {
-    const inputs = { version: VERSION, questions: questions.sha256, replies: replies.sha256, confidence, prompts };
-    const record = await once(store, 'grade', inputs, () =>
+  activity('grade', GradeInput.extend({ prompts: Prompts }), async (input) => {
+    const { questions, replies, confidence, prompts } = input;
+    const record = await once(store, 'grade', gradeInputs(input), () =>
       metered('grade', 'rows', questions.rows, async (meter) => {
         const replyChunks = await store.chunksOf(replies);
         const chunks: Manifest[] = [];

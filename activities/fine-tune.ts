@@ -12,22 +12,13 @@ import { TrainingRow } from '../contracts/records.js';
 import { type FineTuneDone, FineTuneInput, FineTuneOutput } from '../contracts/steps.js';
 import { pythonPath } from '../engine/python-environment.js';
 import { followJob, prepareJob, readResult, type TrainerResult } from '../engine/trainer.js';
+import { fineTuneInputs } from '../storage/keys.js';
 import { stepKey } from '../storage/store.js';
 import { activity, type Deps, isCancelRequested, isOwn, metered, once, stopSignal } from './activity.js';
 
-const VERSION = 1;
-
 export const srlmFineTune = ({ store, host, deployment }: Deps) =>
   activity('fineTune', FineTuneInput, async (input): Promise<FineTuneDone> => {
-    const { checkpoint: _, ...decides } = input.training;
-    const inputs = {
-      version: VERSION,
-      base: input.base.sha256,
-      data: input.data.sha256,
-      training: decides,
-      seed: input.seed,
-      deterministic: input.deterministic,
-    };
+    const inputs = fineTuneInputs(input);
     const { microBatchSize } = input;
     const trainer = deployment.trainers[input.trainer];
     if (!trainer) throw nameUnknown('trainer', input.trainer, Object.keys(deployment.trainers));

@@ -8,15 +8,14 @@ import { uploadDamaged } from '../contracts/errors.js';
 import { IngestInput, IngestOutput } from '../contracts/steps.js';
 import { readData } from '../method/formats.js';
 import { sha256File } from '../storage/files.js';
+import { ingestInputs } from '../storage/keys.js';
 import { readPlain } from '../storage/plain.js';
 import { activity, type Deps, metered, once } from './activity.js';
 
-const VERSION = 1;
-
 export const srlmIngest = ({ store }: Deps) =>
   activity('ingest', IngestInput, async (input) => {
-    const { name, ...decides } = input;
-    const record = await once(store, 'ingest', { version: VERSION, ...decides }, () =>
+    const { name } = input;
+    const record = await once(store, 'ingest', ingestInputs(input), () =>
       metered('ingest', 'rows', 0, async (meter) => {
         const path = store.path(input.file.uri);
         if ((await sha256File(path).catch(() => null)) !== input.file.sha256) throw uploadDamaged(name, input.file.uri);

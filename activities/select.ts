@@ -10,15 +10,14 @@ import { guard } from '../method/guards.js';
 import { answerRow, catalystRow } from '../method/mixture.js';
 import { parseRationale } from '../method/parse.js';
 import { choose, needs } from '../method/selectors.js';
+import { mixInputs, rowsInputs, selectInputs } from '../storage/keys.js';
 import { activity, type Deps, metered, once } from './activity.js';
-
-const VERSION = 1;
 
 /** Examples -> rows. A rationale that could not be written stays empty: the row then teaches the plain answer. */
 export const srlmRows = ({ store }: Deps) =>
-  activity('rows', RationalizedInput, async ({ prompts, ...input }) => {
-    const inputs = { version: VERSION, data: input.data.sha256, candidates: input.candidates?.sha256 ?? null, prompts };
-    const record = await once(store, 'rows', inputs, () =>
+  activity('rows', RationalizedInput, async (input) => {
+    const { prompts } = input;
+    const record = await once(store, 'rows', rowsInputs(input), () =>
       metered('rows', 'rows', input.data.rows, async (meter) => {
         const written = input.candidates ? await store.chunksOf(input.candidates) : [];
         const chunks: Manifest[] = [];
@@ -47,20 +46,7 @@ export const srlmRows = ({ store }: Deps) =>
 export const srlmSelect = ({ store }: Deps) =>
   activity('select', SelectInput, async (input) => {
     const { data, candidates, offPolicy, onPolicy, prompts, enrichFrom, selection, seed, round } = input;
-    const inputs = {
-      version: VERSION,
-      data: data.sha256,
-      candidates: candidates.sha256,
-      offPolicy: offPolicy?.sha256 ?? null,
-      onPolicy: onPolicy?.sha256 ?? null,
-      prompts,
-      enrichFrom,
-      selection,
-      round,
-      // Only chance needs a seed.
-      ...(selection.selector === 'random' ? { seed } : {}),
-    };
-    const record = await once(store, 'select', inputs, () =>
+    const record = await once(store, 'select', selectInputs(input), () =>
       metered('select', 'rows', data.rows, async (meter) => {
         const [candidateChunks, offChunks, onChunks] = await Promise.all([
           store.chunksOf(candidates),
@@ -135,9 +121,9 @@ export const srlmSelect = ({ store }: Deps) =>
 
 /** {(x, r(t), y)} and the catalysts, `copies` times each, as lines for the trainer. */
 export const srlmMix = ({ store }: Deps) =>
-  activity('mix', MixInput, async ({ data, catalysts, copies, use, prompts }) => {
-    const inputs = { version: VERSION, data: data.sha256, catalysts: catalysts?.sha256 ?? null, copies, use, prompts };
-    const record = await once(store, 'mix', inputs, () =>
+  activity('mix', MixInput, async (input) => {
+    const { data, catalysts, copies, use, prompts } = input;
+    const record = await once(store, 'mix', mixInputs(input), () =>
       metered('mix', 'rows', data.rows, async (meter) => {
         const chunks: Manifest[] = [];
         for (const chunk of await store.chunksOf(data)) {

@@ -41,16 +41,16 @@ import {
 } from '../method/prompts.js';
 import { rowSeed } from '../method/seeds.js';
 import { NOTHING, sum } from '../method/spending.js';
+import { chunkInputs, shardedInputs } from '../storage/keys.js';
 import { stepKey } from '../storage/store.js';
 import { activity, type Deps, isOwn, Meter, metered, once, stopSignal } from './activity.js';
 
-const VERSION = 1;
 const PAUSE_ANSWER_MS = 5000;
 
 /** The dataset of a step that is whole already, else null. */
 export const srlmOpenStep = ({ store, deployment }: Deps) =>
   activity('open', Sharded, async (of): Promise<Dataset | null> => {
-    const key = stepKey(of.step, stepInputs(of, deployment.engines));
+    const key = stepKey(of.step, shardedInputs(of, deployment.engines));
     const found = await metered('open', 'rows', 0, () => store.findStep(of.step, key));
     return found ? Dataset.parse(found.output) : null;
   });
@@ -200,56 +200,11 @@ export const srlmSealStep = ({ store, deployment }: Deps) =>
       const dataset = await store.putDataset(files);
       return { files: [dataset], output: dataset };
     };
-    const record = await once(store, of.step, stepInputs(of, engines), () =>
+    const record = await once(store, of.step, shardedInputs(of, engines), () =>
       metered('seal', 'rows', of.input.data.rows, work),
     );
     return Dataset.parse(record.output);
   });
-
-/** All that decides a step's result: digests of weights and data, never a model's name; not the size of its chunks' files. */
-function stepInputs(of: Sharded, engines: Deps['deployment']['engines']) {
-  const { data, ...decides } = deciding(of, engines);
-  return of.step === 'score' ? { ...decides, data, candidates: of.input.candidates.sha256 } : { ...decides, data };
-}
-
-function chunkInputs(
-  of: Sharded,
-  chunk: Manifest,
-  partner: Manifest | undefined,
-  engines: Deps['deployment']['engines'],
-) {
-  return { ...deciding(of, engines), data: chunk.sha256, ...(partner ? { candidates: partner.sha256 } : {}) };
-}
-
-function deciding(of: Sharded, engines: Deps['deployment']['engines']) {
-  const { input } = of;
-  const engine = engines[input.engine];
-  // A hosted model has no digest we could see: its address and name, and the revision the deployment states.
-  const hosted = engine?.kind === 'openai' ? `${engine.baseUrl} ${engine.model} ${engine.revision}` : null;
-  const weights = input.model ? input.model.sha256 : hosted;
-  const { deterministic } = input;
-  if (of.step === 'score') {
-    const { prompts, enrichFrom, data } = of.input;
-    return { version: VERSION, weights, deterministic, data: data.sha256, prompts, enrichFrom };
-  }
-  const { purpose, prompts, system, prompt, enrichFrom, sampling, seed, round, data } = of.input;
-  const { chunkSize: _, ...drawn } = sampling;
-  // Greedy texts do not depend on a seed or a round; a rerun with another seed evaluates nothing twice.
-  const luck = drawn.temperature === 0 ? {} : { seed, round };
-  return {
-    version: VERSION,
-    weights,
-    deterministic,
-    data: data.sha256,
-    purpose,
-    prompts,
-    system,
-    prompt,
-    enrichFrom,
-    sampling: drawn,
-    ...luck,
-  };
-}
 
 type AnyRow = Row | Example | Question | Prompt;
 

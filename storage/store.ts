@@ -198,7 +198,8 @@ export class ArtifactStore {
     return record;
   }
 
-  private stepPath(step: string, key: string): string {
+  /** Where the record of a step is, if it is done. */
+  stepPath(step: string, key: string): string {
     return join(this.root, 'steps', step, key.slice(0, 2), `${key}.json`);
   }
 
