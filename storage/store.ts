@@ -159,7 +159,7 @@ export class ArtifactStore {
   async findStep(step: string, key: string): Promise<StepRecord | null> {
     let text: string;
     try {
-      text = await readFile(this.stepPath(step, key), 'utf8');
+      text = await readFile(this.recordPath(step, key), 'utf8');
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
       throw error;
@@ -194,12 +194,12 @@ export class ArtifactStore {
       inputs,
       ...result,
     });
-    await writeWhole(this.stepPath(step, record.key), `${canonical(record)}\n`, this.tmp);
+    await writeWhole(this.recordPath(step, record.key), `${canonical(record)}\n`, this.tmp);
     return record;
   }
 
   /** Where the record of a step is, if it is done. */
-  stepPath(step: string, key: string): string {
+  recordPath(step: string, key: string): string {
     return join(this.root, 'steps', step, key.slice(0, 2), `${key}.json`);
   }
 
