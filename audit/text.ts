@@ -19,6 +19,8 @@ export function renderAccount(account: Account, width: number): string[] {
   let day = '';
   let inRound = false;
   for (const entry of entries) {
+    // Its verdict is a line of its own.
+    if (entry.kind === 'step' && entry.step === 'gate' && entry.state === 'done') continue;
     const [date = '', time = ''] = entry.at.split('T');
     if (date !== day) lines.push(`${date} (UTC)`);
     day = date;
@@ -44,7 +46,9 @@ const wrapRest = (lines: readonly string[], room: number) => (lines.length > 0 ?
 function linesOf(entry: Entry): string[] {
   switch (entry.kind) {
     case 'started':
-      return [`started by ${entry.by}${entry.rounds === null ? '' : `, ${entry.rounds} rounds after round 0`}`];
+      return [
+        `started by ${entry.by}${entry.rounds === null ? '' : entry.rounds === 0 ? ': round 0' : `: rounds 0 to ${entry.rounds}`}`,
+      ];
     case 'worker':
       return [`workflow worker ${entry.identity} (${entry.version})`];
     case 'step':
@@ -68,7 +72,11 @@ function linesOf(entry: Entry): string[] {
     case 'gate':
       return gateLines(entry);
     case 'repair':
-      return ['A damaged artifact was found; all steps are gone through again', entry.message];
+      return [
+        'A damaged artifact was found: all steps are gone through again',
+        // A round that found it has said so at its end.
+        ...(entry.round === null ? [entry.message] : []),
+      ];
     case 'gap':
       return [entry.message];
     case 'ended':
@@ -108,7 +116,7 @@ function stepLines(entry: StepEntry): string[] {
     attempts > 1
       ? [`up to ${attempts} attempts; the last failure: ${lastFailure}`]
       : lastFailure
-        ? [`failed once: ${lastFailure}`]
+        ? [`went on after a failure: ${lastFailure}`]
         : [];
   return [[step, ...whole, ...many, ...cost, ...workers].join(' · '), ...(digests ? [digests] : []), ...again];
 }
@@ -138,7 +146,11 @@ function roundEndLines({ round, state, seconds, summary, message }: Of<'round-en
         ...(summary.score ? [`held-out ${percent(summary.score.accuracy)} %`] : []),
       ]
     : [];
-  return [[`round ${round} ${state} after ${duration(seconds)}`, ...told].join(' · '), ...(message ? [message] : [])];
+  return [
+    `round ${round} ${state} after ${duration(seconds)}`,
+    ...(told.length > 0 ? [told.join(' · ')] : []),
+    ...(message ? [message] : []),
+  ];
 }
 
 const VERDICTS = { keep: 'KEPT', 'roll-back': 'ROLLED BACK', stop: 'ROLLED BACK, and the run stops' } as const;

@@ -2,8 +2,8 @@
  * One history, of a run or of a round, as entries of an account. Steps are told by the memo that the workflow keeps
  * (which step it is at, parked or waiting), everything else by the events themselves. Pure.
  */
-import { Parked, Waiting } from '../contracts/progress.js';
-import { GateInput, GateOutput, RoundInput, RoundOutcome, RunResult, type ShardOutput } from '../contracts/steps.js';
+import { Parked, RoundOutcome, Waiting } from '../contracts/progress.js';
+import { GateInput, GateOutput, RoundInput, RunResult, type ShardOutput } from '../contracts/steps.js';
 import type { Entry, InterventionEntry, StepEntry } from './account.js';
 import {
   decoded,
@@ -25,6 +25,7 @@ import { digestsOf, type Told } from './told.js';
 interface Activity {
   type: string;
   input: unknown;
+  order: string;
   scheduledAt: string;
   closedAt: string | null;
   identity: string | null;
@@ -137,8 +138,10 @@ class Reader {
 
   /** What the run itself changed, so as to go on. */
   private decide(event: Event, why: string, set: InterventionEntry['set']): void {
-    if (this.decisions.has(why)) return;
-    this.decisions.add(why);
+    // Every shard in flight says it of an engine that all of them share.
+    const known = JSON.stringify([why, set]);
+    if (this.decisions.has(known)) return;
+    this.decisions.add(known);
     this.intervene(event, { what: 'decision', who: 'srlm', why, set, step: this.open?.step ?? null });
   }
 
@@ -208,12 +211,24 @@ class Reader {
       ended.failure = failed.failure ?? null;
       const { type, message } = rootOf(failed.failure);
       if (type === 'engine.batch-halved') this.decide(event, message, null);
+      // In a round it ends the round, and is told there.
+      if (type === 'artifact.damaged' && this.round === null)
+        this.tell<Entry & { kind: 'repair' }>(event, { kind: 'repair', message });
     }
   }
 
   private scheduled(event: Event, type: string, input: unknown): void {
     const activity: Activity = {
-      ...{ type, input, scheduledAt: isoOf(event), closedAt: null, identity: null, attempts: 0, output: null },
+      ...{
+        type,
+        input,
+        order: instant(event),
+        scheduledAt: isoOf(event),
+        closedAt: null,
+        identity: null,
+        attempts: 0,
+        output: null,
+      },
       ...{ failure: null, lastFailure: null, isDone: false },
     };
     this.activities.set(event.eventId, activity);
@@ -271,7 +286,7 @@ class Reader {
       outputs: isDone ? digestsOf(last.output) : [],
       ...this.originOf(source, last, isDone),
     };
-    return [{ order: instant({ eventTime: first.scheduledAt }), entry }];
+    return [{ order: first.order, entry }];
   }
 
   /** Was it found done? By which run? And what did it cost, if it was not? */

@@ -32,6 +32,7 @@ const GROUPS = [
     names: ['retry', 'skip', 'abort', 'approve', 'reject', 'pause', 'resume', 'stop', 'set', 'promote', 'fork'],
     load: async () => (await import('./operate.js')).addOperateCommands,
   },
+  { names: ['history', 'audit'], load: async () => (await import('./history.js')).addHistoryCommands },
   { names: ['ask'], load: async () => (await import('./ask.js')).addAskCommand },
   { names: ['data', 'schema'], load: async () => (await import('./data.js')).addDataCommands },
   { names: ['doctor'], load: async () => (await import('./doctor.js')).addDoctorCommand },

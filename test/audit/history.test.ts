@@ -1,0 +1,168 @@
+/**
+ * One run with a killed worker, a parked step, a round that is rolled back, and a fork of it: `srlm history` tells
+ * each in its place, and what it exports replays.
+ */
+import { existsSync } from 'node:fs';
+import { readdir, readFile, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Account } from '../../audit/account.js';
+import { RunFile } from '../../audit/bundle.js';
+import { columns } from '../../client/cli/text.js';
+import { packageRoot } from '../../engine/python-environment.js';
+import { NO_TEMPORAL, srlm } from '../cli/command.js';
+import { Lab, labSpec, temporalAddress } from '../support/lab.js';
+
+/** Learned by heart, so that a round which learns less is surely worse. */
+const spec = labSpec({
+  evaluation: { path: 'train.jsonl', maxTokens: 24, chunkSize: 8, limit: 12 },
+  training: { epochs: 60, checkpoint: { everySteps: 50 } },
+  rounds: 2,
+});
+
+describe('the history of a run', () => {
+  let lab: Lab;
+  let address: string;
+
+  beforeAll(async () => {
+    Runtime.install({ logger: new DefaultLogger('ERROR', () => {}) });
+    address = await temporalAddress();
+    lab = await Lab.open('history');
+  });
+  afterAll(async () => {
+    await lab.close();
+  });
+
+  const run = (args: string[], temporal = address) => srlm(lab.folder, args, { TEMPORAL_ADDRESS: temporal });
+  const told = async (runId: string, temporal = address) => {
+    const { code, stdout, stderr } = await run(['history', runId], temporal);
+    expect([code, stderr]).toEqual([0, '']);
+    return stdout.trimEnd().split('\n');
+  };
+  /** Each found after the one before. */
+  const inOrder = (lines: readonly string[], wanted: readonly RegExp[]) => {
+    let at = 0;
+    for (const one of wanted) {
+      const found = lines.slice(at).findIndex((line) => one.test(line));
+      expect(found, `${one} after line ${at} of\n${lines.join('\n')}`).toBeGreaterThanOrEqual(0);
+      at += found + 1;
+    }
+  };
+
+  it('shows a park with retry --set, a killed worker and a roll-back, each in its place', async () => {
+    await rename(lab.python, `${lab.python}-away`);
+    const runId = await lab.start(spec, 'told');
+    await lab.status(runId, 'training is parked', ({ parked }) => parked?.step === 'fineTune');
+    await rename(`${lab.python}-away`, lab.python);
+    await lab.client.retry(runId, 'half of it will do', { 'training.epochs': 30 });
+    await lab.client.set(runId, { 'training.epochs': 0.2 }, { fromRound: 1, why: 'to be worse' });
+    await lab.client.set(runId, { 'training.epochs': 30 }, { fromRound: 2, why: 'to be well again' });
+    await lab.trainerAt(10);
+    await lab.killWorker();
+    await lab.startWorker();
+    await lab.finish(runId);
+
+    const lines = await told(runId);
+    inOrder(lines, [
+      /^told · done · /,
+      /started by .*: rounds 0 to 2$/,
+      /workflow worker \d+@\S+ \(SDK /,
+      /ROUND 0 goes on from the starting model/,
+      /fineTune · failed after /,
+      /PARKED at fineTune for .*, after 1 attempt \[python\.missing\]/,
+      /RETRY by \S+: \(fineTune\) training\.epochs = 30/,
+      /why: half of it will do/,
+      /fineTune · .* tokens · /,
+      /up to 2 attempts; the last failure: its worker fell silent/,
+      /workflow worker /,
+      /round 0 done after /,
+      /ROUND 1 goes on from round 0$/,
+      /gate: ROLLED BACK · .* the best so far/,
+      /difference -.* surely worse by more than the tolerance of 2\.0/,
+      /round 1 done after /,
+      /ROUND 2 goes on from round 0: round 1 was rolled back/,
+      /gate: /,
+      /DONE after .* · best round [02] · model [0-9a-f]{12}$/,
+    ]);
+    inOrder(lines, [/SET by \S+: training\.epochs = 0\.2 from round 1 on/, /why: to be worse/, /round 0 done/]);
+    for (const line of lines) expect(columns(line)).toBeLessThanOrEqual(120);
+  });
+
+  it('shows a fork: of which run, from which round, what was set, and what it found done', async () => {
+    await lab.client.fork('told', { fromRound: 2, set: { 'selection.selector': 'length' }, id: 'fork' });
+    await lab.finish('fork');
+    const lines = await told('fork');
+    inOrder(lines, [
+      /^fork · done · /,
+      /^a fork of told from round 2, with selection\.selector = "length"$/,
+      /ROUND 0 /,
+      /fineTune · found done by told · /,
+      /ROUND 1 /,
+      /sample · found done by told · /,
+      /gate: ROLLED BACK/,
+      /ROUND 2 goes on from round 0: round 1 was rolled back/,
+      /sample · found done by told · /,
+      /select · [\d.]+ s · /,
+      /DONE after /,
+    ]);
+  });
+
+  it('is one document with --json', async () => {
+    const { stdout } = await run(['--json', 'history', 'told']);
+    const account = Account.parse(JSON.parse(stdout));
+    expect(account).toMatchObject({ run: 'told', state: 'done', fork: null });
+    const times = account.entries.map(({ at }) => at);
+    expect(times).toEqual([...times].sort());
+  });
+
+  it('is exported with histories that replay, by whom and as the spec was and became', async () => {
+    const done = await run(['audit', 'export', 'told', '--out', 'exported']);
+    expect([done.code, done.stderr]).toEqual([0, '']);
+    expect(done.stdout).toMatch(/^told: 4 histories and \d+ step records are in exported\.\n$/);
+    const folder = join(lab.folder, 'exported');
+    const file = RunFile.parse(JSON.parse(await readFile(join(folder, 'run.json'), 'utf8')));
+    expect(file).toMatchObject({
+      state: 'done',
+      spec: { training: { epochs: 60 } },
+      specSince: { training: { epochs: 30 } },
+      exported: { complete: true },
+    });
+    const names = await readdir(join(folder, 'histories'));
+    const histories = await Promise.all(
+      names.map(async (name) => JSON.parse(await readFile(join(folder, 'histories', name), 'utf8'))),
+    );
+    const workflowBundle = { codePath: join(packageRoot, 'dist/workflow-bundle.js') };
+    for await (const { error } of Worker.runReplayHistories({ workflowBundle }, histories))
+      expect(error).toBeUndefined();
+    const steps = await readdir(join(folder, 'steps'));
+    expect(steps.sort()).toEqual(
+      ['fineTune', 'grade', 'ingest', 'mix', 'rows', 'sample', 'sample-chunk', 'score', 'score-chunk', 'select'].sort(),
+    );
+    expect(await readdir(join(folder, 'steps/fineTune'))).toHaveLength(3);
+
+    const again = await run(['audit', 'export', 'told', '--out', 'exported']);
+    expect([again.code, again.stderr]).toEqual([
+      2,
+      '--out exported: the folder is not empty. Choose another, or add --force. [usage]\n',
+    ]);
+    expect((await run(['audit', 'export', 'told', '--out', 'exported', '--force'])).code).toBe(0);
+  });
+
+  it('is kept by the run itself, for when Temporal has it no more', async () => {
+    const folder = join(lab.artifactRoot, 'audit/told');
+    const [execution] = await readdir(folder);
+    expect(existsSync(join(folder, execution!, 'run.json'))).toBe(true);
+    const own = RunFile.parse(JSON.parse(await readFile(join(folder, execution!, 'run.json'), 'utf8')));
+    expect(own).toMatchObject({ state: 'done', exported: { by: 'the run itself', complete: false } });
+    const [known, kept] = [await told('told'), await told('told', NO_TEMPORAL)];
+    // But for the last line, which gives the result.
+    expect(kept.slice(1, -1)).toEqual(known.slice(1, -1));
+    expect(kept.at(-1)).toMatch(/DONE after /);
+    const unknown = await run(['history', 'nobody'], NO_TEMPORAL);
+    expect([unknown.code, unknown.stderr]).toEqual([
+      2,
+      expect.stringContaining('Temporal does not answer at 127.0.0.1:1'),
+    ]);
+  });
+});
