@@ -29,7 +29,7 @@ import {
   shardedInputs,
 } from '../storage/keys.js';
 import { type ArtifactStore, stepKey } from '../storage/store.js';
-import { type Recorded, value } from './events.js';
+import { type Payloads, type Recorded, value } from './events.js';
 
 type Engines = Deployment['engines'];
 
@@ -98,23 +98,24 @@ export class Records {
     const refs = new Map<string, StepRef>();
     const sharded = new Map<string, Sharded>();
     for (const { history } of histories) {
-      const shards = new Map<string, string>();
+      const shards = new Map<string, unknown>();
       for (const { eventId, activityTaskScheduledEventAttributes: made, ...event } of history.events) {
-        if (made) {
+        if (made?.activityType.name === 'srlmShard') {
+          // There may be hundreds; what they work for is told by the opening of their step.
+          shards.set(eventId, made.input);
+        } else if (made) {
           const input = value(made.input);
           const ref = recordOf(made.activityType.name, input, engines);
           if (!ref) continue;
           refs.set(idOf(ref), ref);
-          const of = shardedOf(made.activityType.name, input);
-          if (of && chunks === 'all') sharded.set(idOf(ref), of);
-          if (made.activityType.name === 'srlmShard') shards.set(eventId, JSON.stringify({ id: idOf(ref), of }));
+          const of = chunks === 'all' ? shardedOf(made.activityType.name, input) : null;
+          if (of) sharded.set(idOf(ref), of);
         }
         const done = event.activityTaskCompletedEventAttributes;
-        const shard = done && shards.get(done.scheduledEventId);
-        if (shard && ((value(done.result) as { chunksReused?: number } | undefined)?.chunksReused ?? 0) > 0) {
-          const { id, of } = JSON.parse(shard);
-          sharded.set(id, of);
-        }
+        if (!done || !shards.has(done.scheduledEventId)) continue;
+        if (((value(done.result) as { chunksReused?: number } | undefined)?.chunksReused ?? 0) === 0) continue;
+        const of = shardedOf('srlmShard', value(shards.get(done.scheduledEventId) as Payloads));
+        if (of) sharded.set(idOf({ step: of.step, key: stepKey(of.step, shardedInputs(of, engines)) }), of);
       }
     }
     const limit = pLimit(16);

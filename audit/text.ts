@@ -27,7 +27,7 @@ export function renderAccount(account: Account, width: number): string[] {
     if (entry.kind === 'round-started') inRound = true;
     const indent = inRound && entry.kind !== 'round-started' && entry.kind !== 'ended' ? '  ' : '';
     const head = `${time.slice(0, 8)}  ${indent}`;
-    const [first = '', ...more] = linesOf(entry).map(printable);
+    const [first = '', ...more] = linesOf(entry, run).map(printable);
     const room = width - head.length - 2;
     const [start = '', ...rest] = wrap(first, room + 2);
     // What belongs to a line stands below it, two columns further in.
@@ -43,7 +43,7 @@ export function renderAccount(account: Account, width: number): string[] {
 const wrapRest = (lines: readonly string[], room: number) => (lines.length > 0 ? wrap(lines.join(' '), room) : []);
 
 /** The first line, and what stands below it. */
-function linesOf(entry: Entry): string[] {
+function linesOf(entry: Entry, run: string): string[] {
   switch (entry.kind) {
     case 'started':
       return [
@@ -52,7 +52,7 @@ function linesOf(entry: Entry): string[] {
     case 'worker':
       return [`workflow worker ${entry.identity} (${entry.version})`];
     case 'step':
-      return stepLines(entry);
+      return stepLines(entry, run);
     case 'parked':
       return [
         `PARKED at ${entry.step}${lasting(entry)}, after ${entry.attempts} attempt${entry.attempts === 1 ? '' : 's'} [${entry.type}]`,
@@ -90,7 +90,8 @@ function linesOf(entry: Entry): string[] {
 const lasting = ({ at, until }: { at: string; until: string | null }) =>
   until ? ` for ${duration((Date.parse(until) - Date.parse(at)) / 1000)}` : ', and still is';
 
-function stepLines(entry: StepEntry): string[] {
+function stepLines(entry: StepEntry, run: string): string[] {
+  const by = (other: string | null) => (other === null ? '' : ` by ${other === run ? 'this run' : other}`);
   const { step, state, seconds, workers, shards, reused, attempts, retried, lastFailure, inputs, outputs, spent } =
     entry;
   const took = seconds === null ? 'under way' : `${state === 'done' ? '' : `${state} after `}${duration(seconds)}`;
@@ -121,7 +122,6 @@ function stepLines(entry: StepEntry): string[] {
   return [[step, ...whole, ...many, ...cost, ...workers].join(' · '), ...(digests ? [digests] : []), ...again];
 }
 
-const by = (run: string | null) => (run === null ? '' : ` by ${run}`);
 const list = (digests: readonly Digest[]) => digests.map(({ name, sha256 }) => `${name} ${short(sha256)}`);
 const short = (digest: string) => digest.slice(0, 12);
 

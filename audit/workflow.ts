@@ -261,6 +261,7 @@ class Reader {
     const work = activities.filter(({ type }) => !PREPARING.has(type));
     const last = work.at(-1) ?? first;
     const shards = activities.filter(({ type }) => type === 'srlmShard');
+    const told = shards.length > 0 ? shardsOf(shards) : null;
     const isOver = activities.every(({ closedAt }) => closedAt !== null);
     const isDone = last.isDone && !(last.type === 'srlmOpenStep' && last.output === null) && last.type !== 'srlmShard';
     const ends = activities.map(({ closedAt }) => closedAt ?? '').sort();
@@ -281,23 +282,29 @@ class Reader {
       attempts: Math.max(...activities.map(({ attempts }) => attempts)),
       retried: activities.filter(({ attempts }) => attempts > 1).length,
       lastFailure: failures.length > 0 ? rootOf(failures.at(-1)).message : null,
-      shards: shards.length > 0 ? shardsOf(shards) : null,
+      shards: told,
       inputs: digestsOf(sourceOf(source.input)),
       outputs: isDone ? digestsOf(last.output) : [],
-      ...this.originOf(source, last, isDone),
+      ...this.originOf(source, last, isDone, told?.chunksFound ?? 0),
     };
     return [{ order: first.order, entry }];
   }
 
   /** Was it found done? By which run? And what did it cost, if it was not? */
-  private originOf(source: Activity, last: Activity, isDone: boolean): Pick<StepEntry, 'reused' | 'spent'> {
+  private originOf(
+    source: Activity,
+    last: Activity,
+    isDone: boolean,
+    found: number,
+  ): Pick<StepEntry, 'reused' | 'spent'> {
     const record = isDone ? this.records.of(source.type, source.input) : null;
     if (!record) return { reused: null, spent: null };
     const { run = null, endedAt, spent = null } = record.measured;
     const isOther = run !== null && run !== this.run;
     if (isOther || Date.parse(endedAt) < Date.parse(source.scheduledAt))
       return { reused: { whole: true, run }, spent: null };
-    const chunks = this.records.chunksOf(source.type, source.input);
+    // Another run at work on the same step at the same time may have recorded what this one did, too.
+    const chunks = found > 0 ? this.records.chunksOf(source.type, source.input) : [];
     const others = chunks.filter(({ measured }) => measured.run !== undefined && measured.run !== this.run);
     const by = others.length > 0 ? { whole: false, run: others[0]!.measured.run ?? null } : null;
     return { reused: by, spent: last.type === 'srlmSealStep' ? null : spent };

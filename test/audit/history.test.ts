@@ -14,14 +14,15 @@ import { packageRoot } from '../../engine/python-environment.js';
 import { NO_TEMPORAL, srlm } from '../cli/command.js';
 import { Lab, labSpec, temporalAddress } from '../support/lab.js';
 
-/** Learned by heart, so that a round which learns less is surely worse. */
+/** A few rows, learned by heart, so that a round which learns less is surely worse. */
 const spec = labSpec({
-  evaluation: { path: 'train.jsonl', maxTokens: 24, chunkSize: 8, limit: 12 },
-  training: { epochs: 60, checkpoint: { everySteps: 50 } },
+  data: { path: 'train.jsonl', limit: 8 },
+  evaluation: { path: 'train.jsonl', maxTokens: 24, chunkSize: 4, limit: 8 },
+  training: { epochs: 100, checkpoint: { everySteps: 50 } },
   rounds: 2,
 });
 
-describe('the history of a run', () => {
+describe('the history of a run', { timeout: 240_000 }, () => {
   let lab: Lab;
   let address: string;
 
@@ -55,9 +56,8 @@ describe('the history of a run', () => {
     const runId = await lab.start(spec, 'told');
     await lab.status(runId, 'training is parked', ({ parked }) => parked?.step === 'fineTune');
     await rename(`${lab.python}-away`, lab.python);
-    await lab.client.retry(runId, 'half of it will do', { 'training.epochs': 30 });
-    await lab.client.set(runId, { 'training.epochs': 0.2 }, { fromRound: 1, why: 'to be worse' });
-    await lab.client.set(runId, { 'training.epochs': 30 }, { fromRound: 2, why: 'to be well again' });
+    await lab.client.retry(runId, 'half of it will do', { 'training.epochs': 60 });
+    await lab.client.set(runId, { 'training.epochs': 0.5 }, { fromRound: 1, why: 'to be worse' });
     await lab.trainerAt(10);
     await lab.killWorker();
     await lab.startWorker();
@@ -71,7 +71,7 @@ describe('the history of a run', () => {
       /ROUND 0 goes on from the starting model/,
       /fineTune · failed after /,
       /PARKED at fineTune for .*, after 1 attempt \[python\.missing\]/,
-      /RETRY by \S+: \(fineTune\) training\.epochs = 30/,
+      /RETRY by \S+: \(fineTune\) training\.epochs = 60/,
       /why: half of it will do/,
       /fineTune · .* tokens · /,
       /up to 2 attempts; the last failure: its worker fell silent/,
@@ -82,10 +82,10 @@ describe('the history of a run', () => {
       /difference -.* surely worse by more than the tolerance of 2\.0/,
       /round 1 done after /,
       /ROUND 2 goes on from round 0: round 1 was rolled back/,
-      /gate: /,
-      /DONE after .* · best round [02] · model [0-9a-f]{12}$/,
+      /gate: ROLLED BACK, and the run stops · /,
+      /DONE after .* · best round 0 · model [0-9a-f]{12}$/,
     ]);
-    inOrder(lines, [/SET by \S+: training\.epochs = 0\.2 from round 1 on/, /why: to be worse/, /round 0 done/]);
+    inOrder(lines, [/SET by \S+: training\.epochs = 0\.5 from round 1 on/, /why: to be worse/, /round 0 done/]);
     for (const line of lines) expect(columns(line)).toBeLessThanOrEqual(120);
   });
 
@@ -124,8 +124,8 @@ describe('the history of a run', () => {
     const file = RunFile.parse(JSON.parse(await readFile(join(folder, 'run.json'), 'utf8')));
     expect(file).toMatchObject({
       state: 'done',
-      spec: { training: { epochs: 60 } },
-      specSince: { training: { epochs: 30 } },
+      spec: { training: { epochs: 100 } },
+      specSince: { training: { epochs: 0.5 } },
       exported: { complete: true },
     });
     const names = await readdir(join(folder, 'histories'));
@@ -139,7 +139,6 @@ describe('the history of a run', () => {
     expect(steps.sort()).toEqual(
       ['fineTune', 'grade', 'ingest', 'mix', 'rows', 'sample', 'sample-chunk', 'score', 'score-chunk', 'select'].sort(),
     );
-    expect(await readdir(join(folder, 'steps/fineTune'))).toHaveLength(3);
 
     const again = await run(['audit', 'export', 'told', '--out', 'exported']);
     expect([again.code, again.stderr]).toEqual([
@@ -155,11 +154,14 @@ describe('the history of a run', () => {
     expect(existsSync(join(folder, execution!, 'run.json'))).toBe(true);
     const own = RunFile.parse(JSON.parse(await readFile(join(folder, execution!, 'run.json'), 'utf8')));
     expect(own).toMatchObject({ state: 'done', exported: { by: 'the run itself', complete: false } });
-    const [known, kept] = [await told('told'), await told('told', NO_TEMPORAL)];
+    const [known, kept, unknown] = await Promise.all([
+      told('told'),
+      told('told', NO_TEMPORAL),
+      run(['history', 'nobody'], NO_TEMPORAL),
+    ]);
     // But for the last line, which gives the result.
     expect(kept.slice(1, -1)).toEqual(known.slice(1, -1));
     expect(kept.at(-1)).toMatch(/DONE after /);
-    const unknown = await run(['history', 'nobody'], NO_TEMPORAL);
     expect([unknown.code, unknown.stderr]).toEqual([
       2,
       expect.stringContaining('Temporal does not answer at 127.0.0.1:1'),
