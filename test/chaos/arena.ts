@@ -168,7 +168,7 @@ export class Arena {
     this.running = true;
     const strikes = Promise.all(faults.map((fault) => this.meet(fault)));
     strikes.catch(() => {}); // Told where it is awaited.
-    let ended = await this.follow(runId, parked);
+    let ended = await this.follow(runId, parked, wrong);
     this.running = false;
     const struck = await strikes;
     let last = runId;
@@ -176,7 +176,7 @@ export class Arena {
       // What nobody reads any more is missed by nobody, until the same run is started again.
       await this.heal();
       last = await this.lab.start(labSpec({ rationalizeEngine: 'teacher' }), `${id}-again`);
-      ended = await this.follow(last, parked);
+      ended = await this.follow(last, parked, wrong);
     }
     const seconds = (Date.now() - startedAt) / 1000;
     if (ended?.state !== 'done') {
@@ -193,9 +193,13 @@ export class Arena {
   }
 
   /** To its end, answering it whenever it is parked and no fault is at work. null: it does not end. */
-  private async follow(runId: string, parked: string[]): Promise<RunStatus | null> {
+  private async follow(runId: string, parked: string[], wrong: string[]): Promise<RunStatus | null> {
     let answered = '';
     for (const until = Date.now() + RUN_MS; Date.now() < until; await sleep(150)) {
+      if (!this.striking() && this.workers().length === 0) {
+        wrong.push('the worker ended by itself');
+        await this.startWorker();
+      }
       const status = await this.lab.client.status(runId).catch(() => null);
       if (status?.endedAt) return status;
       if (!status?.parked || status.parked.since === answered || this.striking()) continue;
@@ -454,7 +458,14 @@ export class Arena {
   /** Paths of the store, below `folder`. */
   private files(folder: string): string[] {
     const root = join(this.lab.artifactRoot, folder);
-    return existsSync(root) ? readdirSync(root, { recursive: true }).map(String) : [];
+    for (let tries = 0; existsSync(root); tries++) {
+      try {
+        return readdirSync(root, { recursive: true }).map(String);
+      } catch (error) {
+        if (tries === 5) throw error; // A folder that is being deleted goes away while it is read.
+      }
+    }
+    return [];
   }
 }
 

@@ -324,12 +324,10 @@ export class Lab {
     return (await this.store.chunksOf(dataset)).map(({ uri }: Manifest) => this.store.path(uri));
   }
 
-  /** Records of finished steps of one name, oldest first. */
+  /** Records of finished steps of one name, oldest first; a damaged one is none. */
   async records(step: string): Promise<StepRecord[]> {
     const paths = await filesBelow(join(this.artifactRoot, 'steps', step));
-    const records = await Promise.all(
-      paths.map(async (path) => StepRecord.parse(JSON.parse(await readFile(path, 'utf8')))),
-    );
+    const records = paths.flatMap((path) => StepRecord.safeParse(readJson(path)).data ?? []);
     return records.sort((a, b) => a.measured.endedAt.localeCompare(b.measured.endedAt));
   }
 
