@@ -352,9 +352,9 @@ export class Lab {
   }
 }
 
-/** What is equal in two runs that computed the same: all but the seconds they took. */
+/** What is equal in two runs that computed the same: all but the seconds they took, and what they cost. */
 export function outcome({ rounds, best, model }: RunResult) {
-  return { rounds: rounds.map(({ seconds: _, ...rest }) => rest), best, model };
+  return { rounds: rounds.map(({ seconds: _, spent: __, ...rest }) => rest), best, model };
 }
 
 /** How often each of `values` stands there. */
