@@ -102,7 +102,7 @@ export class Arena {
     const proxy = new TcpProxy(line!, port!);
     await proxy.listen();
     const temporal = await startEmbedded({
-      folder: join(folder, 'temporal'),
+      folder: join(folder, 'temporal-server'),
       port: port!,
       uiPort: uiPort!,
       temporal: temporalBinary({ python }),
