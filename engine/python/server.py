@@ -64,7 +64,7 @@ class Server:
     def app(self) -> Starlette:
         def route(path, method, handler):
             async def endpoint(request):
-                request.state.started = time.time()
+                request.state.started, request.state.seconds = time.time(), 0.0
                 try:
                     given = request.headers.get("authorization", "").encode()
                     if self.token and path != "/health" and not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
