@@ -14,6 +14,7 @@ import {
   renameSync,
   rmSync,
   statfsSync,
+  statSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -24,7 +25,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import type { RunStatus } from '../../contracts/progress.js';
 import { type Embedded, startEmbedded, temporalBinary } from '../../worker/embedded.js';
-import { counts, Lab, labSpec, outcome, type TrainingStep } from '../support/lab.js';
+import { counts, Lab, labSpec, outcome, type ServedRequest, type TrainingStep } from '../support/lab.js';
 import { python } from '../support/python.js';
 import { startTeacher } from '../support/teacher.js';
 import { freePorts } from '../support/temporal-server.js';
@@ -88,7 +89,7 @@ export class Arena {
   ) {
     this.timers.push(
       setInterval(() => this.standBeforeServer(), 10),
-      setInterval(() => this.watchTrainers(), 300),
+      setInterval(() => this.watchTrainers(), 500),
     );
   }
 
@@ -195,8 +196,11 @@ export class Arena {
   /** To its end, answering it whenever it is parked and no fault is at work. null: it does not end. */
   private async follow(runId: string, parked: string[], wrong: string[]): Promise<RunStatus | null> {
     let answered = '';
-    for (const until = Date.now() + RUN_MS; Date.now() < until; await sleep(150)) {
-      if (!this.striking() && this.workers().length === 0) {
+    let lookAt = 0;
+    for (const until = Date.now() + RUN_MS; Date.now() < until; await sleep(300)) {
+      const look = Date.now() > lookAt;
+      if (look) lookAt = Date.now() + 3000;
+      if (look && !this.striking() && this.workers().length === 0) {
         wrong.push('the worker ended by itself');
         await this.startWorker();
       }
@@ -226,7 +230,7 @@ export class Arena {
       : this.one(() => (this.running ? fault.strike(this) : null)));
     if (at === null) return nothing;
     const before = this.progress();
-    while (this.running && this.progress() <= before) await sleep(20);
+    while (this.running && this.progress() <= before) await sleep(100);
     return { fault, met: true, recoveredMs: Date.now() - at };
   }
 
@@ -238,10 +242,23 @@ export class Arena {
         if (Date.now() - startedAt >= moment.ms) return true;
       } else if (moment.in === 'training') {
         const job = this.jobs()[moment.round];
-        if (job && existsSync(join(job, 'state.json')) && this.lab.steps(job).length >= moment.steps) return true;
+        if (job && existsSync(join(job, 'state.json')) && this.stepsOf(job) >= moment.steps) return true;
       } else if (this.requestsOf(moment.in) >= moment.requests) return true;
     }
     return false;
+  }
+
+  private readonly lines = new Map<string, { size: number; count: number }>();
+
+  /** Looked at so often that it must cost nothing while nothing happens. */
+  private stepsOf(job: string): number {
+    const path = join(job, 'steps.jsonl');
+    const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    const known = this.lines.get(path);
+    if (known?.size === size) return known.count;
+    const count = this.lab.steps(job).length;
+    this.lines.set(path, { size, count });
+    return count;
   }
 
   /** Job folders, in the order of the rounds. */
@@ -250,8 +267,13 @@ export class Arena {
     return this.jobsSeen;
   }
 
+  private asked: { size: number; all: ServedRequest[] } = { size: 0, all: [] };
+
   private requestsOf(step: 'sampling' | 'scoring' | 'evaluation 0' | 'evaluation 1'): number {
-    const all = this.lab.requests();
+    const path = join(this.lab.folder, 'work/servers/local-deterministic/requests.jsonl');
+    const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    if (size !== this.asked.size) this.asked = { size, all: this.lab.requests() };
+    const { all } = this.asked;
     const of = (prefix: string) => all.filter(({ request }) => request?.startsWith(prefix));
     if (step === 'sampling') return of('enrich:').length;
     if (step === 'scoring') return of('score:').length;
@@ -430,12 +452,13 @@ export class Arena {
 
   /** A second one that finds the lock taken ends within a moment. */
   private watchTrainers(): void {
+    if (!this.running) return;
     const jobs = counts(this.lab.processes('trainer.py').map(({ command }) => command.split('trainer.py ')[1] ?? ''));
     for (const job of this.together.keys()) if (!jobs.has(job)) this.together.delete(job);
     for (const [job, trainers] of jobs) {
       const looks = trainers > 1 ? (this.together.get(job) ?? 0) + 1 : 0;
       this.together.set(job, looks);
-      if (looks === 10) this.overlaps.push(`two trainers of ${basename(job)} lived for 3 s`);
+      if (looks === 6) this.overlaps.push(`two trainers of ${basename(job)} lived for 3 s`);
     }
   }
 

@@ -344,7 +344,7 @@ const hostedMisbehaves =
   (draw: Draw): Drawn => {
     // More than the client tries by itself, and less.
     const times = ['hang', 'refused'].includes(misdeed) ? draw.whole(1, 2) : draw.one([1, 3, 12]);
-    const [after, ms] = [draw.whole(0, 4), misdeed === 'refused' ? draw.one([2000, 12_000]) : 60_000];
+    const [after, ms] = [draw.whole(0, 2), misdeed === 'refused' ? draw.one([2000, 12_000]) : 60_000];
     return {
       moment: { in: 'start', ms: 0 },
       says: `${times} x after ${after} answers${misdeed === 'refused' ? `, for ${ms} ms` : ''}`,

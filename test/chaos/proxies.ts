@@ -76,9 +76,10 @@ export class HttpProxy {
   }
 
   private due(id: string | undefined): Order | null {
-    const order = this.orders.find(({ matches }) => id !== undefined && matches.test(id));
+    const order = this.orders
+      .filter(({ matches }) => id !== undefined && matches.test(id))
+      .find((one) => one.after-- <= 0);
     if (!order) return null;
-    if (order.after-- > 0) return null;
     if (--order.times <= 0) this.orders.splice(this.orders.indexOf(order), 1);
     return order;
   }
