@@ -24,7 +24,7 @@ import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import type { RunStatus } from '../../contracts/progress.js';
-import { type Embedded, startEmbedded, temporalBinary } from '../../worker/embedded.js';
+import { startEmbedded, temporalBinary } from '../../worker/embedded.js';
 import { counts, Lab, labSpec, outcome, type ServedRequest, type TrainingStep } from '../support/lab.js';
 import { python } from '../support/python.js';
 import { startTeacher } from '../support/teacher.js';
@@ -81,11 +81,10 @@ export class Arena {
     readonly lab: Lab,
     /** The store can be filled. */
     readonly fillable: boolean,
-    private readonly temporal: Embedded,
     readonly line: TcpProxy,
     readonly server: HttpProxy,
     readonly teacher: HttpProxy,
-    private readonly closing: (() => void)[],
+    private readonly undo: (() => unknown)[],
   ) {
     this.timers.push(
       setInterval(() => this.standBeforeServer(), 10),
@@ -95,68 +94,84 @@ export class Arena {
 
   static async open(name: string): Promise<Arena> {
     const folder = await mkdtemp(join(tmpdir(), `srlm-chaos-${name}-`));
-    const store = join(folder, 'store');
-    await mkdir(store);
-    const fillable = mount(store);
-    const [port, uiPort, line, teacher] = await freePorts(4);
-    const address = `127.0.0.1:${port}`;
-    const proxy = new TcpProxy(line!, port!);
-    await proxy.listen();
-    const temporal = await startEmbedded({
-      folder: join(folder, 'temporal-server'),
-      port: port!,
-      uiPort: uiPort!,
-      temporal: temporalBinary({ python }),
-    });
-    temporal.ended.catch(() => {});
-    const hosted = await startTeacher(teacher!);
-    const before = new HttpProxy(() => teacher!);
-    let arena: Arena | null = null;
-    const server = new HttpProxy(() => arena?.serverPort ?? null);
-    await server.listen();
-    const lab = await Lab.open('chaos', {
-      folder,
-      worker: false,
-      temporal: { forWorkers: `127.0.0.1:${line}`, forClient: address },
-      config: {
-        shardsInFlight: SHARDS_IN_FLIGHT,
-        engines: {
-          local: { kind: 'builtin', device: 'cpu', threads: 1 },
-          teacher: {
-            kind: 'openai',
-            baseUrl: `http://127.0.0.1:${await before.listen()}/v1`,
-            model: 'teacher',
-            timeoutSeconds: 2,
+    /** What takes back what is made here, the last first. */
+    const undo: (() => unknown)[] = [() => rm(folder, { recursive: true, force: true })];
+    try {
+      const store = join(folder, 'store');
+      await mkdir(store);
+      const fillable = mount(store);
+      if (fillable) undo.push(() => execFileSync('umount', ['-l', store]));
+      const [port, uiPort, forWorkers, behind] = (await freePorts(4)) as [number, number, number, number];
+      const temporal = await startEmbedded({
+        folder: join(folder, 'temporal-server'),
+        port,
+        uiPort,
+        temporal: temporalBinary({ python }),
+      });
+      temporal.ended.catch(() => {});
+      undo.push(() => temporal.stop());
+      const line = new TcpProxy(forWorkers, port);
+      await line.listen();
+      undo.push(() => line.close());
+      const hosted = await startTeacher(behind);
+      undo.push(() => hosted.close());
+      const teacher = new HttpProxy(() => behind);
+      await teacher.listen();
+      undo.push(() => teacher.close());
+      let arena: Arena | null = null;
+      const server = new HttpProxy(() => arena?.serverPort ?? null);
+      await server.listen();
+      undo.push(() => server.close());
+      const lab = await Lab.open('chaos', {
+        folder,
+        worker: false,
+        temporal: { forWorkers: `127.0.0.1:${forWorkers}`, forClient: `127.0.0.1:${port}` },
+        config: {
+          shardsInFlight: SHARDS_IN_FLIGHT,
+          engines: {
+            local: { kind: 'builtin', device: 'cpu', threads: 1 },
+            teacher: {
+              kind: 'openai',
+              baseUrl: `http://127.0.0.1:${teacher.port}/v1`,
+              model: 'teacher',
+              timeoutSeconds: 2,
+            },
           },
         },
-      },
-    });
-    await someWithoutRationale(join(folder, 'train.jsonl'));
-    arena = new Arena(lab, fillable, temporal, proxy, server, before, [
-      () => hosted.close(),
-      () => (fillable ? execFileSync('umount', ['-l', store]) : null),
-    ]);
-    return arena;
+      });
+      // It would be started again while the lab ends all that is its.
+      undo.push(
+        () => lab.end(),
+        () => temporal.stop(),
+      );
+      await someWithoutRationale(join(folder, 'train.jsonl'));
+      arena = new Arena(lab, fillable, line, server, teacher, undo);
+      return arena;
+    } catch (error) {
+      await undoAll(undo);
+      throw error;
+    }
   }
 
   /** `keep`: the folder stays, with a copy of the store in it. */
   async close(keep = false): Promise<void> {
     for (const timer of this.timers) clearInterval(timer);
-    for (const proxy of [this.line, this.server, this.teacher]) proxy.close();
-    await this.temporal.stop();
-    await this.lab.end();
-    if (keep) await cp(this.lab.artifactRoot, join(this.lab.folder, 'store-kept'), { recursive: true });
-    for (const close of this.closing) close();
-    if (!keep) await this.lab.close();
+    if (keep) {
+      // Still there while its processes are ended; its own folder then stays.
+      await cp(this.lab.artifactRoot, join(this.lab.folder, 'store-kept'), { recursive: true });
+      this.undo.shift();
+    }
+    await undoAll(this.undo);
   }
 
   // --- a run --------------------------------------------------------------------------------------------------------
 
-  /** Without faults: what all others are compared with. Throws when it does not end. */
+  /** Without faults: what all others are compared with. Throws when even that is not as it should be. */
   async undisturbed(): Promise<Report> {
     const report = await this.run('undisturbed', []);
-    if (report.wrong.length > 0) throw new Error(`The undisturbed run: ${report.wrong.join('; ')}`);
-    return report;
+    if (report.wrong.length === 0) return report;
+    await this.close(true);
+    throw new Error(`The undisturbed run: ${report.wrong.join('; ')}; see ${this.lab.folder}`);
   }
 
   async run(id: string, faults: Fault[]): Promise<Report> {
@@ -490,6 +505,10 @@ export class Arena {
     }
     return [];
   }
+}
+
+async function undoAll(undo: (() => unknown)[]): Promise<void> {
+  for (const one of undo.splice(0).reverse()) await one();
 }
 
 export function signal(pid: number, name: NodeJS.Signals): boolean {

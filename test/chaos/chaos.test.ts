@@ -6,8 +6,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { type Campaign, campaign } from './campaign.js';
 import { kinds } from './faults.js';
 
-const RUNS = 3;
-const FAULTS_EACH = 8;
+const RUNS = 4;
+const FAULTS_EACH = 6;
 
 describe('the loop, met by faults of many kinds', () => {
   const lines: string[] = [];
@@ -17,7 +17,7 @@ describe('the loop, met by faults of many kinds', () => {
     ended = await campaign({
       runs: RUNS,
       seed: 1,
-      parallel: 1,
+      parallel: 2,
       faultsEach: FAULTS_EACH,
       say: (line) => {
         lines.push(line);
