@@ -159,6 +159,9 @@ export async function once(
   if (found) return found;
   const startedAt = Date.now();
   const { spent, ...result } = await work();
+  // An attempt that was given up, and woke, may come late: what others have read since stays as it is.
+  const meanwhile = await store.findStep(step, stepKey(step, inputs));
+  if (meanwhile) return meanwhile;
   const measured = {
     seconds: (Date.now() - startedAt) / 1000,
     host: HOST,

@@ -38,7 +38,10 @@ export const srlmFineTune = ({ store, host, deployment }: Deps) =>
           if (spent && !existsSync(join(folder, 'model'))) {
             // The model left the folder before its step was recorded, or was damaged in the store since.
             const model = await store.findModel(spent.sha256);
-            if (model) return finished(store, model, spent, trainer.processes);
+            if (model) {
+              await rm(join(folder, 'checkpoints'), { recursive: true, force: true });
+              return finished(store, model, spent, trainer.processes);
+            }
             await rm(folder, { recursive: true, force: true });
           }
           await prepareJob(job, trainer, lines(store, input));

@@ -27,6 +27,7 @@ const OpenAIEngine = z.strictObject({
     .strictObject({ inputPerMillion: z.number().min(0), outputPerMillion: z.number().min(0) })
     .optional()
     .describe('money for a million tokens, for budgets'),
+  timeoutSeconds: z.number().gt(0).default(600).describe('silence after which a request is sent again'),
   promptLogprobs: z.boolean().default(false).describe('true for vLLM: /v1/completions with echo and logprobs'),
 });
 

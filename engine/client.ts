@@ -27,6 +27,8 @@ export interface Endpoint {
   seed: boolean;
   topK: boolean;
   builtin: boolean;
+  /** Silence after which a hosted endpoint is asked again; left out: no bound. */
+  timeoutSeconds?: number;
 }
 
 export interface ChatRequest {
@@ -59,7 +61,7 @@ export interface Text {
 
 // Whether the built-in server lives is told by its supervisor, not by a clock; a failed shard looks at it again.
 const BUILTIN: Patience = { retries: 0, timeoutMs: 0 };
-const HOSTED: Patience = { retries: 4, timeoutMs: 600_000 };
+const HOSTED_RETRIES = 4;
 
 const Usage = z.object({ prompt_tokens: z.int().optional(), completion_tokens: z.int() });
 const ChatReply = z.object({
@@ -192,7 +194,8 @@ export class EngineClient {
   }
 
   private post(path: string, body: object, signal: AbortSignal, requestId?: string, cost?: Cost): Promise<unknown> {
-    const { baseUrl, apiKey, builtin } = this.endpoint;
+    const { baseUrl, apiKey, builtin, timeoutSeconds } = this.endpoint;
+    const patience = builtin ? BUILTIN : { retries: HOSTED_RETRIES, timeoutMs: 1000 * (timeoutSeconds ?? 0) };
     // A row's id may hold anything; a header may not.
     const id = requestId?.replace(/[^\x20-\x7e]/g, '?').slice(0, 200);
     const headers = { authorization: `Bearer ${apiKey}`, ...(id ? { 'x-request-id': id } : {}) };
@@ -201,7 +204,7 @@ export class EngineClient {
     };
     return this.limit(async () => {
       try {
-        return await postJson(new URL(baseUrl + path), body, headers, builtin ? BUILTIN : HOSTED, signal, onHeaders);
+        return await postJson(new URL(baseUrl + path), body, headers, patience, signal, onHeaders);
       } catch (error) {
         throw this.problem(error);
       }

@@ -12,6 +12,7 @@ import { Agent, fetch } from 'undici';
 import { z } from 'zod';
 import type { BuiltinEngine } from '../contracts/deployment.js';
 import { engineUnreachable, modelUnusable } from '../contracts/errors.js';
+import { readJson } from '../storage/files.js';
 import { endGroup, isRunning, startDetached, tail } from './processes.js';
 import { checkPython, pythonProgram } from './python-environment.js';
 
@@ -109,11 +110,8 @@ export class ModelServer {
     return startDetached(python, args, { log: join(folder, 'log.txt'), env: { SRLM_ENGINE_TOKEN: this.token } });
   }
 
-  private async readServerFile() {
-    const text = await readFile(join(this.settings.folder, 'server.json'), 'utf8').catch(() => null);
-    if (!text) return null;
-    const parsed = ServerFile.safeParse(JSON.parse(text));
-    return parsed.success ? parsed.data : null;
+  private readServerFile() {
+    return readJson(join(this.settings.folder, 'server.json'), ServerFile);
   }
 
   private async find(): Promise<string | null> {

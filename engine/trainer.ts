@@ -6,17 +6,17 @@
  */
 
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { mkdir, readdir, readFile, rename } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import type { Trainer } from '../contracts/deployment.js';
 import { trainerFailed, trainerLost } from '../contracts/errors.js';
 import type { Training } from '../contracts/spec.js';
-import { syncFolder, temporaryName, writeWhole } from '../storage/files.js';
+import { readJson, sweep, syncFolder, temporaryName, writeWhole } from '../storage/files.js';
 import { endGroup, isRunning, startDetached, tail } from './processes.js';
 import { checkPython, pythonProgram } from './python-environment.js';
 
@@ -62,6 +62,7 @@ const CANCEL_GRACE_MS = 20_000;
 export async function prepareJob(job: Job, trainer: Trainer, lines: AsyncIterable<string>): Promise<void> {
   const specPath = join(job.folder, 'spec.json');
   await mkdir(job.folder, { recursive: true });
+  sweep(job.folder);
   const there = await readJson(specPath, z.looseObject({ microBatchSize: z.int() }));
   if (there) {
     // After memory ran out. It does not decide the weights, so the checkpoints stay good.
@@ -152,6 +153,8 @@ async function failure(folder: string, log: string, code: number | null, predece
   const state = await readJson(join(folder, 'state.json'), State);
   if (state?.state === 'failed' && state.error && state.pid !== predecessor)
     throw trainerFailed(state.error.type, state.error.message, log);
+  // It had no room to say so.
+  if (code === 5) throw trainerFailed('disk-full', 'The disk is full.', log);
   if (code === 2 || code === 1) throw trainerFailed('failed', await tail(log), log);
   throw trainerLost(
     code === null ? 'The trainer process is gone.' : `The trainer process ended (${code === -1 ? 'killed' : code}).`,
@@ -174,24 +177,23 @@ async function start(folder: string, trainer: Trainer, python: string, log: stri
 }
 
 async function writeLines(path: string, lines: AsyncIterable<string>): Promise<string> {
-  const temporary = `${path}.${temporaryName()}`;
+  const temporary = join(path, '..', temporaryName());
   const hash = createHash('sha256');
-  const out = createWriteStream(temporary, { flush: true });
-  for await (const line of lines) {
-    const text = `${line}\n`;
-    hash.update(text);
-    if (!out.write(text)) await once(out, 'drain');
+  const whole = async function* () {
+    for await (const line of lines) {
+      const text = `${line}\n`;
+      hash.update(text);
+      yield text;
+    }
+  };
+  try {
+    // A full disk is an error of the stream's, at whatever moment: pipeline gives it to us, else it ends the worker.
+    await pipeline(whole, createWriteStream(temporary, { flush: true }));
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
   }
-  out.end();
-  await once(out, 'close');
-  await rename(temporary, path);
   await syncFolder(join(path, '..'));
   return hash.digest('hex');
-}
-
-async function readJson<T>(path: string, schema: z.ZodType<T>): Promise<T | null> {
-  const text = await readFile(path, 'utf8').catch(() => null);
-  if (text === null) return null;
-  const parsed = schema.safeParse(JSON.parse(text));
-  return parsed.success ? parsed.data : null;
 }

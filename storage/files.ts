@@ -5,9 +5,10 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream, readdirSync, rmSync } from 'node:fs';
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
+import type { z } from 'zod';
 
 export function temporaryName(): string {
   return `${hostname()}~${process.pid}~${randomBytes(6).toString('hex')}`;
@@ -31,6 +32,16 @@ export async function writeWhole(path: string, content: string | Uint8Array, tmp
     throw error;
   }
   await syncFolder(dirname(path));
+}
+
+/** What a file of another process's says; null: there is none, or it is damaged, or it says something else. */
+export async function readJson<T>(path: string, schema: z.ZodType<T>): Promise<T | null> {
+  try {
+    const parsed = schema.safeParse(JSON.parse(await readFile(path, 'utf8')));
+    return parsed.success ? parsed.data : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Without it a rename may be lost with the power. */

@@ -226,8 +226,17 @@ export class ArtifactStore {
     const uri = `models/${digest}`;
     await mkdir(join(this.root, 'models'), { recursive: true });
     if (!(await this.findModel(digest))) {
-      await this.setAside(uri);
-      await rename(folder, this.path(uri));
+      // Rename first: it never replaces a folder with files in it, so that of two attempts of one step (a worker that
+      // was frozen, and the one that took over) neither can set aside what the other has just brought.
+      try {
+        await rename(folder, this.path(uri));
+      } catch (error) {
+        if (!(await this.findModel(digest))) {
+          if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw error;
+          await this.setAside(uri);
+          await rename(folder, this.path(uri));
+        }
+      }
       await syncFolder(join(this.root, 'models'));
     }
     return { sha256: digest, bytes: (await modelDigest(this.path(uri))).bytes, uri };

@@ -38,6 +38,13 @@ def write_json(path, value):
     os.rename(scratch, path)
 
 
+def drop_cut_line(path):
+    """Takes away the end of a file of lines whose writer died in the middle of one."""
+    if os.path.exists(path):
+        with open(path, "rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+
 def read_json(path):
     """The file's value, or None if it is not there or not JSON."""
     try:

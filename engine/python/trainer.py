@@ -6,8 +6,8 @@ Started again in the same folder it goes on from the newest complete checkpoint;
 byte for byte, those of an undisturbed run. One trainer a folder, held by a lock on JOB_DIR/lock.
 The loss is on the last message of a row and its end-of-turn, averaged over these tokens of the effective batch.
 "tokens" counts the tokens of the rows, prompt and reply, without padding.
-Exit: 0 done, 2 bad spec, data or model (do not retry), 3 locked, 4 out of memory, 75 stopped by SIGTERM or SIGINT (start
-again; state.json still says running), 1 anything else. Under `accelerate launch` the launcher makes 1 of all of these:
+Exit: 0 done, 2 bad spec, data or model (do not retry), 3 locked, 4 out of memory, 5 disk full, 75 stopped by SIGTERM or SIGINT
+(start again; state.json still says running), 1 anything else. Under `accelerate launch` the launcher makes 1 of all of these:
 then state.json tells. Knows nothing of Temporal, rounds or selectors. Never runs code that a model folder brings."""
 
 import errno
@@ -282,7 +282,7 @@ def classify(problem):
         return 4, "out-of-memory", f"Out of memory; a smaller microBatchSize or gradientCheckpointing needs less. {text}"
     full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or any(sign in text for sign in ("No space left", "PytorchStreamWriter", "inline_container")):
-        return 1, "disk-full", f"The disk is full. {text}"
+        return 5, "disk-full", f"The disk is full. {text}"
     return 1, "other", text
 
 
@@ -323,9 +323,11 @@ def main():
     os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")  # a job never reaches for the network
     # Threads that wait should sleep: spinning halves the speed as soon as another program wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    spec = None
     try:
         if not os.path.isdir(f"{job}/model"):
             set_state("starting")
+            jobfolder.drop_cut_line(f"{job}/steps.jsonl")
             spec = jobfolder.read_spec(job, WORLD)
             if RANK == 0:
                 def drop(folder):
@@ -344,16 +346,19 @@ def main():
             shutil.rmtree(f"{job}/checkpoints", ignore_errors=True)
     except Exception as problem:
         code, kind, message = classify(problem)
-        if code != 2:
-            traceback.print_exc()
-        print(message, file=sys.stderr, flush=True)
-        try:
-            if kind == "disk-full" and RANK == 0:  # half-written files make room for state.json
+
+        def make_room():  # half-written files make room for state.json
+            if kind == "disk-full" and spec and RANK == 0:
                 shutil.rmtree(f"{job}/.model.partial", ignore_errors=True)
                 jobfolder.find_checkpoints(f"{job}/checkpoints", spec, on_incomplete=jobfolder.delete_checkpoint)
-            set_state("failed", error={"type": kind, "message": message})
-        except OSError:
-            pass  # a full disk; the exit code still tells
+
+        # The log is on the disk that is full, too: what cannot be told must not hinder the rest, and the exit code tells.
+        for act in (make_room, lambda: set_state("failed", error={"type": kind, "message": message}),
+                    lambda: code != 2 and traceback.print_exception(problem), lambda: print(message, file=sys.stderr, flush=True)):
+            try:
+                act()
+            except OSError:
+                pass
         os._exit(code)
     os._exit(0)  # at once: taking PyTorch down takes a second
 

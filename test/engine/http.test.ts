@@ -105,6 +105,28 @@ describe('postJson', () => {
 });
 
 describe('EngineClient', () => {
+  it('asks a hosted endpoint again that took the connection and said nothing', async () => {
+    let requests = 0;
+    const url = await serve((_request, response) => {
+      if (++requests > 1) response.end(JSON.stringify({ choices: [{ message: { content: 'yes' } }] }));
+    });
+    const client = new EngineClient({
+      name: 'stub',
+      baseUrl: new URL('..', url).href.replace(/\/$/, ''),
+      apiKey: 'none',
+      model: 'm',
+      concurrency: 1,
+      seed: false,
+      topK: false,
+      builtin: false,
+      timeoutSeconds: 0.5,
+    });
+    const drawn = { n: 1, seed: 0, temperature: 0, topP: 1, topK: 0, maxTokens: 8, stop: [] };
+    const texts = await client.chat({ ...drawn, messages: [], requestId: 'one' }, never);
+    expect(texts.map(({ text }) => text)).toEqual(['yes']);
+    expect(requests).toBe(2);
+  });
+
   it('sends a row whose id no header could hold', async () => {
     const ids: unknown[] = [];
     const url = await serve((request, response) => {

@@ -240,6 +240,15 @@ describe('a model folder', () => {
     expect(await store.verifiedModel(model)).toBe(join(store.root, 'models', digest));
   });
 
+  it('is not taken away by the second of two attempts that adopt it at the same moment', async () => {
+    const path = await copyOfTiny('trained');
+    const { sha256: digest, bytes } = await modelDigest(path);
+    const other = ArtifactStore.open(store.root);
+    const adopted = await Promise.all([store, other].map((one) => one.adoptModel(path, digest)));
+    expect(adopted).toEqual([1, 2].map(() => ({ sha256: digest, bytes, uri: `models/${digest}` })));
+    expect(await readdir(store.root)).not.toContain('damaged');
+  });
+
   it('that was altered is set aside, named, and replaced by one that is sound', async () => {
     const { sha256: digest } = await modelDigest(join(tinyModel(), 'tiny'));
     const model = await store.adoptModel(await copyOfTiny('one'), digest);

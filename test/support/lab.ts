@@ -33,10 +33,13 @@ const PATIENCE_MS = 240_000;
 const STARTED = 2;
 
 export interface LabOptions {
-  temporal?: 'shared' | 'own';
+  /** An address: what workers connect to, and what the client does. */
+  temporal?: 'shared' | 'own' | { forWorkers: string; forClient: string };
   config?: DeploymentInput;
   /** Default: true. */
   worker?: boolean;
+  /** One that is there, instead of a new one. */
+  folder?: string;
 }
 
 export interface Trainer {
@@ -53,6 +56,8 @@ export interface TrainingStep {
 
 export interface ServedRequest {
   path: string;
+  /** Digest of the weights that answered. */
+  model: string;
   /** purpose:round:row, or score:row */
   request: string;
 }
@@ -115,12 +120,17 @@ export class Lab {
   }
 
   /** With a worker that runs, and with `own` a Temporal server. */
-  static async open(name: string, { temporal = 'shared', config = {}, worker = true }: LabOptions = {}): Promise<Lab> {
-    const folder = await mkdtemp(join(tmpdir(), `srlm-lab-${name}-`));
+  static async open(
+    name: string,
+    { temporal = 'shared', config = {}, worker = true, folder: given }: LabOptions = {},
+  ): Promise<Lab> {
+    const folder = given ?? (await mkdtemp(join(tmpdir(), `srlm-lab-${name}-`)));
     try {
       const [port, uiPort] = temporal === 'own' ? await freePorts(2) : [];
-      const address = port ? `127.0.0.1:${port}` : await temporalAddress();
-      const deployment = await furnish(folder, address, config);
+      const own = port ? `127.0.0.1:${port}` : null;
+      const address = own ?? (typeof temporal === 'object' ? temporal.forClient : await temporalAddress());
+      const forWorkers = typeof temporal === 'object' ? temporal.forWorkers : address;
+      const deployment = await furnish(folder, forWorkers, config);
       const lab = new Lab(folder, deployment, port && uiPort ? { port, uiPort } : null);
       // `up` also starts the server that the client looks for.
       if (worker || lab.up) await lab.startWorker();
@@ -129,7 +139,7 @@ export class Lab {
       return lab;
     } catch (error) {
       await endProcessesOf(folder);
-      await rm(folder, { recursive: true, force: true });
+      if (!given) await rm(folder, { recursive: true, force: true });
       throw error;
     }
   }
@@ -314,12 +324,10 @@ export class Lab {
     return (await this.store.chunksOf(dataset)).map(({ uri }: Manifest) => this.store.path(uri));
   }
 
-  /** Records of finished steps of one name, oldest first. */
+  /** Records of finished steps of one name, oldest first; a damaged one is none. */
   async records(step: string): Promise<StepRecord[]> {
     const paths = await filesBelow(join(this.artifactRoot, 'steps', step));
-    const records = await Promise.all(
-      paths.map(async (path) => StepRecord.parse(JSON.parse(await readFile(path, 'utf8')))),
-    );
+    const records = paths.flatMap((path) => StepRecord.safeParse(readJson(path)).data ?? []);
     return records.sort((a, b) => a.measured.endedAt.localeCompare(b.measured.endedAt));
   }
 
@@ -330,18 +338,23 @@ export class Lab {
       .join('\n');
   }
 
-  /** Ends all processes and removes the folder (SRLM_KEEP_LABS=1 keeps it). */
-  async close(): Promise<void> {
+  /** Ends all processes. */
+  async end(): Promise<void> {
     await this.killWorker();
     await this.client.close().catch(() => {});
     await endProcessesOf(this.folder);
+  }
+
+  /** Ends all processes and removes the folder (SRLM_KEEP_LABS=1 keeps it). */
+  async close(): Promise<void> {
+    await this.end();
     if (!process.env.SRLM_KEEP_LABS) await rm(this.folder, { recursive: true, force: true });
   }
 }
 
-/** What is equal in two runs that computed the same: all but the seconds they took. */
+/** What is equal in two runs that computed the same: all but the seconds they took, and what they cost. */
 export function outcome({ rounds, best, model }: RunResult) {
-  return { rounds: rounds.map(({ seconds: _, ...rest }) => rest), best, model };
+  return { rounds: rounds.map(({ seconds: _, spent: __, ...rest }) => rest), best, model };
 }
 
 /** How often each of `values` stands there. */
