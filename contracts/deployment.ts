@@ -44,6 +44,17 @@ export const Trainer = z.strictObject({
 });
 export type Trainer = z.infer<typeof Trainer>;
 
+/** See docs/releasing.md. A version is routed by Temporal; which one new runs go to is set there, not here. */
+export const Versioning = z.strictObject({
+  deploymentName: z.string().min(1).default('srlm'),
+  buildId: z.string().min(1).describe('a name for the code of this worker: a release, a commit'),
+  runs: z
+    .enum(['move', 'stay'])
+    .default('move')
+    .describe('move: each round ends on the code it began with, the run goes on with the current; stay: the whole run'),
+});
+export type Versioning = z.infer<typeof Versioning>;
+
 export const Deployment = z.strictObject({
   artifactRoot: z.string().default('.srlm/store').describe('shared by all workers and clients'),
   workRoot: z.string().default('.srlm/work').describe("this host's own: server and trainer logs, tokens"),
@@ -56,6 +67,7 @@ export const Deployment = z.strictObject({
   maxAttempts: z.int().min(1).default(100).describe('tries of a step before the run parks'),
   engines: z.record(z.string(), Engine).default({ local: Engine.parse({ kind: 'builtin' }) }),
   trainers: z.record(z.string(), Trainer).default({ local: Trainer.parse({}) }),
+  versioning: Versioning.optional().describe('for `srlm worker`; `srlm up` has one worker, and it takes every run'),
 });
 export type Deployment = z.infer<typeof Deployment>;
 export type DeploymentInput = z.input<typeof Deployment>;

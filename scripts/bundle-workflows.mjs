@@ -4,11 +4,14 @@ import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const { code } = await bundleWorkflowCode({
-  workflowsPath: `${root}dist/workflows/index.js`,
-  logger: new DefaultLogger('WARN'),
-});
-await writeFile(`${root}dist/workflow-bundle.js`, withoutRoot(code));
+for (const [entry, name] of [
+  ['index', 'workflow-bundle'],
+  ['versioned', 'versioned-workflow-bundle'],
+]) {
+  const workflowsPath = `${root}dist/workflows/${entry}.js`;
+  const { code } = await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('WARN') });
+  await writeFile(`${root}dist/${name}.js`, withoutRoot(code));
+}
 await chmod(`${root}dist/client/cli/main.js`, 0o755); // tsc knows nothing of programs
 
 /** The source map names files as they lie on the machine that built it, which is no business of who installs it. */

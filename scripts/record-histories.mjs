@@ -1,7 +1,9 @@
 /**
- * Records test/histories/*.json, what test/replay replays:   node scripts/record-histories.mjs   (after npm run build)
- * Do so when workflow code changes on purpose in a way that old histories cannot follow: runs that are under way then
- * cannot either, so such a change wants a version (patched) or a note in the README first.
+ * Records what a release leaves to the tests, in test/histories/VERSION (the version in package.json):
+ *   npm run build && node scripts/record-histories.mjs
+ * Histories, which test/replay replays against the code of every later commit, and the workflow bundle, on which
+ * test/versions begins a run that later code has to end. Once for each release (docs/releasing.md): the folder of one
+ * that is out stays as it is, because runs that began on it may still be under way.
  * It takes about two minutes: real runs of a tiny model, one left alone, one parked and retried, one aborted, one
  * repaired, and one that only samples. Names of this machine, its user and its folders are taken out.
  */
@@ -9,11 +11,13 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { homedir, hostname, tmpdir, userInfo } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { createJiti } from 'jiti';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const histories = join(root, 'test/histories');
+const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
+const histories = join(root, 'test/histories', version);
 const support = (name) => createJiti(import.meta.url).import(join(root, 'test/support', name));
 const { Lab, labSpec } = await support('lab.ts');
 const { startTeacher } = await support('teacher.ts');
@@ -32,6 +36,9 @@ const lab = await Lab.open('record', {
 });
 try {
   await mkdir(histories, { recursive: true });
+  const bundle = await bundleToKeep();
+  await writeFile(join(histories, 'workflow-bundle.js.gz'), bundle);
+  console.log(`${version}/workflow-bundle.js.gz: ${bundle.length} bytes`);
   const small = { sampling: { k: 2, maxTokens: 24, chunkSize: 8 } };
   const parked = (runId, step) => lab.status(runId, `${step} is parked`, (status) => status.parked?.step === step);
   const away = (path) => rename(path, `${path}-away`);
@@ -94,6 +101,14 @@ try {
 }
 process.exit(0);
 
+/** Without its source map, which is most of it; a worker wants one, so it gets an empty one. */
+async function bundleToKeep() {
+  const code = await readFile(join(root, 'dist/workflow-bundle.js'), 'utf8');
+  const map = Buffer.from(JSON.stringify({ version: 3, sources: [], names: [], mappings: '' })).toString('base64');
+  const comment = `//# sourceMappingURL=data:application/json;base64,${map}\n`;
+  return gzipSync(code.slice(0, code.lastIndexOf('//# sourceMappingURL=')) + comment, { level: 9 });
+}
+
 async function record(name, workflowId) {
   const history = JSON.parse(historyToJSON(await lab.client.temporal.workflow.getHandle(workflowId).fetchHistory()));
   const scrubbed = scrub(history);
@@ -104,7 +119,7 @@ async function record(name, workflowId) {
     }
   }
   await writeFile(join(histories, `${name}.json`), `${text}\n`);
-  console.log(`${name}.json: ${scrubbed.events.length} events, ${text.length} bytes`);
+  console.log(`${version}/${name}.json: ${scrubbed.events.length} events, ${text.length} bytes`);
 }
 
 /** What this machine is called here, longest first, and what it is called there. Whole names only: `vm` is one. */

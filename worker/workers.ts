@@ -5,7 +5,14 @@
 
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { DefaultLogger, NativeConnection, type NativeConnectionOptions, Runtime, Worker } from '@temporalio/worker';
+import {
+  DefaultLogger,
+  NativeConnection,
+  type NativeConnectionOptions,
+  Runtime,
+  type WorkerDeploymentOptions as VersionOptions,
+  Worker,
+} from '@temporalio/worker';
 import { cpuActivities, gpuActivities } from '../activities/index.js';
 import { connectionOptions } from '../client/connection.js';
 import type { Deployment } from '../contracts/deployment.js';
@@ -17,7 +24,7 @@ import { makeDeps } from './plugin.js';
 export const ROLES = ['all', 'workflow', 'cpu', 'gpu'] as const;
 export type Role = (typeof ROLES)[number];
 
-const BUNDLE = join(packageRoot, 'dist', 'workflow-bundle.js');
+const bundle = (name: string) => ({ codePath: join(packageRoot, 'dist', `${name}.js`) });
 
 export interface RunningWorkers {
   /** Resolves after `stop`, rejects when a worker fails. */
@@ -53,8 +60,9 @@ export async function startWorkers(deployment: Deployment, role: Role): Promise<
     workers.push(
       await Worker.create({
         ...common,
+        ...versionOf(deployment, 'routed'),
         taskQueue: deployment.taskQueue,
-        workflowBundle: { codePath: BUNDLE },
+        workflowBundle: bundle(deployment.versioning ? 'versioned-workflow-bundle' : 'workflow-bundle'),
         maxCachedWorkflows: 100,
         workflowThreadPoolSize: 1,
       }),
@@ -64,6 +72,7 @@ export async function startWorkers(deployment: Deployment, role: Role): Promise<
     workers.push(
       await Worker.create({
         ...common,
+        ...versionOf(deployment, 'declared'),
         taskQueue: cpuQueue,
         activities: cpuActivities(deps),
         maxConcurrentActivityTaskExecutions: 4,
@@ -74,12 +83,12 @@ export async function startWorkers(deployment: Deployment, role: Role): Promise<
     const activities = gpuActivities(deps);
     // Many shards wait for one model at a time (engine/lease.ts); two runs' worth of them, so that neither starves.
     const shards = 2 * deployment.shardsInFlight;
+    const gpu = { ...common, ...versionOf(deployment, 'declared'), activities };
     workers.push(
-      await Worker.create({ ...common, taskQueue: gpuQueue, activities, maxConcurrentActivityTaskExecutions: shards }),
+      await Worker.create({ ...gpu, taskQueue: gpuQueue, maxConcurrentActivityTaskExecutions: shards }),
       await Worker.create({
-        ...common,
+        ...gpu,
         taskQueue: `${gpuQueue}@${hostname()}`,
-        activities,
         maxConcurrentActivityTaskExecutions: 1,
       }),
     );
@@ -108,6 +117,22 @@ export async function startWorkers(deployment: Deployment, role: Role): Promise<
     },
     stopServers: () => deps.host.stopServers(),
   };
+}
+
+/**
+ * Only workflow code is routed by its version: two versions of it run side by side at little cost, while a GPU host has
+ * room for one worker. Activities declare theirs for the record, and serve the workflows of every version.
+ */
+function versionOf(
+  { versioning }: Deployment,
+  how: 'routed' | 'declared',
+): { workerDeploymentOptions?: VersionOptions } {
+  if (!versioning) return {};
+  const { runs, ...version } = versioning;
+  if (how === 'declared') return { workerDeploymentOptions: { version, useWorkerVersioning: false } };
+  // For what says nothing of itself: the run. Its rounds say that they stay (workflows/versioned.ts).
+  const defaultVersioningBehavior = runs === 'stay' ? 'PINNED' : 'AUTO_UPGRADE';
+  return { workerDeploymentOptions: { version, useWorkerVersioning: true, defaultVersioningBehavior } };
 }
 
 let installed = false;

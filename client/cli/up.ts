@@ -33,7 +33,8 @@ export function addWorkerCommands(program: Command): void {
           parts.push(embedded);
           embedded.ended.catch(() => {}); // Told by untilStopped, which is not reached yet.
           await useEmbedded(embedded.address, folder);
-          const workers = await startWorkers(deployment, 'all');
+          // The one worker there is here takes every run: one that stays with its version would wait for a worker of it.
+          const workers = await startWorkers({ ...deployment, versioning: undefined }, 'all');
           // A laptop that is done with it gets the model server's memory back.
           parts.push({ ended: workers.ended, stop: () => workers.stop().finally(() => workers.stopServers()) });
           const { address, uiUrl } = embedded;
@@ -63,9 +64,17 @@ export function addWorkerCommands(program: Command): void {
         const signals = listen(context);
         const workers = await startWorkers(deployment, options.role);
         const { address, namespace } = connectionOptions();
-        context.print({ address, namespace, role: options.role, pid: process.pid }, [
+        const { versioning = null } = deployment;
+        context.print({ address, namespace, role: options.role, pid: process.pid, version: versioning }, [
           `Worker     role ${options.role} at ${address}, namespace ${namespace}, artifacts in ${deployment.artifactRoot}`,
+          ...(versioning ? [`Version    ${versioning.buildId} of ${versioning.deploymentName}`] : []),
         ]);
+        if (versioning && (options.role === 'all' || options.role === 'workflow')) {
+          const { deploymentName, buildId } = versioning;
+          context.say(
+            `New runs come to it once it is current:  temporal worker deployment set-current-version --deployment-name ${deploymentName} --build-id ${buildId}`,
+          );
+        }
         context.say('Ctrl-C stops it; its work goes on with the next worker.');
         return untilStopped(context, signals, [workers]);
       }),
