@@ -288,7 +288,8 @@ export class Orders {
     } else if (kind === 'set' && order.set) {
       const { round } = this.state;
       if (typeof order.fromRound === 'number') {
-        if (round === null || order.fromRound > round)
+        // The run keeps what is for later rounds; a round would take it for its own, and tell the run so.
+        if (this.beginning.round === null && (round === null || order.fromRound > round))
           this.state.changes.push({ fromRound: order.fromRound, set: order.set });
       } else {
         // A round that was told so by its run need not tell the run.
