@@ -41,6 +41,14 @@ async function workers(role: Role, versioning?: { buildId: string; runs: 'move' 
   return running;
 }
 
+/** Until the code of a workflow has decided on such an activity, which its history then says for good. */
+async function decided(workflowId: string, activity: string): Promise<void> {
+  await lab.until(`${workflowId} has come to ${activity}`, async () => {
+    const { events } = await lab.client.temporal.workflow.getHandle(workflowId).fetchHistory();
+    return events?.some((event) => event.activityTaskScheduledEventAttributes?.activityType?.name === activity);
+  });
+}
+
 describe('workers that declare a version', { timeout: PATIENCE_MS }, () => {
   it('end a round on the code it began with, and go on with the run on the current', async () => {
     await workers('workflow', { buildId: 'A', runs: 'move' });
@@ -48,9 +56,9 @@ describe('workers that declare a version', { timeout: PATIENCE_MS }, () => {
     // Not routed: one worker a GPU host serves the workflows of both.
     await workers('cpu', { buildId: 'A', runs: 'move' });
     await workers('gpu', { buildId: 'A', runs: 'move' });
-    await lab.start({ ...spec, evaluation: 'none' }, 'moves');
-    await lab.attempt('moves.round-0', 'srlmFineTune', 1);
     await workers('workflow', { buildId: 'B', runs: 'move' });
+    await lab.start({ ...spec, evaluation: 'none' }, 'moves');
+    await decided('moves.round-0', 'srlmFineTune');
     await makeCurrent('B');
     await lab.finish('moves');
     expect(await buildsOf('moves')).toEqual(['A', 'B']);
@@ -67,7 +75,7 @@ describe('workers that declare a version', { timeout: PATIENCE_MS }, () => {
     await makeCurrent('B');
     await workers('cpu');
     await workers('gpu');
-    await lab.attempt('stays.round-0', 'srlmFineTune', 1);
+    await decided('stays.round-0', 'srlmMix');
     expect(await buildsOf('stays')).toEqual(['A']);
     expect(await buildsOf('stays.round-0')).toEqual(['A']);
   });
@@ -104,8 +112,10 @@ describe('a run begun on the last release', { timeout: PATIENCE_MS }, () => {
     const args = [inputOf(release, input)];
     await lab.client.temporal.workflow.start('srlmRun', { workflowId: 'crosses', taskQueue, args });
     // Round 0 is done, and round 1 has begun: today's code has to follow what the other decided in both workflows.
-    await lab.attempt('crosses.round-1', 'srlmShard', 1);
+    await decided('crosses.round-1', 'srlmShard');
     await before.stop();
+    const round = await lab.client.temporal.workflow.getHandle('crosses.round-1').describe();
+    expect(round.status.name).toBe('RUNNING');
     await workers('workflow');
     const crossed = await lab.finish('crosses');
 
