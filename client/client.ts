@@ -14,7 +14,7 @@ import {
 import { defaultPayloadConverter } from '@temporalio/common';
 import type { Manifest } from '../contracts/artifacts.js';
 import type { Deployment, DeploymentInput } from '../contracts/deployment.js';
-import { orderRefused, runExists, runNotParked, runUnknown, specInvalid } from '../contracts/errors.js';
+import { orderRefused, runExists, runNotParked, runSilent, runUnknown, specInvalid } from '../contracts/errors.js';
 import {
   Heartbeat,
   type Order,
@@ -302,7 +302,9 @@ export class SrlmClient {
     const described = await this.describe(runId);
     const own = await this.ask(runId, described);
     const input = RunInput.parse(await this.inputOf(described));
-    const changes = own.stale ? (input.fork?.changes ?? []) : own.changes;
+    // What was set while it was under way stands in its history, which only a worker can tell.
+    if (own.stale) throw runSilent(runId);
+    const { changes } = own;
     const before = changes.reduce((spec, change) => withSettings(spec, change.set, RunSpec), input.spec);
     try {
       if (fromRound > before.rounds) throw new Error(`the last round is ${before.rounds}`);

@@ -160,6 +160,14 @@ export const orderRefused = (runId: string, order: string, reason: string) =>
     `Run ${show(runId)} does not take ${show(order)}: ${reason}.`,
     `See \`srlm status ${runId}\`.`,
   );
+/** What a run was told while it was under way, no memo holds. */
+export const runSilent = (runId: string) =>
+  new Problem({
+    type: 'run.silent',
+    retry: true,
+    says: `No worker answers for run ${show(runId)}.`,
+    next: 'Start one with `srlm up` or `srlm worker`; then the same command again.',
+  });
 /** `resolved`: the last answer that somebody gave. */
 export const runNotParked = (runId: string, what = 'parked', resolved?: string) =>
   refuse(

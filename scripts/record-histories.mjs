@@ -5,7 +5,7 @@
  * test/versions begins a run that later code has to end. Once for each release (docs/releasing.md): the folder of one
  * that is out stays as it is, because runs that began on it may still be under way.
  * It takes about two minutes: real runs of a tiny model, one left alone, one parked and retried, one aborted, one
- * repaired, and one that only samples. Names of this machine, its user and its folders are taken out.
+ * repaired, one operated and its fork, and one that only samples. Names of this machine, its user and its folders are taken out.
  */
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { homedir, hostname, tmpdir, userInfo } from 'node:os';
@@ -90,6 +90,42 @@ try {
   await record('run-aborted', 'aborted');
   await record('round-aborted', 'aborted.round-0');
 
+  // What operators do to a run under way: approvals, other settings, a pause, a round rejected; and a fork of it.
+  const waits = (approval, round) =>
+    lab.status(
+      'operated',
+      `it waits for ${approval} of round ${round}`,
+      ({ waiting }) => waiting?.approval === approval && waiting.round === round,
+    );
+  await lab.start(labSpec({ ...small, seed: 3, approvals: ['before-train', 'after-round'] }), 'operated');
+  await waits('before-train', 0);
+  await lab.client.approve('operated', 'as it should be');
+  await waits('after-round', 0);
+  await lab.client.set('operated', { 'training.epochs': 2 }, { fromRound: 1, why: 'it learns quickly' });
+  await lab.client.approve('operated');
+  await waits('before-train', 1);
+  await lab.client.pause('operated', 'the machine is wanted');
+  await lab.client.approve('operated');
+  await lab.status('operated', 'it is paused', ({ state }) => state === 'paused');
+  await lab.client.resume('operated');
+  await waits('after-round', 1);
+  await lab.client.reject('operated', 'it rambles');
+  await lab.finish('operated');
+  await record('run-operated', 'operated');
+  await record('round-operated', 'operated.round-1');
+  const forked = { fromRound: 1, set: { 'selection.selector': 'length', approvals: [] }, id: 'forked' };
+  await lab.client.fork('operated', forked);
+  for (const approval of ['before-train', 'after-round']) {
+    await lab.status(
+      'forked',
+      `it waits for ${approval}, as its parent did`,
+      ({ waiting }) => waiting?.approval === approval,
+    );
+    await lab.client.approve('forked');
+  }
+  await lab.finish('forked');
+  await record('run-forked', 'forked');
+
   const teacher = await startTeacher(port);
   const sample = { engine: 'teacher', data: { path: 'questions.jsonl' }, sampling: { k: 2, chunkSize: 2 } };
   await lab.client.startSample(sample, { folder: lab.folder, id: 'sample' });
@@ -145,7 +181,7 @@ function scrub(value) {
   if (value === null || typeof value !== 'object') return value;
   if (isPayload(value)) {
     const text = scrub(Buffer.from(value.data, 'base64').toString()).replaceAll(
-      `"who":"${userInfo().username}"`,
+      `"who":"${userInfo().username}@recorder"`,
       '"who":"recorder"',
     );
     return { ...value, data: Buffer.from(text).toString('base64') };
