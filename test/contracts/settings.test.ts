@@ -49,9 +49,6 @@ describe('settings', () => {
   it('for a later round are those that a round works with', () => {
     expect(() => assertPerRound({ 'sampling.k': 8, 'training.epochs': 1 }, true)).not.toThrow();
     expect(() => assertPerRound({ seed: 1 }, false)).toThrow('seed is the same in all rounds');
-    expect(() => assertPerRound({ rounds: 3 }, false)).toThrow(
-      'rounds is of the whole run: set it without --from-round',
-    );
     expect(() => assertPerRound({ 'gate.confidence': 0.9 }, true)).toThrow('gate.confidence is the same in all rounds');
   });
 });
