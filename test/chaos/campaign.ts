@@ -72,7 +72,7 @@ export async function campaign({
       say(line(seed, job, report));
       if (report.wrong.length === 0) continue;
       say(`      kept: ${arena.lab.folder}`);
-      say(`      again: npm run chaos -- --seed ${seed} --only ${job.number}`);
+      if (!faultsEach) say(`      again: npm run chaos -- --seed ${seed} --only ${job.number}`);
       await arena.close(true);
       open.delete(arena);
       arena = null;
