@@ -405,7 +405,9 @@ export class Arena {
     for (const until = Date.now() + SETTLE_MS; Date.now() < until; await sleep(200)) {
       const { lab } = this;
       const stray = this.files('.').filter((path) =>
-        /^tmp\/|\.partial$|~\d+~[0-9a-f]{12}$|^jobs\/[^/]+\/(checkpoints|model|\.model\.partial|\.result\.json)/.test(path),
+        /^tmp\/|\.partial$|~\d+~[0-9a-f]{12}$|^jobs\/[^/]+\/(checkpoints|model|\.model\.partial|\.result\.json)/.test(
+          path,
+        ),
       );
       found = [
         ...this.trainers().map((pid) => `a trainer is left (${pid})`),
