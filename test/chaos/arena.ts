@@ -164,6 +164,15 @@ export class Arena {
     await undoAll(this.undo);
   }
 
+  /** At once, and without a turn of the event loop, in which Temporal would be started again. */
+  abandon(): void {
+    for (let left = this.lab.processes(); left.length > 0; left = this.lab.processes()) {
+      for (const { pid } of left) signal(pid, 'SIGKILL');
+    }
+    if (this.fillable) execFileSync('umount', ['-l', this.lab.artifactRoot]);
+    rmSync(this.lab.folder, { recursive: true, force: true });
+  }
+
   // --- a run --------------------------------------------------------------------------------------------------------
 
   /** Without faults: what all others are compared with. Throws when even that is not as it should be. */
@@ -396,7 +405,9 @@ export class Arena {
     for (const until = Date.now() + SETTLE_MS; Date.now() < until; await sleep(200)) {
       const { lab } = this;
       const stray = this.files('.').filter((path) =>
-        /^tmp\/|\.partial$|~|^jobs\/[^/]+\/(checkpoints|model|\.model\.partial|\.result\.json)/.test(path),
+        /^tmp\/|\.partial$|~\d+~[0-9a-f]{12}$|^jobs\/[^/]+\/(checkpoints|model|\.model\.partial|\.result\.json)/.test(
+          path,
+        ),
       );
       found = [
         ...this.trainers().map((pid) => `a trainer is left (${pid})`),

@@ -47,8 +47,10 @@ export async function campaign({
   const queue = [...jobs];
   const impossible = new Set<string>();
   const open = new Set<Arena>();
-  const endAll = () => Promise.all([...open].map((arena) => arena.close().catch(() => {})));
-  const interrupted = () => void endAll().finally(() => process.exit(130));
+  const interrupted = () => {
+    for (const arena of open) arena.abandon();
+    process.exit(130);
+  };
   process.once('SIGINT', interrupted);
   process.once('SIGTERM', interrupted);
 
@@ -70,7 +72,7 @@ export async function campaign({
       say(line(seed, job, report));
       if (report.wrong.length === 0) continue;
       say(`      kept: ${arena.lab.folder}`);
-      say(`      again: npm run chaos -- --seed ${seed} --only ${job.number}`);
+      if (!faultsEach) say(`      again: npm run chaos -- --seed ${seed} --only ${job.number}`);
       await arena.close(true);
       open.delete(arena);
       arena = null;
@@ -82,7 +84,7 @@ export async function campaign({
   } finally {
     process.off('SIGINT', interrupted);
     process.off('SIGTERM', interrupted);
-    await endAll();
+    await Promise.all([...open].map((arena) => arena.close().catch(() => {})));
   }
   const met = reports.flatMap(({ struck }) => struck.filter((one) => one.met).map(({ fault }) => fault.kind));
   const held = reports.filter(({ wrong }) => wrong.length === 0).length;
