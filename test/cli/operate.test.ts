@@ -1,0 +1,145 @@
+/**
+ * Parked runs brought to their end with the command line alone: no space left, an endpoint away, a wrong setting, memory
+ * that runs out; and two operators at two terminals.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, statfsSync } from 'node:fs';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { stringify } from 'yaml';
+import { SteeredEndpoint } from '../support/endpoint.js';
+import { Lab, labSpec, temporalAddress } from '../support/lab.js';
+import { freePorts } from '../support/temporal-server.js';
+import { srlm } from './command.js';
+
+const PARKED = 3;
+const REFUSED = 2;
+
+/** A file system of a few megabytes for the artifacts; only root may have one. */
+const disk = mkdtempSync(join(tmpdir(), 'srlm-disk-'));
+const hasDisk = (() => {
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'srlm-test', disk], { stdio: 'pipe' });
+    return true;
+  } catch {
+    return false;
+  }
+})();
+
+describe('with the command line alone', { timeout: 240_000 }, () => {
+  let lab: Lab;
+  let endpoint: SteeredEndpoint;
+  let environment: Record<string, string>;
+  const run = (...args: string[]) => srlm(lab.folder, ['--config', 'temporal.config.json', ...args], environment);
+  /** Starts, follows to the end or to where it parks. */
+  const start = async (id: string, spec: object) => {
+    await writeFile(join(lab.folder, `${id}.yaml`), stringify(spec));
+    return run('start', `${id}.yaml`, '--id', id, '--watch');
+  };
+  const bare = (seed: number) => labSpec({ rounds: 0, evaluation: 'none', seed, training: { epochs: 2 } });
+  const asked = (seed: number) => ({
+    ...{ engine: 'teacher', data: { path: 'questions.jsonl', fields: { instruction: 'question' } }, seed },
+    sampling: { k: 1, chunkSize: 4 },
+  });
+  const sample = async (id: string, spec: object) => {
+    await writeFile(join(lab.folder, `${id}.yaml`), stringify(spec));
+    return run('sample', `${id}.yaml`, '--id', id, '--watch');
+  };
+
+  beforeAll(async () => {
+    const [port] = await freePorts(1);
+    endpoint = await new SteeredEndpoint(port!).open();
+    lab = await Lab.open('terminal', {
+      config: {
+        artifactRoot: join(disk, 'store'),
+        maxAttempts: 2,
+        heartbeatSeconds: 20,
+        engines: {
+          local: { kind: 'builtin', device: 'cpu', threads: 1 },
+          teacher: { kind: 'openai', baseUrl: endpoint.baseUrl, model: 'teacher' },
+        },
+      },
+    });
+    environment = { TEMPORAL_CONFIG_FILE: join(lab.folder, 'temporal.toml'), TEMPORAL_ADDRESS: await temporalAddress() };
+  });
+
+  afterAll(async () => {
+    await lab?.close();
+    await endpoint?.close();
+    if (hasDisk) execFileSync('umount', ['-l', disk]);
+    rmSync(disk, { recursive: true, force: true });
+  });
+
+  it.runIf(hasDisk)('a run that has no space left goes on once there is some', async () => {
+    const { bavail, bsize } = statfsSync(disk);
+    const ballast = join(disk, 'ballast');
+    // The check before the start wants more than the run: it is filled as soon as that is past.
+    const running = start('full', bare(1));
+    await lab.until('it has begun', () => lab.client.status('full').then(() => true));
+    await writeFile(ballast, Buffer.alloc(bavail * bsize - 20_000)).catch(() => {});
+    const parked = await running;
+    expect(parked.code).toBe(PARKED);
+    expect(parked.stderr).toMatch(/parked after .*(storage\.full|trainer\.disk-full)/);
+    await rm(ballast);
+    expect((await run('retry', 'full', '--why', 'there is space again')).code).toBe(0);
+    expect((await run('watch', 'full')).code).toBe(0);
+  });
+
+  it('a run whose endpoint is away goes on when it is back', async () => {
+    await endpoint.close();
+    const parked = await sample('away', asked(2));
+    expect(parked.code).toBe(PARKED);
+    expect(parked.stderr).toContain('sample  parked after 2 attempts: engine.unreachable');
+    expect((await run('list', '--parked')).stdout).toMatch(/away +sample +parked/);
+    await endpoint.open();
+    expect((await run('retry', 'away')).stdout).toBe('away: sample is tried again.\n');
+    expect((await run('watch', 'away')).code).toBe(0);
+  });
+
+  it('a wrong setting is corrected, and what is settled is refused', async () => {
+    endpoint.refuses = 400;
+    expect((await sample('wrong', asked(3))).code).toBe(PARKED);
+    endpoint.refuses = 0;
+    const refused = await run('retry', 'wrong', '--set', 'seed=9');
+    expect([refused.code, refused.stderr]).toEqual([
+      REFUSED,
+      'Run "wrong" does not take "retry": seed was settled when the run began: fork the run. See `srlm status wrong`. [run.refused]\n',
+    ]);
+    const set = await run('retry', 'wrong', '--set', 'sampling.maxTokens=64', '--why', 'shorter');
+    expect(set.stdout).toBe('wrong: sample is tried again with sampling.maxTokens = 64.\n');
+    expect((await run('watch', 'wrong')).code).toBe(0);
+  });
+
+  it('a training that runs out of memory with one example at a time goes on with a shorter length', async () => {
+    const real = await readFile(lab.python, 'utf8');
+    const starved = `#!/bin/sh
+case "$1" in *trainer.py)
+  if grep -q '"maxLength": 2048' "$2/spec.json"; then
+    echo '{"state":"failed","pid":'$$',"error":{"type":"out-of-memory","message":"Out of memory."}}' > "$2/state.json"
+    exit 4
+  fi;;
+esac
+`;
+    await writeFile(lab.python, starved + real.slice(real.indexOf('exec')));
+    const parked = await start('memory', bare(4));
+    expect(parked.code).toBe(PARKED);
+    expect(parked.stderr).toContain('fineTune  parked after 1 attempt: trainer.out-of-memory');
+    expect(parked.stderr).toContain('microBatchSize = 1');
+    expect((await run('skip', 'memory')).stderr).toContain('fineTune cannot be skipped');
+    expect((await run('retry', 'memory', '--set', 'training.maxLength=512')).code).toBe(0);
+    expect((await run('watch', 'memory')).code).toBe(0);
+    await writeFile(lab.python, real);
+  });
+
+  it('of two operators at two terminals one wins, and the other is told', async () => {
+    endpoint.refuses = 401;
+    expect((await sample('both', asked(5))).code).toBe(PARKED);
+    endpoint.refuses = 0;
+    const both = await Promise.all([run('retry', 'both', '--why', 'ana'), run('retry', 'both', '--why', 'bo')]);
+    expect(both.map(({ code }) => code).sort()).toEqual([0, REFUSED]);
+    expect(both.find(({ code }) => code === REFUSED)?.stderr).toMatch(/already resolved by .*(ana|bo)/);
+    expect((await run('watch', 'both')).code).toBe(0);
+  });
+});
