@@ -5,6 +5,7 @@
 import { setMaxListeners } from 'node:events';
 import { hostname } from 'node:os';
 import { ApplicationFailure, CancelledFailure, Context, type Info } from '@temporalio/activity';
+import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { ZodError, type z } from 'zod';
 import type { Manifest, Spent, StepRecord } from '../contracts/artifacts.js';
 import type { Deployment } from '../contracts/deployment.js';
@@ -79,8 +80,22 @@ export function stopSignal(): AbortSignal {
   return signal;
 }
 
-/** The run itself asked to end, so that processes it started must end too. */
-export const isCancelRequested = (): boolean => Context.current().cancellationDetails?.cancelRequested === true;
+/** The run wants no more of this: it was cancelled, or paused, or it was closed while this worker did not hear. */
+export async function isUnwanted(): Promise<boolean> {
+  const { cancellationDetails, client, info } = Context.current();
+  if (cancellationDetails?.cancelRequested) return true;
+  if (!cancellationDetails?.notFound || !info.workflowExecution) return false;
+  return isClosed(client, info.workflowExecution);
+}
+
+/** An answer that does not come is no: what nobody knows is left alone. */
+export async function isClosed(client: Client, run: { workflowId: string; runId: string }): Promise<boolean> {
+  try {
+    return (await client.workflow.getHandle(run.workflowId, run.runId).describe()).status.name !== 'RUNNING';
+  } catch (error) {
+    return error instanceof WorkflowNotFoundError;
+  }
+}
 
 /** Counts units and heartbeats them; Temporal's SDK throttles what is sent. */
 export class Meter {

@@ -6,6 +6,7 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Context } from '@temporalio/activity';
 import type { Model } from '../contracts/artifacts.js';
 import { nameUnknown } from '../contracts/errors.js';
 import { TrainingRow } from '../contracts/records.js';
@@ -14,7 +15,7 @@ import { pythonPath } from '../engine/python-environment.js';
 import { followJob, prepareJob, readResult, type TrainerResult } from '../engine/trainer.js';
 import { fineTuneInputs } from '../storage/keys.js';
 import { stepKey } from '../storage/store.js';
-import { activity, type Deps, isCancelRequested, isOwn, metered, once, stopSignal } from './activity.js';
+import { activity, type Deps, isOwn, isUnwanted, metered, once, stopSignal } from './activity.js';
 
 export const srlmFineTune = ({ store, host, deployment }: Deps) =>
   activity('fineTune', FineTuneInput, async (input): Promise<FineTuneDone> => {
@@ -28,6 +29,7 @@ export const srlmFineTune = ({ store, host, deployment }: Deps) =>
           const folder = store.jobFolder(stepKey('fineTune', inputs).slice(0, 20));
           const job = {
             folder,
+            owner: Context.current().info.workflowExecution ?? { workflowId: '', runId: '' },
             baseModel: await store.verifiedModel(input.base),
             baseModelSha256: input.base.sha256,
             training: { ...input.training, ...(microBatchSize ? { microBatchSize } : {}) },
@@ -58,7 +60,7 @@ export const srlmFineTune = ({ store, host, deployment }: Deps) =>
                 );
             },
             stopSignal(),
-            isCancelRequested,
+            isUnwanted,
           );
           const model = await store.adoptModel(join(folder, 'model'), result.sha256);
           // Checkpoints are large and of no more use; spec, log and the list of steps stay for the audit.

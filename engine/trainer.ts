@@ -46,8 +46,13 @@ const Result = z.object({
 });
 export type TrainerResult = z.infer<typeof Result>;
 
+const Owner = z.object({ workflowId: z.string(), runId: z.string() });
+export type Owner = z.infer<typeof Owner>;
+
 export interface Job {
   folder: string;
+  /** The workflow that waits for it. */
+  owner: Owner;
   baseModel: string;
   baseModelSha256: string;
   training: Training;
@@ -96,25 +101,41 @@ export const readResult = (folder: string): Promise<TrainerResult | null> =>
 
 /** Is a trainer of this host at work below `jobs`? Its worker may be dead; it has the hardware all the same. */
 export async function isTraining(jobs: string): Promise<boolean> {
-  for (const name of await readdir(jobs).catch(() => [])) {
-    const state = await readJson(join(jobs, name, 'state.json'), State);
-    const open = state?.state === 'starting' || state?.state === 'running';
-    if (open && state.host === hostname() && (await isRunning(state.pid, join(jobs, name)))) return true;
-  }
-  return false;
+  return (await trainersOf(jobs)).length > 0;
 }
 
-/** Starts or attaches, follows, and returns when the model folder stands. Ends the process only on `cancelled`. */
+/** Ends the trainers of this host that worked for a run which was closed while no worker was there. */
+export async function endOrphans(jobs: string, isClosed: (run: Owner) => Promise<boolean>): Promise<void> {
+  for (const { pid, folder } of await trainersOf(jobs)) {
+    const owner = await readJson(join(folder, 'owner.json'), Owner);
+    if (owner && (await isClosed(owner))) await endGroup(pid, folder, CANCEL_GRACE_MS);
+  }
+}
+
+async function trainersOf(jobs: string): Promise<{ pid: number; folder: string }[]> {
+  const found: { pid: number; folder: string }[] = [];
+  for (const name of await readdir(jobs).catch(() => [])) {
+    const folder = join(jobs, name);
+    const state = await readJson(join(folder, 'state.json'), State);
+    const open = state?.state === 'starting' || state?.state === 'running';
+    if (open && state.host === hostname() && (await isRunning(state.pid, folder)))
+      found.push({ pid: state.pid, folder });
+  }
+  return found;
+}
+
+/** Starts or attaches, follows, and returns when the model folder stands. Ends the process only if it is `unwanted`. */
 export async function followJob(
   job: Job,
   trainer: Trainer,
   python: string,
   onProgress: (progress: TrainerProgress | null) => void,
   signal: AbortSignal,
-  cancelled: () => boolean,
+  unwanted: () => Promise<boolean>,
 ): Promise<TrainerResult> {
   const { folder } = job;
   const log = join(folder, 'log.txt');
+  await writeWhole(join(folder, 'owner.json'), JSON.stringify(job.owner), folder);
   let started: Awaited<ReturnType<typeof start>> | null = null;
   /** The process that left state.json before ours began: what it says is not about ours. */
   let predecessor: number | null = null;
@@ -126,7 +147,7 @@ export async function followJob(
     if (signal.aborted) {
       // A worker that shuts down leaves the trainer to its successor; a cancelled run does not need it any more.
       const pid = started?.pid ?? state?.pid;
-      if (cancelled() && pid) await endGroup(pid, folder, CANCEL_GRACE_MS);
+      if (pid && (await unwanted())) await endGroup(pid, folder, CANCEL_GRACE_MS);
       throw signal.reason;
     }
     if (!alive && !started) {

@@ -5,6 +5,7 @@
 
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { Client } from '@temporalio/client';
 import {
   DefaultLogger,
   NativeConnection,
@@ -13,11 +14,13 @@ import {
   type WorkerDeploymentOptions as VersionOptions,
   Worker,
 } from '@temporalio/worker';
+import { isClosed } from '../activities/activity.js';
 import { cpuActivities, gpuActivities } from '../activities/index.js';
 import { connectionOptions } from '../client/connection.js';
 import type { Deployment } from '../contracts/deployment.js';
 import { temporalUnreachable } from '../contracts/errors.js';
 import { checkPython, packageRoot, pythonPath } from '../engine/python-environment.js';
+import { endOrphans } from '../engine/trainer.js';
 import { operationsOf } from './config.js';
 import { makeDeps } from './plugin.js';
 
@@ -80,6 +83,8 @@ export async function startWorkers(deployment: Deployment, role: Role): Promise<
     );
   }
   if (is('gpu')) {
+    const client = new Client({ connection, namespace });
+    await endOrphans(deps.store.jobFolder(''), (run) => isClosed(client, run));
     const activities = gpuActivities(deps);
     // Many shards wait for one model at a time (engine/lease.ts); two runs' worth of them, so that neither starves.
     const shards = 2 * deployment.shardsInFlight;

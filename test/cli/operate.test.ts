@@ -62,7 +62,10 @@ describe('with the command line alone', { timeout: 240_000 }, () => {
         },
       },
     });
-    environment = { TEMPORAL_CONFIG_FILE: join(lab.folder, 'temporal.toml'), TEMPORAL_ADDRESS: await temporalAddress() };
+    environment = {
+      TEMPORAL_CONFIG_FILE: join(lab.folder, 'temporal.toml'),
+      TEMPORAL_ADDRESS: await temporalAddress(),
+    };
   });
 
   afterAll(async () => {

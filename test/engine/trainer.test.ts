@@ -20,6 +20,7 @@ afterEach(async () => {
 
 const job = () => ({
   folder,
+  owner: { workflowId: 'run', runId: 'one' },
   baseModel: '/models/tiny',
   baseModelSha256: '0'.repeat(64),
   training: Training.parse({}),

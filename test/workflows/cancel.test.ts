@@ -45,4 +45,18 @@ describe('a run in mid-training', () => {
     await lab.client.abort(next);
     expect(lab.processes('trainer.py')).toEqual([]);
   });
+
+  it('has no process left either when it is cancelled while no worker is there', async () => {
+    const next = await lab.start(LONG);
+    await lab.trainerAt(1);
+    await lab.killWorker();
+    expect(lab.processes('trainer.py')).toHaveLength(1);
+    await lab.client.temporal.workflow.getHandle(next).terminate('nobody wants it');
+    await lab.client.temporal.workflow
+      .getHandle(`${next}.round-0`)
+      .terminate('nobody wants it')
+      .catch(() => {});
+    await lab.startWorker();
+    expect(lab.processes('trainer.py')).toEqual([]);
+  });
 });
