@@ -80,8 +80,12 @@ async function run({ operations, ...files }: RunInput, steps: Steps<RunSpec>): P
   };
   for (let round = 0; round <= steps.spec.rounds && !isStopped; round++) {
     rule(round);
+    if (orders.stopAfter === 'step' && best !== null) {
+      isStopped = true;
+      break;
+    }
     orders.begin(round);
-    if (orders.isPaused) await orders.clear();
+    if (orders.isPaused || orders.stopAfter === 'step') await orders.clear();
     steps.publish(table(summaries, `round ${round} of ${steps.spec.rounds} is under way`));
     const child = await startChild(srlmRound, {
       workflowId: `${runId}.round-${round}`,
