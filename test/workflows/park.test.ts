@@ -99,7 +99,9 @@ describe('a parked run', () => {
   it('can be aborted twice, and not be retried once it has ended', async () => {
     await lab.client.abort('aborted');
     await expect(lab.client.retry('aborted')).rejects.toThrow(runNotParked('aborted').message);
-    await expect(lab.client.retry('mended')).rejects.toThrow('Run "mended" is not parked.');
+    await expect(lab.client.retry('mended')).rejects.toThrow(
+      /^Run "mended" is not parked; already resolved by an earlier answer \(retry at .*: python is back\)\. /,
+    );
   });
 
   it('is one whose step used up all attempts, and goes on to its end when the engine answers', async () => {
@@ -149,7 +151,7 @@ describe('a parked run', () => {
     for (const update of [retryUpdate, abortUpdate]) {
       const rejected = await handle.executeUpdate(update, { args: [by] }).catch((error: unknown) => error);
       expect(rejected).toBeInstanceOf(WorkflowUpdateFailedError);
-      expect((rejected as WorkflowUpdateFailedError).cause?.message).toBe('nothing is parked here');
+      expect((rejected as WorkflowUpdateFailedError).cause?.message).toBe('it is not parked');
     }
     const refused = await lab.client.retry(runId).catch((error: unknown) => error);
     expect((refused as Problem).type).toBe('run.not-parked');
