@@ -102,6 +102,27 @@ describe('the course of a run', { timeout: 240_000 }, () => {
     ]);
   });
 
+  it('ends with its round when it is told to, and has a model; the model of an earlier round may be promoted', async () => {
+    const runId = await lab.start(
+      learning({ approvals: ['after-round'], rounds: 3, seed: 8, training: { epochs: 2 } }),
+      'promoted',
+    );
+    const waits = (round: number) =>
+      lab.status(runId, `round ${round} waits`, ({ waiting }) => waiting?.round === round);
+    await waits(0);
+    await expect(lab.client.promote(runId, 1)).rejects.toThrow('round 1 is not done');
+    await lab.client.approve(runId);
+    await waits(1);
+    await lab.client.promote(runId, 0, 'it reads better');
+    await lab.client.stop(runId, 'round', 'enough for today');
+    await lab.client.approve(runId);
+    const ended = await lab.status(runId, 'it has ended', ({ endedAt }) => endedAt);
+    expect(ended.state).toBe('stopped');
+    const result = await lab.client.result(runId);
+    expect([result.rounds.length, result.best, result.stopped]).toEqual([2, 0, true]);
+    expect(result.model).toEqual(result.rounds[0]!.model);
+  });
+
   it('halves the micro-batch when memory runs out, keeps the effective batch, and says so', async () => {
     // The trainer's own word for it, given for every micro-batch of more than one.
     const real = await readFile(lab.python, 'utf8');

@@ -156,7 +156,7 @@ describe('a sampling under way', () => {
     expect(ended.spent.money).toBeCloseTo(PROMPTS * (0.01 + 0.002), 6);
   });
 
-  it('ends with its step, and says so', async () => {
+  it('is ended where it is, with what it has kept', async () => {
     endpoint.delayMs = 50;
     const runId = await start('stopped');
     await lab.until('some are answered', () => endpoint.answered.length >= 4);
