@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the trainer does; read
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-EPOCHS, BATCH, RATE, WARMUP, BETAS = 2.75, 16, 2e-4, 0.1, (0.9, 0.99)
+EPOCHS, BATCH, RATE, WARMUP, BETAS = 2.5, 16, 2e-4, 0.1, (0.9, 0.99)
 K, TEMPERATURE, TOP_K, MAX_NEW = 4, 0.7, 20, 72
 CATALYST_COPIES = 2
 ENRICH = "Question: {x}\nShort reasoning: {r0}\nWrite a more detailed reasoning."
