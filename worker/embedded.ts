@@ -14,11 +14,14 @@ import { endGroup, isRunning, startDetached, tail } from '../engine/processes.js
 import { pythonPath } from '../engine/python-environment.js';
 
 const START_TIMEOUT_MS = 60_000;
+/** A killed server is gone from the process list before its ports are free. */
+const PORT_FREE_MS = 3000;
+const START_AGAIN_MS = 5000;
 
 export interface Embedded {
   address: string;
   uiUrl: string;
-  /** Rejects when the server cannot be kept up; resolves after `stop`. */
+  /** Resolves after `stop`: a server that cannot be started again is tried again, and why is told. */
   ended: Promise<void>;
   stop(): Promise<void>;
 }
@@ -62,7 +65,7 @@ export async function startEmbedded({
     return pid > 0 && (await isRunning(pid, database)) ? pid : null;
   };
   const start = async () => {
-    for (const wanted of [port, uiPort]) if (await isListening(wanted)) throw portTaken(wanted);
+    for (const wanted of [port, uiPort]) if (!(await getsFree(wanted))) throw portTaken(wanted);
     const { pid } = await startDetached(
       temporal,
       [
@@ -92,11 +95,17 @@ export async function startEmbedded({
 
   let stopping = false;
   const ended = (async () => {
-    while (!stopping) {
-      await sleep(500);
-      if (stopping || (await livePid())) continue;
-      process.stderr.write('The Temporal server is gone; it is started again on its database.\n');
-      await start();
+    for (let [told, notBefore] = ['', 0]; !stopping; await sleep(500)) {
+      if (Date.now() < notBefore || (await livePid()) || stopping) continue;
+      if (!told) process.stderr.write('The Temporal server is gone; it is started again on its database.\n');
+      try {
+        await start();
+        told = '';
+      } catch (error) {
+        const { message } = error as Error;
+        if (message !== told && !stopping) process.stderr.write(`${message} It is tried again until it is up.\n`);
+        [told, notBefore] = [message, Date.now() + START_AGAIN_MS];
+      }
     }
   })();
   return {
@@ -105,11 +114,20 @@ export async function startEmbedded({
     ended,
     stop: async () => {
       stopping = true;
-      const pid = await livePid();
-      if (pid) await endGroup(pid, database, 10_000);
-      await ended.catch(() => {});
+      // The second may have been on its way up.
+      for (const others of [ended, null]) {
+        const pid = await livePid();
+        if (pid) await endGroup(pid, database, 10_000);
+        await others;
+      }
     },
   };
+}
+
+async function getsFree(port: number): Promise<boolean> {
+  for (const until = Date.now() + PORT_FREE_MS; await isListening(port); await sleep(100))
+    if (Date.now() > until) return false;
+  return true;
 }
 
 function isListening(port: number): Promise<boolean> {

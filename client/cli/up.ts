@@ -31,7 +31,6 @@ export function addWorkerCommands(program: Command): void {
           context.say('Starting Temporal ...');
           const embedded = await startEmbedded({ folder, ...options, temporal });
           parts.push(embedded);
-          embedded.ended.catch(() => {}); // Told by untilStopped, which is not reached yet.
           await useEmbedded(embedded.address, folder);
           // The one worker there is here takes every run: one that stays with its version would wait for a worker of it.
           const workers = await startWorkers({ ...deployment, versioning: undefined }, 'all');

@@ -108,7 +108,6 @@ export class Arena {
         uiPort,
         temporal: temporalBinary({ python }),
       });
-      temporal.ended.catch(() => {});
       undo.push(() => temporal.stop());
       const line = new TcpProxy(forWorkers, port);
       await line.listen();
