@@ -62,6 +62,7 @@ export function withSettings<T>(spec: T, settings: Settings, schema: z.ZodType<T
   const changed = structuredCopy(spec) as Record<string, unknown>;
   for (const [field, value] of Object.entries(settings)) {
     const path = field.split('.');
+    if (path.some((key) => key in {})) throw new Error(`${field}: there is no such field`);
     let at = changed;
     for (const key of path.slice(0, -1)) {
       if (typeof at[key] !== 'object' || at[key] === null) at[key] = {};

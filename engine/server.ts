@@ -20,6 +20,8 @@ const ServerFile = z.object({ pid: z.int(), port: z.int(), host: z.string() });
 
 // Importing torch takes seconds on a laptop, and minutes from a cold network disk.
 const START_TIMEOUT_MS = 300_000;
+/** Between taking its folder and telling its port a server does little: one that takes longer has lost its server.json. */
+const TELL_PORT_MS = 20_000;
 const PATIENT = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
 
 export interface ServerSettings {
@@ -49,6 +51,7 @@ export class ModelServer {
     }
     await this.stop();
     const started = await this.start();
+    let heldSince = 0;
     for (const until = Date.now() + START_TIMEOUT_MS; Date.now() < until; ) {
       const baseUrl = await this.find();
       if (baseUrl && (await this.answers(baseUrl))) {
@@ -56,10 +59,15 @@ export class ModelServer {
         return { baseUrl, token: this.token };
       }
       const code = await Promise.race([started.exited.then((exit) => exit ?? -1), sleep(100, 'alive' as const)]);
-      // 3: another server holds the folder; it is found in the next turn.
-      if (code !== 'alive' && code !== 3) {
-        throw engineUnreachable(name, `it ended with ${code}: ${await tail(join(folder, 'log.txt'))}`);
+      if (code === 'alive') continue;
+      // 3: another server holds the folder; it is found in a later turn.
+      if (code !== 3) throw engineUnreachable(name, `it ended with ${code}: ${await tail(join(folder, 'log.txt'))}`);
+      heldSince ||= Date.now();
+      if (Date.now() > heldSince + TELL_PORT_MS) {
+        await endGroup(Number(await readFile(join(folder, 'lock'), 'utf8')), folder, 10_000);
+        throw engineUnreachable(name, 'another server held its folder, and nobody knew its port: it was ended');
       }
+      await sleep(100);
     }
     throw engineUnreachable(name, `it did not come up in ${START_TIMEOUT_MS / 1000} s, see ${join(folder, 'log.txt')}`);
   }

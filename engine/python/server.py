@@ -2,7 +2,7 @@
 Usage: SRLM_ENGINE_TOKEN=... python server.py --state-dir DIR --model-root DIR [--model DIR] [--deterministic]
 Gives GET /health, GET /v1/models, POST /v1/chat/completions, /v1/completions, /tokenize, /engine/load,
 /engine/unload. The model's name is the sha256 of its folder, so an answer can never come from other weights.
-Writes DIR/server.json (by rename, once it listens), DIR/lock (held while alive), DIR/requests.jsonl.
+Writes DIR/server.json (by rename, once it listens), DIR/lock (held while alive, with its pid), DIR/requests.jsonl.
 --deterministic: one request at a time in float32; a reply depends on request, weights and --threads alone.
 Does not stream, does not call tools, reads no pickles, runs no code from a model folder. The computing is in compute.py.
 Exit: 0 stopped by SIGTERM or SIGINT, 2 bad arguments or --model, 3 another server has DIR."""
@@ -371,12 +371,15 @@ def main() -> int:
     dtype = args.dtype if args.dtype != "auto" else "bfloat16" if fast and not args.deterministic else "float32"
 
     os.makedirs(args.state_dir, exist_ok=True)
-    lock = open(os.path.join(args.state_dir, "lock"), "w")
+    lock = open(os.path.join(args.state_dir, "lock"), "a")  # not emptied by one who does not get it
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         print(f"Another server is running in {args.state_dir}.", file=sys.stderr)
         return 3
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
     card = os.path.join(args.state_dir, "server.json")
     if os.path.exists(card):
         os.remove(card)  # of a server that was killed; nobody shall wait for its port

@@ -15,6 +15,9 @@ describe('settings', () => {
     expect(() => withSettings(SPEC, { 'sampling.k': 0 }, RunSpec)).toThrow(/^sampling\.k: /);
     expect(() => withSettings(SPEC, { 'sampling.kk': 1 }, RunSpec)).toThrow('sampling.kk: there is no such field');
     expect(() => withSettings(SPEC, { 'sampling.k.j': 1 }, RunSpec)).toThrow('sampling.k');
+    for (const field of ['__proto__.k', 'sampling.constructor.prototype.k', 'toString'])
+      expect(() => withSettings(SPEC, { [field]: 1 }, RunSpec)).toThrow(`${field}: there is no such field`);
+    expect(({} as { k?: number }).k).toBeUndefined();
   });
 
   it('may change at the parked step that works with them, and before it', () => {
