@@ -263,7 +263,11 @@ class Reader {
     const shards = activities.filter(({ type }) => type === 'srlmShard');
     const told = shards.length > 0 ? shardsOf(shards) : null;
     const isOver = activities.every(({ closedAt }) => closedAt !== null);
-    const isDone = last.isDone && !(last.type === 'srlmOpenStep' && last.output === null) && last.type !== 'srlmShard';
+    const isDone =
+      last.isDone &&
+      !(last.type === 'srlmOpenStep' && last.output === null) &&
+      last.type !== 'srlmShard' &&
+      !isUnfinished(last);
     const ends = activities.map(({ closedAt }) => closedAt ?? '').sort();
     const state = isDone ? 'done' : !isOver && !this.ended ? 'running' : last.failure ? 'failed' : 'interrupted';
     const failures = activities.flatMap(({ failure, lastFailure, isDone }) =>
@@ -449,3 +453,7 @@ function sourceOf(input: unknown): unknown {
   const { step, input: inner } = (input ?? {}) as { step?: unknown; input?: unknown };
   return step !== undefined && inner !== undefined ? inner : input;
 }
+
+/** A training that left a checkpoint, because the budget was spent. */
+const isUnfinished = ({ type, output }: Activity): boolean =>
+  type === 'srlmFineTune' && (output as { model?: unknown } | null)?.model === null;

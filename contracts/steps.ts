@@ -146,6 +146,8 @@ export const FineTuneInput = z.strictObject({
   deterministic: z.boolean(),
   /** Smaller than the spec's since memory ran out; gradients are accumulated, so the effective batch stays. */
   microBatchSize: z.int().min(1).optional(),
+  /** Ends with a checkpoint once the job has trained on so many, those of earlier attempts included. */
+  tokenBound: z.int().optional(),
 });
 export type FineTuneInput = z.infer<typeof FineTuneInput>;
 export const FineTuneOutput = z.strictObject({
@@ -156,8 +158,14 @@ export const FineTuneOutput = z.strictObject({
   precision: z.string(),
 });
 export type FineTuneOutput = z.infer<typeof FineTuneOutput>;
-/** `spent` is null for a training that another run, or an earlier step of this one, has done. */
-export const FineTuneDone = FineTuneOutput.extend({ spent: Spent.nullable() });
+/**
+ * `spent`, by all attempts of the job, is null for a training that another run, or an earlier step of this one, has
+ * done. Without a model: its `tokenBound` is reached, and a checkpoint is kept.
+ */
+export const FineTuneDone = z.union([
+  FineTuneOutput.extend({ spent: Spent.nullable() }),
+  z.strictObject({ model: z.null(), spent: Spent }),
+]);
 export type FineTuneDone = z.infer<typeof FineTuneDone>;
 
 export const GradeInput = z.strictObject({ questions: Dataset, replies: Dataset, confidence: z.number() });

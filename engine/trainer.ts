@@ -30,6 +30,9 @@ const Progress = z.object({
   step: z.int(),
   totalSteps: z.int(),
   loss: z.number().nullish(),
+  /** Of all attempts, as in the result. A trainer that the release before started does not tell them. */
+  tokens: z.int().default(0),
+  seconds: z.number().default(0),
   tokensPerSecond: z.number().nullish(),
   secondsLeft: z.number().nullish(),
 });
@@ -124,7 +127,10 @@ async function trainersOf(jobs: string): Promise<{ pid: number; folder: string }
   return found;
 }
 
-/** Starts or attaches, follows, and returns when the model folder stands. Ends the process only if it is `unwanted`. */
+/**
+ * Starts or attaches, follows, and returns when the model folder stands. Ends the process only if it is `unwanted`, or
+ * once it has trained on `tokenBound` tokens: then it leaves a checkpoint, and its progress is returned.
+ */
 export async function followJob(
   job: Job,
   trainer: Trainer,
@@ -132,7 +138,8 @@ export async function followJob(
   onProgress: (progress: TrainerProgress | null) => void,
   signal: AbortSignal,
   unwanted: () => Promise<boolean>,
-): Promise<TrainerResult> {
+  tokenBound = Number.POSITIVE_INFINITY,
+): Promise<TrainerResult | { unfinished: TrainerProgress }> {
   const { folder } = job;
   const log = join(folder, 'log.txt');
   await writeWhole(join(folder, 'owner.json'), JSON.stringify(job.owner), folder);
@@ -154,7 +161,13 @@ export async function followJob(
       predecessor = state?.pid ?? null;
       started = await start(folder, trainer, python, log);
     }
-    onProgress(await readJson(join(folder, 'progress.json'), Progress));
+    const progress = await readJson(join(folder, 'progress.json'), Progress);
+    onProgress(progress);
+    const pid = started?.pid ?? state?.pid;
+    if (progress && progress.tokens >= tokenBound && progress.step < progress.totalSteps && pid) {
+      await endGroup(pid, folder, CANCEL_GRACE_MS);
+      return { unfinished: (await readJson(join(folder, 'progress.json'), Progress)) ?? progress };
+    }
     const code = await Promise.race([
       ...(started ? [started.exited.then((exit) => exit ?? -1)] : []),
       sleep(POLL_MS, 'alive' as const),

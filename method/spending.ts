@@ -11,6 +11,13 @@ export const sum = (a: Spent, b: Spent): Spent => ({
   money: a.money + b.money,
 });
 
+/** What of `spent` has not been `told` yet. */
+export const untold = (spent: Spent, told: Spent): Spent => ({
+  tokens: Math.max(0, spent.tokens - told.tokens),
+  gpuSeconds: Math.max(0, spent.gpuSeconds - told.gpuSeconds),
+  money: Math.max(0, spent.money - told.money),
+});
+
 export const isNothing = ({ tokens, gpuSeconds, money }: Spent): boolean => tokens + gpuSeconds + money === 0;
 
 /** Of each bound of the budget the share that is used up, as `budget.tokens` -> 0.83. `hours`: since the run began. */
@@ -39,6 +46,10 @@ export function allowance(budget: Budget, spent: Spent, startedAtMs: number, lan
   const until = budget.hours === undefined ? null : new Date(startedAtMs + budget.hours * 3_600_000).toISOString();
   return { tokens: left('tokens'), gpuSeconds: left('gpuSeconds'), money: left('money'), until };
 }
+
+/** Tokens that may still be used; null: no bound. */
+export const tokensLeft = (budget: Budget, spent: Spent): number | null =>
+  budget.tokens === undefined ? null : Math.max(0, budget.tokens - spent.tokens);
 
 /** Seconds a training may still take; null: no bound. */
 export function secondsLeft(budget: Budget, spent: Spent, hours: number): number | null {

@@ -219,9 +219,12 @@ export class Steps<S extends Spec = Spec> {
   /** Training stays on the host where it began, and moves only when that host stays away. */
   async fineTune(make: () => FineTuneInput): Promise<FineTuneOutput> {
     return this.step('fineTune', async (state) => {
-      const input = make();
+      const wanted = make();
       for (;;) {
         this.assertBudget();
+        const told = state.spent ?? budgets.NOTHING;
+        const tokens = budgets.tokensLeft(this.orders.budget, this.state.spent);
+        const input = { ...wanted, ...(tokens === null ? {} : { tokenBound: told.tokens + tokens }) };
         const seconds = budgets.secondsLeft(this.orders.budget, this.state.spent, this.orders.hours());
         const startedAt = Date.now();
         try {
@@ -232,20 +235,17 @@ export class Steps<S extends Spec = Spec> {
           if (done) {
             const { spent, ...output } = done;
             // What was counted when it was interrupted is part of what it says at its end.
-            if (spent)
-              this.spend(state, {
-                ...spent,
-                gpuSeconds: Math.max(0, spent.gpuSeconds - (state.spent?.gpuSeconds ?? 0)),
-              });
+            if (spent) this.spend(state, budgets.untold(spent, told));
             else state.reused = spent === null;
+            if (output.model === null) continue;
             return output;
           }
           this.spend(state, { ...budgets.NOTHING, gpuSeconds: (Date.now() - startedAt) / 1000 });
           await this.orders.clear();
         } catch (error) {
-          const smaller = smallerMicroBatch(error, input);
+          const smaller = smallerMicroBatch(error, wanted);
           if (smaller === null) throw error;
-          input.microBatchSize = smaller;
+          wanted.microBatchSize = smaller;
           this.orders.record(
             'decision',
             decided('memory ran out; gradients are accumulated', { microBatchSize: smaller }),

@@ -215,7 +215,8 @@ def train(job, spec, attempt, stop, set_state):
             left = sum(tokens_S[step:]) / speed
             write_json(f"{job}/progress.json", {
                 "step": step, "totalSteps": len(tokens_S), "epoch": round(step / len(tokens_S) * spec["epochs"], 3),
-                "loss": loss, "tokensPerSecond": round(speed, 1), "secondsLeft": round(left, 1), "time": now()})
+                "loss": loss, "tokens": sum(tokens_S[:step]), "seconds": round(spent(), 1),
+                "tokensPerSecond": round(speed, 1), "secondsLeft": round(left, 1), "time": now()})
             say(f"step {step}/{len(tokens_S)}  loss {loss:.4f}  {speed:.0f} tokens/s  {left:.0f} s left")
 
     arguments = TrainingArguments(

@@ -52,6 +52,7 @@ export interface TrainingStep {
   step: number;
   attempt: number;
   pid: number;
+  tokens: number;
 }
 
 export interface ServedRequest {

@@ -169,4 +169,22 @@ ${real.slice(real.indexOf('exec'))}`;
     const { rounds } = await lab.finish(runId);
     expect(rounds[0]).toMatchObject({ score: null, gate: null });
   });
+
+  it('whose tokens are used up in a training leaves a checkpoint, and goes on from there when there are more', async () => {
+    const spec = learning({ rounds: 0, seed: 6, budget: { tokens: 2000 } });
+    const known = lab.jobs();
+    const runId = await lab.start(spec, 'spent');
+    const { parked, spent } = await lab.status(runId, 'it is parked', ({ state }) => state === 'parked');
+    expect(parked).toMatchObject({ type: 'budget.spent', step: 'fineTune', round: 0 });
+    expect(spent.tokens).toBeGreaterThanOrEqual(2000);
+    const job = lab.jobs().find((one) => !known.includes(one))!;
+    const before = lab.steps(job).length;
+    await lab.client.set(runId, { 'budget.tokens': 1_000_000 }, { why: 'granted' });
+    const { rounds } = await lab.finish(runId);
+    const steps = lab.steps(job).map(({ step }) => step);
+    expect(steps.length).toBeGreaterThan(before);
+    expect(steps).toEqual(steps.map((_, i) => i + 1));
+    const tokens = lab.steps(job).reduce((sum, step) => sum + step.tokens, 0);
+    expect(rounds[0]!.spent!.fineTune!.tokens).toBe(tokens);
+  });
 });
