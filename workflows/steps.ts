@@ -171,18 +171,26 @@ export class Steps<S extends Spec = Spec> {
     const todo = shards.map((shard, at) => ({ ...shard, summary: `${label} · shard ${at + 1}/${shards.length}` }));
     const lanes = Math.min(this.operations.shardsInFlight, shards.length);
     let failed: unknown = null;
+    /** By shard; of one that is under way its heartbeats tell. */
+    const rows = new Map<number, number>();
+    const count = () => {
+      state.rowsDone = [...rows.values()].reduce((sum, one) => sum + one, 0);
+    };
     const lane = async () => {
       for (let shard = todo.shift(); shard && failed === null; shard = todo.shift()) {
         try {
           this.assertBudget();
           const { summary, ...range } = shard;
+          rows.delete(shard.from);
+          count();
           const { budget, state: run, startedAtMs } = this.orders;
           const allowance = budgets.allowance(budget, run.spent, startedAtMs, lanes);
           const input = { of, ...range, ...(allowance ? { allowance } : {}) };
           const done = await this.interrupted(() => this.gpu(summary).srlmShard(input));
           if (done?.spent) this.spend(state, done.spent);
-          if (done && done.complete !== false) state.rowsDone = (state.rowsDone ?? 0) + done.rows;
-          else todo.unshift(shard);
+          if (done) rows.set(shard.from, done.rows);
+          count();
+          if (!done || done.complete === false) todo.unshift(shard);
           // Only where it is to wait: a step more or less would not be what recorded histories tell.
           if (this.orders.isPaused) await this.orders.clear();
         } catch (error) {

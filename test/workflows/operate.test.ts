@@ -69,8 +69,9 @@ describe('a sampling under way', () => {
     const runId = await start('paused');
     await lab.until('some are answered', () => endpoint.answered.length >= 6);
     await lab.client.pause(runId, 'the machine is wanted');
-    await lab.status(runId, 'it is paused', ({ state, live }) => state === 'paused' && live.length === 0);
+    const paused = await lab.status(runId, 'it is paused', (now) => now.state === 'paused' && now.live.length === 0);
     const before = endpoint.answered.length;
+    expect(paused.preparation.at(-1)).toMatchObject({ step: 'sample', rowsDone: before, rowsTotal: PROMPTS });
     expect(before).toBeLessThan(PROMPTS);
     expect(before % CHUNK).toBe(0);
     await sleep(1000);
