@@ -30,6 +30,8 @@ import {
 export type Spec = RunSpec | SampleSpec;
 type Kind = Intervention['kind'];
 
+const NEARLY_SPENT = ': more than 80 % is spent.';
+
 export interface Beginning {
   operations: Operations;
   spec: Spec;
@@ -134,11 +136,11 @@ export class Orders {
     return budgets.overdrawn(this.budget, this.state.spent, this.hours());
   }
 
-  warn(): void {
-    for (const [bound, share] of Object.entries(budgets.shares(this.budget, this.state.spent, this.hours()))) {
-      const warning = `${bound}: more than 80 % is spent.`;
-      if (share >= 0.8 && !this.state.warnings.includes(warning)) this.state.warnings.push(warning);
-    }
+  /** Of what is nearly spent; a budget that was raised since is no longer warned of. */
+  private warn(): void {
+    const shares = Object.entries(budgets.shares(this.budget, this.state.spent, this.hours()));
+    const nearly = shares.filter(([, share]) => share >= 0.8).map(([bound]) => `${bound}${NEARLY_SPENT}`);
+    this.state.warnings = [...this.state.warnings.filter((warning) => !warning.endsWith(NEARLY_SPENT)), ...nearly];
   }
 
   record(kind: Kind, { who, why, set }: Order, step: string | null, answers: string | null = null): void {
@@ -305,6 +307,7 @@ export class Orders {
   private change(set: Settings, tell = true): void {
     this.spec = withSettings(this.spec, set, this.schema());
     if ('rounds' in this.spec && this.state.rounds !== null) this.state.rounds = this.spec.rounds;
+    this.warn();
     if (tell) this.state.changes.push({ fromRound: this.state.round ?? 0, set });
   }
 

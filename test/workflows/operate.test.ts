@@ -154,6 +154,7 @@ describe('a sampling under way', () => {
     expect(endpoint.answered).toHaveLength(PROMPTS);
     expect(askedTwice()).toEqual([]);
     expect(ended.spent).toMatchObject({ tokens: PROMPTS, gpuSeconds: 0 });
+    expect(ended.warnings).toEqual([]);
     expect(ended.spent.money).toBeCloseTo(PROMPTS * (0.01 + 0.002), 6);
   });
 
