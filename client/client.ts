@@ -314,7 +314,10 @@ export class SrlmClient {
       throw specInvalid({ file: 'fork' }, `${(error as Error).message}.`);
     }
     const rulings = own.rulings.filter((ruling) => ruling.before <= fromRound);
-    const fork = { of: runId, fromRound, changes: [...changes, { fromRound, set }], rulings };
+    const approved = own.interventions.flatMap(({ kind, step, round }) =>
+      kind === 'approve' && (round ?? -1) < fromRound ? [{ approval: step as Waiting['approval'], round }] : [],
+    );
+    const fork = { of: runId, fromRound, changes: [...changes, { fromRound, set }], rulings, approved };
     const operations = operationsOf(this.deployment, this.searchAttributes);
     return { runId: await this.launch('srlmRun', { ...input, operations, fork }, id ?? newId(`${runId}-fork`)) };
   }

@@ -4,7 +4,7 @@
 import { z } from 'zod';
 import { Dataset, Manifest, Model, Sha256, Spent } from './artifacts.js';
 import { Operations } from './deployment.js';
-import { Fields, Gate, Prompts, RunSpec, SampleSpec, Sampling, Selection, Training } from './spec.js';
+import { APPROVALS, Fields, Gate, Prompts, RunSpec, SampleSpec, Sampling, Selection, Training } from './spec.js';
 
 export const DataKind = z.enum(['examples', 'catalysts', 'questions', 'prompts']);
 export type DataKind = z.infer<typeof DataKind>;
@@ -241,7 +241,14 @@ export const RunInput = z.strictObject({
   operations: Operations,
   /** A fork: what its parent did before the fork, it does alike, and so finds it done. */
   fork: z
-    .strictObject({ of: z.string(), fromRound: z.int().min(0), changes: z.array(Change), rulings: z.array(Ruling) })
+    .strictObject({
+      of: z.string(),
+      fromRound: z.int().min(0),
+      changes: z.array(Change),
+      rulings: z.array(Ruling),
+      /** What was approved before the fork is not asked again. */
+      approved: z.array(z.strictObject({ approval: z.enum(APPROVALS), round: z.int().nullable() })).optional(),
+    })
     .optional(),
 });
 export type RunInput = z.infer<typeof RunInput>;

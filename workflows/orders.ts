@@ -10,7 +10,7 @@ import type { Operations } from '../contracts/deployment.js';
 import type { Intervention, Order, Waiting, WorkflowState } from '../contracts/progress.js';
 import { assertPerRound, assertUndecided, describeSettings, withSettings } from '../contracts/settings.js';
 import { RunSpec, SampleSpec } from '../contracts/spec.js';
-import type { Settings } from '../contracts/steps.js';
+import type { RunInput, Settings } from '../contracts/steps.js';
 import * as budgets from '../method/spending.js';
 import {
   abortUpdate,
@@ -42,7 +42,7 @@ export interface Beginning {
   spent?: WorkflowState['spent'] | undefined;
   /** Some round of the run has a score. */
   scored?: boolean;
-  fork?: { of: string; fromRound: number } | undefined;
+  fork?: RunInput['fork'];
 }
 
 export class Orders {
@@ -100,6 +100,7 @@ export class Orders {
   ): Promise<boolean> {
     if (!('approvals' in this.spec) || !this.spec.approvals?.includes(approval)) return true;
     const { round } = this.state;
+    if (this.wasApproved(approval, round)) return true;
     this.state.waiting = { approval, round, since: now(), ...about };
     this.settle();
     const { kind, order } = await this.answer();
@@ -108,6 +109,14 @@ export class Orders {
     if (kind === 'approve') return true;
     if (kind === 'abort') throw aborted(approval, order);
     return false;
+  }
+
+  /** Before the run went through its steps again, or in the run that it was forked from. */
+  wasApproved(approval: Waiting['approval'], round: number | null): boolean {
+    return (
+      this.state.interventions.some((one) => one.kind === 'approve' && one.step === approval && one.round === round) ||
+      this.beginning.fork?.approved?.some((one) => one.approval === approval && one.round === round) === true
+    );
   }
 
   /** From here on the run is in this round: what was set for it holds. */

@@ -94,7 +94,7 @@ async function run({ operations, ...files }: RunInput, steps: Steps<RunSpec>): P
           runId,
           round,
           rounds: steps.spec.rounds,
-          spec: steps.spec,
+          spec: orders.wasApproved('before-train', round) ? withoutApproval(steps.spec) : steps.spec,
           start,
           current,
           data,
@@ -148,6 +148,12 @@ async function run({ operations, ...files }: RunInput, steps: Steps<RunSpec>): P
   steps.publish(table(summaries, orders.state.state));
   return { rounds: summaries, best: model.round, model: model.model, ...(isStopped ? { stopped: true } : {}) };
 }
+
+/** Of its training. */
+const withoutApproval = (spec: RunSpec): RunSpec => ({
+  ...spec,
+  approvals: spec.approvals.filter((one) => one !== 'before-train'),
+});
 
 /** What somebody says of a round, where the run asks, or where its parent was told so. */
 async function ruling(round: number, summary: RoundSummary, { orders }: Steps<RunSpec>): Promise<'roll-back' | null> {

@@ -72,7 +72,7 @@ def main():
     print(json.dumps({"what": "trainer.py", "tokensPerSecond": speed, "secondsToFirstStep": round(first, 1),
                       "secondsInAll": round(seconds, 1), "tokens": result["tokens"], "steps": result["steps"],
                       "trainLoss": round(result["trainLoss"], 4), "lastLoss": round(last["loss"], 4), "finalLoss": round(final, 4),
-                      "precision": result["precision"], "job": job}))
+                      "precision": result["precision"]}))
 
 
 if __name__ == "__main__":

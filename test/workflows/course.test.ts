@@ -100,6 +100,11 @@ describe('the course of a run', { timeout: 240_000 }, () => {
       ['approve', 'before-train', 1],
       ['reject', 'after-round', 1],
     ]);
+    // A fork is asked for what its parent was not.
+    const { runId: forked } = await lab.client.fork(runId, { fromRound: 1, set: { 'selection.selector': 'length' } });
+    const { waiting } = await lab.status(forked, 'it waits', ({ state }) => state === 'waiting');
+    expect(waiting).toMatchObject({ approval: 'before-train', round: 1 });
+    await lab.client.abort(forked);
   });
 
   it('ends with its round when it is told to, and has a model; the model of an earlier round may be promoted', async () => {
