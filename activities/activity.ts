@@ -191,8 +191,7 @@ export async function once(
 const runOf = ({ workflowExecution, activityId }: Info): string =>
   workflowExecution?.workflowId.replace(/\.round-\d+$/, '') ?? activityId;
 
-/** Was the record made by this activity, in whichever attempt? Then what it cost is still to be told. */
-export function isOwn({ measured }: StepRecord): boolean {
-  const { info } = Context.current();
-  return measured.run === runOf(info) && Date.parse(measured.endedAt) >= info.scheduledTimestampMs;
+/** Was the record made for this run since then, in whichever attempt? Then what it cost is still to be told. */
+export function isOwn({ measured }: StepRecord, since = Context.current().info.scheduledTimestampMs): boolean {
+  return measured.run === runOf(Context.current().info) && Date.parse(measured.endedAt) >= since;
 }

@@ -75,7 +75,7 @@ async function fineTune({ store, host, deployment }: Deps, input: FineTuneInput)
           },
           stopSignal(),
           isUnwanted,
-          input.tokenBound,
+          { tokens: input.tokenBound, seconds: input.gpuSecondsBound && input.gpuSecondsBound / trainer.processes },
         );
         if ('unfinished' in result) throw new Unfinished(spentOf(result.unfinished, trainer.processes));
         const model = await store.adoptModel(join(folder, 'model'), result.sha256);

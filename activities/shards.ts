@@ -60,7 +60,7 @@ export const srlmOpenStep = ({ store, deployment }: Deps) =>
  * and says that there is more; a cancelled run ends it at once.
  */
 export const srlmShard = ({ store, host, deployment }: Deps) =>
-  activity('shard', Shard, async ({ of, from, to, allowance }): Promise<ShardOutput> => {
+  activity('shard', Shard, async ({ of, from, to, allowance, countedUntil }): Promise<ShardOutput> => {
     const { input } = of;
     const { engines } = deployment;
     const chunks = (await store.chunksOf(input.data)).slice(from, to);
@@ -84,8 +84,8 @@ export const srlmShard = ({ store, host, deployment }: Deps) =>
         }
         out.chunksReused++;
         out.rows += chunk.rows;
-        // By an attempt whose worker died before it could tell what it had spent.
-        if (isOwn(found)) out.spent = sum(out.spent, found.measured.spent ?? NOTHING);
+        // By an attempt that died, or failed with a later chunk, before it could tell what it had spent.
+        if (isOwn(found, countedUntil)) out.spent = sum(out.spent, found.measured.spent ?? NOTHING);
         meter.add(chunk.rows, true);
       }
       // A shard that is whole needs no engine, and must not turn out the model that another run has loaded.

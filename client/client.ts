@@ -11,12 +11,13 @@ import {
   WorkflowNotFoundError,
   WorkflowUpdateFailedError,
 } from '@temporalio/client';
-import { defaultPayloadConverter } from '@temporalio/common';
+import { CancelledFailure, defaultPayloadConverter } from '@temporalio/common';
 import type { Manifest } from '../contracts/artifacts.js';
 import type { Deployment, DeploymentInput } from '../contracts/deployment.js';
 import { orderRefused, runExists, runNotParked, runSilent, runUnknown, specInvalid } from '../contracts/errors.js';
 import {
   Heartbeat,
+  type Intervention,
   type Order,
   Parked,
   RunState,
@@ -175,7 +176,7 @@ export class SrlmClient {
       // A round begins with what the run had spent before it.
       spent: inner && !inner.stale ? inner.spent : own.spent,
       forkOf: memoOf(described.memo).forkOf,
-      failure: ['failed', 'aborted', 'stopped'].includes(state) ? await this.failureOf(runId) : null,
+      failure: ['failed', 'aborted', 'stopped'].includes(state) ? await this.failureOf(runId, own.interventions) : null,
     };
   }
 
@@ -314,10 +315,20 @@ export class SrlmClient {
       throw specInvalid({ file: 'fork' }, `${(error as Error).message}.`);
     }
     const rulings = own.rulings.filter((ruling) => ruling.before <= fromRound);
-    const approved = own.interventions.flatMap(({ kind, step, round }) =>
-      kind === 'approve' && (round ?? -1) < fromRound ? [{ approval: step as Waiting['approval'], round }] : [],
+    // What it sets is not set otherwise again by what its parent was told later.
+    const kept = changes.map((change) =>
+      change.fromRound <= fromRound
+        ? change
+        : { ...change, set: Object.fromEntries(Object.entries(change.set).filter(([field]) => !(field in set))) },
     );
-    const fork = { of: runId, fromRound, changes: [...changes, { fromRound, set }], rulings, approved };
+    const approved = own.interventions.flatMap(({ kind, step, round }) =>
+      kind === 'approve' ? [{ approval: step as Waiting['approval'], round }] : [],
+    );
+    approved.push(...(input.fork?.approved ?? []));
+    const fork = {
+      ...{ of: runId, fromRound, changes: [...kept, { fromRound, set }], rulings },
+      approved: approved.filter(({ round }) => (round ?? -1) < fromRound),
+    };
     const operations = operationsOf(this.deployment, this.searchAttributes);
     return { runId: await this.launch('srlmRun', { ...input, operations, fork }, id ?? newId(`${runId}-fork`)) };
   }
@@ -408,13 +419,16 @@ export class SrlmClient {
     }
   }
 
-  private async failureOf(runId: string): Promise<string | null> {
+  private async failureOf(runId: string, interventions: Intervention[]): Promise<string | null> {
     try {
       await this.handle(runId).result();
       return null;
     } catch (error) {
       let cause = error as Error;
       while (cause.cause instanceof Error) cause = cause.cause;
+      const last = interventions.at(-1);
+      if (cause instanceof CancelledFailure && last?.kind === 'stop')
+        return `Ended by ${last.who}${last.why && `: ${last.why}`}. All artifacts are kept.`;
       return cause.message;
     }
   }

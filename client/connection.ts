@@ -3,9 +3,11 @@ import { Client, Connection, type ConnectionOptions } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { temporalUnreachable } from '../contracts/errors.js';
 
+export const DEFAULT_ADDRESS = 'localhost:7233';
+
 export function connectionOptions(): { options: ConnectionOptions; namespace: string; address: string } {
   const { connectionOptions: options, namespace } = loadClientConnectConfig();
-  return { options, namespace: namespace ?? 'default', address: options.address ?? 'localhost:7233' };
+  return { options, namespace: namespace ?? 'default', address: options.address ?? DEFAULT_ADDRESS };
 }
 
 /** Throws temporal.unreachable. */

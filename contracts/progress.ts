@@ -86,11 +86,16 @@ export const Intervention = z.strictObject({
 });
 export type Intervention = z.infer<typeof Intervention>;
 
-/** What a round returns: its summary, what it was told by `retry --set`, for the rounds after it, and by whom. */
-export const RoundOutcome = RoundSummary.extend({
+/** What a round leaves to its run, also in a failure's details: spending by step, and what it was told, by whom. */
+export const RoundLeft = z.object({
+  spent: RoundSummary.shape.spent,
   told: Settings.optional(),
   interventions: z.array(Intervention).optional(),
 });
+export type RoundLeft = z.infer<typeof RoundLeft>;
+
+/** What a round returns. `told` by `retry --set` holds for the rounds after it, too. */
+export const RoundOutcome = RoundSummary.extend(RoundLeft.shape);
 export type RoundOutcome = z.infer<typeof RoundOutcome>;
 
 /** Argument of every Update: who wants it and why. */

@@ -103,6 +103,9 @@ export function assertPerRound(settings: Settings, scored: boolean): void {
   }
 }
 
+/** Nothing that is made depends on it: where work is done, how far, and what it may cost. */
+export const isAnyTime = (field: string): boolean => firstUse(field) === 'any';
+
 function firstUse(field: string): string {
   const known = Object.keys(FIRST_USE).filter((name) => field === name || field.startsWith(`${name}.`));
   const longest = known.sort((a, b) => b.length - a.length)[0];

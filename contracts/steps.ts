@@ -83,6 +83,8 @@ export const Shard = z.strictObject({
   from: z.int().min(0),
   to: z.int().min(1),
   allowance: Allowance.optional(),
+  /** What these chunks cost until then (ms since 1970) is counted already. Absent: since this activity was scheduled. */
+  countedUntil: z.number().optional(),
 });
 export type Shard = z.infer<typeof Shard>;
 export const ShardOutput = z.strictObject({
@@ -146,8 +148,9 @@ export const FineTuneInput = z.strictObject({
   deterministic: z.boolean(),
   /** Smaller than the spec's since memory ran out; gradients are accumulated, so the effective batch stays. */
   microBatchSize: z.int().min(1).optional(),
-  /** Ends with a checkpoint once the job has trained on so many, those of earlier attempts included. */
+  /** Ends with a checkpoint once the job has used so many, those of earlier attempts included. */
   tokenBound: z.int().optional(),
+  gpuSecondsBound: z.number().optional(),
 });
 export type FineTuneInput = z.infer<typeof FineTuneInput>;
 export const FineTuneOutput = z.strictObject({
@@ -160,7 +163,7 @@ export const FineTuneOutput = z.strictObject({
 export type FineTuneOutput = z.infer<typeof FineTuneOutput>;
 /**
  * `spent`, by all attempts of the job, is null for a training that another run, or an earlier step of this one, has
- * done. Without a model: its `tokenBound` is reached, and a checkpoint is kept.
+ * done. Without a model: a bound is reached, and a checkpoint is kept.
  */
 export const FineTuneDone = z.union([
   FineTuneOutput.extend({ spent: Spent.nullable() }),
@@ -222,8 +225,8 @@ export type RoundSummary = z.infer<typeof RoundSummary>;
 /** Dotted field of a spec -> its new value. */
 export const Settings = z.record(z.string(), z.json());
 export type Settings = z.infer<typeof Settings>;
-/** Settings that hold from the beginning of a round on. */
-export const Change = z.strictObject({ fromRound: z.int().min(0), set: Settings });
+/** Settings that hold from the beginning of a round on; -1: from before the first one. */
+export const Change = z.strictObject({ fromRound: z.int().min(-1), set: Settings });
 export type Change = z.infer<typeof Change>;
 /** An operator's word on a round, which goes before the gate's. It takes effect before round `before` begins. */
 export const Ruling = z.strictObject({

@@ -36,16 +36,14 @@ export async function startDetached(
 
 /** Does `pid` live, and does its command line hold `mark`? */
 export async function isRunning(pid: number, mark: string): Promise<boolean> {
-  if (!isAlive(pid)) return false;
-  if (existsSync('/proc/self/cmdline')) {
-    // A zombie has an empty command line, and is dead for our purposes.
-    const line = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    return line.includes(mark);
-  }
-  const { stdout } = await promisify(execFile)('ps', ['-o', 'command=', '-p', String(pid)]).catch(() => ({
-    stdout: '',
-  }));
-  return stdout.includes(mark);
+  return isAlive(pid) && (await commandLine(pid)).includes(mark);
+}
+
+/** Empty for a zombie, which is dead for our purposes. */
+export async function commandLine(pid: number): Promise<string> {
+  if (existsSync('/proc/self/cmdline')) return readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+  const ps = promisify(execFile)('ps', ['-o', 'command=', '-p', String(pid)]);
+  return (await ps.catch(() => ({ stdout: '' }))).stdout;
 }
 
 /** SIGTERM to the group, and SIGKILL when it has not ended after `graceMs`. */

@@ -129,7 +129,7 @@ async function trainersOf(jobs: string): Promise<{ pid: number; folder: string }
 
 /**
  * Starts or attaches, follows, and returns when the model folder stands. Ends the process only if it is `unwanted`, or
- * once it has trained on `tokenBound` tokens: then it leaves a checkpoint, and its progress is returned.
+ * once it has used up a bound: then it leaves a checkpoint, and its progress is returned.
  */
 export async function followJob(
   job: Job,
@@ -138,7 +138,7 @@ export async function followJob(
   onProgress: (progress: TrainerProgress | null) => void,
   signal: AbortSignal,
   unwanted: () => Promise<boolean>,
-  tokenBound = Number.POSITIVE_INFINITY,
+  bounds: { tokens?: number | undefined; seconds?: number | undefined } = {},
 ): Promise<TrainerResult | { unfinished: TrainerProgress }> {
   const { folder } = job;
   const log = join(folder, 'log.txt');
@@ -164,7 +164,9 @@ export async function followJob(
     const progress = await readJson(join(folder, 'progress.json'), Progress);
     onProgress(progress);
     const pid = started?.pid ?? state?.pid;
-    if (progress && progress.tokens >= tokenBound && progress.step < progress.totalSteps && pid) {
+    const { tokens = Number.POSITIVE_INFINITY, seconds = Number.POSITIVE_INFINITY } = bounds;
+    const isUsedUp = progress && (progress.tokens >= tokens || progress.seconds >= seconds);
+    if (isUsedUp && progress.step < progress.totalSteps && pid) {
       await endGroup(pid, folder, CANCEL_GRACE_MS);
       return { unfinished: (await readJson(join(folder, 'progress.json'), Progress)) ?? progress };
     }

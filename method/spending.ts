@@ -47,15 +47,17 @@ export function allowance(budget: Budget, spent: Spent, startedAtMs: number, lan
   return { tokens: left('tokens'), gpuSeconds: left('gpuSeconds'), money: left('money'), until };
 }
 
-/** Tokens that may still be used; null: no bound. */
-export const tokensLeft = (budget: Budget, spent: Spent): number | null =>
-  budget.tokens === undefined ? null : Math.max(0, budget.tokens - spent.tokens);
-
-/** Seconds a training may still take; null: no bound. */
-export function secondsLeft(budget: Budget, spent: Spent, hours: number): number | null {
-  const bounds = [
-    ...(budget.hours === undefined ? [] : [(budget.hours - hours) * 3600]),
-    ...(budget.gpuSeconds === undefined ? [] : [budget.gpuSeconds - spent.gpuSeconds]),
-  ];
-  return bounds.length === 0 ? null : Math.max(0, Math.min(...bounds));
+/** Where a training ends with a checkpoint, which has `told` what it used before; no bound where the budget has none. */
+export function trainingBounds(budget: Budget, spent: Spent, told: Spent) {
+  const { tokens, gpuSeconds } = budget;
+  return {
+    ...(tokens === undefined ? {} : { tokenBound: told.tokens + Math.max(0, tokens - spent.tokens) }),
+    ...(gpuSeconds === undefined
+      ? {}
+      : { gpuSecondsBound: told.gpuSeconds + Math.max(0, gpuSeconds - spent.gpuSeconds) }),
+  };
 }
+
+/** Seconds a run may still take; null: no bound. */
+export const secondsLeft = (budget: Budget, hours: number): number | null =>
+  budget.hours === undefined ? null : Math.max(0, (budget.hours - hours) * 3600);

@@ -24,6 +24,8 @@ import { endOrphans } from '../engine/trainer.js';
 import { operationsOf } from './config.js';
 import { makeDeps } from './plugin.js';
 
+const ORPHANS_EVERY_MS = 60_000;
+
 export const ROLES = ['all', 'workflow', 'cpu', 'gpu'] as const;
 export type Role = (typeof ROLES)[number];
 
@@ -59,6 +61,7 @@ export async function startWorkers(deployment: Deployment, role: Role): Promise<
   const { cpuQueue, gpuQueue } = operationsOf(deployment, false);
   const is = (wanted: Role) => role === 'all' || role === wanted;
   const workers: Worker[] = [];
+  let orphanTimer: NodeJS.Timeout | undefined;
   if (is('workflow')) {
     workers.push(
       await Worker.create({
@@ -84,7 +87,10 @@ export async function startWorkers(deployment: Deployment, role: Role): Promise<
   }
   if (is('gpu')) {
     const client = new Client({ connection, namespace });
-    await endOrphans(deps.store.jobFolder(''), (run) => isClosed(client, run));
+    const endOwnerless = () => endOrphans(deps.store.jobFolder(''), (run) => isClosed(client, run));
+    await endOwnerless();
+    // A run may also be closed while its next attempt still waits to take the trainer over.
+    orphanTimer = setInterval(() => void endOwnerless().catch(() => {}), ORPHANS_EVERY_MS).unref();
     const activities = gpuActivities(deps);
     // Many shards wait for one model at a time (engine/lease.ts); two runs' worth of them, so that neither starves.
     const shards = 2 * deployment.shardsInFlight;
@@ -110,6 +116,7 @@ export async function startWorkers(deployment: Deployment, role: Role): Promise<
       }),
     ),
   ).then(async (all) => {
+    clearInterval(orphanTimer);
     await connection.close();
     const failed = all.find((one) => one.status === 'rejected');
     if (failed) throw failed.reason;

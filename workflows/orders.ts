@@ -7,8 +7,8 @@ import type { UpdateDefinition } from '@temporalio/common';
 import { ApplicationFailure, condition, setHandler, workflowInfo } from '@temporalio/workflow';
 import type { z } from 'zod';
 import type { Operations } from '../contracts/deployment.js';
-import type { Intervention, Order, Waiting, WorkflowState } from '../contracts/progress.js';
-import { assertPerRound, assertUndecided, describeSettings, withSettings } from '../contracts/settings.js';
+import { type Intervention, Order, type Waiting, type WorkflowState } from '../contracts/progress.js';
+import { assertPerRound, assertUndecided, describeSettings, isAnyTime, withSettings } from '../contracts/settings.js';
 import { RunSpec, SampleSpec } from '../contracts/spec.js';
 import type { RunInput, Settings } from '../contracts/steps.js';
 import * as budgets from '../method/spending.js';
@@ -30,6 +30,8 @@ import {
 export type Spec = RunSpec | SampleSpec;
 type Kind = Intervention['kind'];
 
+/** As the round of what is set before the first one. */
+const BEFORE_ROUNDS = -1;
 const NEARLY_SPENT = ': more than 80 % is spent.';
 
 export interface Beginning {
@@ -57,6 +59,8 @@ export class Orders {
   /** Called when something that others are told has changed. */
   onChange: () => void = () => {};
   private paused = false;
+  /** The last round that has begun, in whichever pass through the steps. */
+  private reached = BEFORE_ROUNDS;
   private decision: { kind: Kind; order: Order } | null = null;
 
   constructor(private readonly beginning: Beginning) {
@@ -79,10 +83,15 @@ export class Orders {
     return this.paused;
   }
 
-  /** Waits while the run is paused. Throws run.stopped where it is to end with the step that is done. */
+  /** Between two steps: waits while the run is paused. Throws run.stopped where it is to end with the step that is done. */
   async clear(): Promise<void> {
-    if (this.paused) await condition(() => !this.paused);
+    await this.resumed();
     if (this.stopAfter === 'step') throw stopped('step');
+  }
+
+  /** Within a step: waits while the run is paused. */
+  async resumed(): Promise<void> {
+    if (this.paused) await condition(() => !this.paused);
   }
 
   /** Waits for an answer to what `state.parked` or `state.waiting` says. */
@@ -122,10 +131,31 @@ export class Orders {
   /** From here on the run is in this round: what was set for it holds. */
   begin(round: number): void {
     this.state.round = round;
-    for (const { fromRound, set } of this.state.changes) {
-      if (fromRound === round) this.spec = withSettings(this.spec, set, this.schema());
-    }
+    this.reached = Math.max(this.reached, round);
+    this.spec = this.specAt(round);
     if ('rounds' in this.spec) this.state.rounds = this.spec.rounds;
+  }
+
+  /** Back to before the first round: what comes is made, and found, by the settings that held then. */
+  rewind(): void {
+    const { fork } = this.beginning;
+    if (fork && this.state.changes.length === 0) {
+      this.state.changes.push(...fork.changes);
+      this.state.rulings.push(...fork.rulings);
+    }
+    this.spec = this.specAt(BEFORE_ROUNDS);
+  }
+
+  /**
+   * The spec as it is in a round: what was set for it and for the rounds before it. Of fields that decide nothing that
+   * is made (budget, engine, ...), all that has come to hold so far: it also holds where rounds are gone through again.
+   */
+  private specAt(round: number): Spec {
+    const inOrder = [...this.state.changes].sort((a, b) => a.fromRound - b.fromRound);
+    return inOrder.reduce((spec, { fromRound, set }) => {
+      const fields = Object.entries(set).filter(([field]) => fromRound <= (isAnyTime(field) ? this.reached : round));
+      return fields.length > 0 ? withSettings(spec, Object.fromEntries(fields), this.schema()) : spec;
+    }, this.beginning.spec);
   }
 
   hours(): number {
@@ -214,7 +244,7 @@ export class Orders {
         this.decision = { kind, order };
         return about ?? '';
       },
-      { validator },
+      { validator: checked(kind, validator) },
     );
   }
 
@@ -256,7 +286,7 @@ export class Orders {
           this.forward?.(kind, order);
           return String(this.state.round ?? '');
         },
-        { validator },
+        { validator: checked(kind, validator) },
       );
     const lastPause = () => this.state.interventions.findLast(({ kind }) => kind === 'pause');
     order(pauseUpdate, 'pause', () => {
@@ -317,7 +347,7 @@ export class Orders {
     this.spec = withSettings(this.spec, set, this.schema());
     if ('rounds' in this.spec && this.state.rounds !== null) this.state.rounds = this.spec.rounds;
     this.warn();
-    if (tell) this.state.changes.push({ fromRound: this.state.round ?? 0, set });
+    if (tell) this.state.changes.push({ fromRound: this.state.round ?? BEFORE_ROUNDS, set });
   }
 
   private assertSettable(set: Settings): void {
@@ -334,6 +364,15 @@ export class Orders {
     return this.beginning.scored === true || this.state.summaries.some(({ score }) => score !== null);
   }
 }
+
+/** Anybody may send an Update, from the Temporal UI too. */
+const checked = (kind: Kind, validator: (order: Order) => void) => (order: Order) => {
+  const { success, error } = Order.safeParse(order);
+  const issue = error?.issues[0];
+  if (!success) throw new Error(`expected {"who": "...", "why": "..."}: ${issue?.path.join('.')}: ${issue?.message}`);
+  if (order.set && kind !== 'retry' && kind !== 'set') throw new Error(`${kind} takes no settings`);
+  validator(order);
+};
 
 const now = () => new Date(Date.now()).toISOString();
 

@@ -2,8 +2,9 @@
  * One round as a workflow of its own: a small history and a clear node in the Temporal UI.
  * Round 0 trains on the data as it came; round t >= 1 enriches it first. Imports nothing of Node.
  */
+import { ApplicationFailure } from '@temporalio/workflow';
 import type { Dataset, Model } from '../contracts/artifacts.js';
-import type { RoundOutcome } from '../contracts/progress.js';
+import type { RoundLeft, RoundOutcome } from '../contracts/progress.js';
 import type { RunSpec } from '../contracts/spec.js';
 import type { GateOutput, RoundInput, RoundSummary, ScoreCard, SelectOutput } from '../contracts/steps.js';
 import { needs } from '../method/selectors.js';
@@ -14,7 +15,24 @@ import { Skipped, Steps } from './steps.js';
 export async function srlmRound(input: RoundInput): Promise<RoundOutcome> {
   const { operations, spec, round, rounds, startedAt, spent, best } = input;
   const steps = new Steps({ operations, spec, round, rounds, startedAt, spent, scored: best !== null });
-  return steps.whole(() => runRound(input, steps));
+  try {
+    return await steps.whole(() => runRound(input, steps));
+  } catch (error) {
+    if (!(error instanceof ApplicationFailure)) throw error;
+    const { message, type } = error;
+    throw ApplicationFailure.nonRetryable(message, type, leftBy(steps));
+  }
+}
+
+/** What the run keeps of a round, however it ended: what operators ordered of it, and what it spent. */
+function leftBy({ state }: Steps<RunSpec>): RoundLeft {
+  const { changes, interventions, steps } = state;
+  const spent = steps.flatMap(({ step, spent }) => (spent ? [[step, spent] as const] : []));
+  return {
+    ...(spent.length > 0 ? { spent: Object.fromEntries(spent) } : {}),
+    ...(changes.length > 0 ? { told: Object.assign({}, ...changes.map(({ set }) => set)) } : {}),
+    ...(interventions.length > 0 ? { interventions } : {}),
+  };
 }
 
 async function runRound(input: RoundInput, steps: Steps<RunSpec>): Promise<RoundOutcome> {
@@ -37,7 +55,7 @@ async function runRound(input: RoundInput, steps: Steps<RunSpec>): Promise<Round
   const gate = await orSkip(() => decide(input, steps, score));
 
   const { state } = steps;
-  const spent = state.steps.flatMap(({ step, spent }) => (spent ? [[step, spent] as const] : []));
+  const { spent, ...left } = leftBy(steps);
   const summary: RoundSummary = {
     round,
     model: trained.model,
@@ -51,18 +69,12 @@ async function runRound(input: RoundInput, steps: Steps<RunSpec>): Promise<Round
     data: rows,
     decisions: chosen?.decisions ?? null,
     seconds: Object.fromEntries(state.steps.map(({ step, seconds }) => [step, seconds ?? 0])),
-    ...(spent.length > 0 ? { spent: Object.fromEntries(spent) } : {}),
+    ...(spent ? { spent } : {}),
   };
   state.summaries.push(summary);
   state.state = 'done';
   steps.publish();
-  const { changes, interventions } = state;
-  const told = Object.assign({}, ...changes.map(({ set }) => set));
-  return {
-    ...summary,
-    ...(changes.length > 0 ? { told } : {}),
-    ...(interventions.length > 0 ? { interventions } : {}),
-  };
+  return { ...summary, ...left };
 }
 
 /** What can be done without is done without, if somebody says so: null. */

@@ -2,9 +2,9 @@
  * A run: ingest -> (rationalize) -> round 0 -> round 1 ... round R. Each round is a child workflow; what operators
  * order of the run, it is told. Imports nothing of Node.
  */
-import { startChild, workflowInfo } from '@temporalio/workflow';
+import { ApplicationFailure, ChildWorkflowFailure, startChild, workflowInfo } from '@temporalio/workflow';
 import type { Dataset, Manifest } from '../contracts/artifacts.js';
-import type { RoundOutcome } from '../contracts/progress.js';
+import { RoundLeft, type RoundOutcome } from '../contracts/progress.js';
 import type { RunSpec } from '../contracts/spec.js';
 import type { DataKind, RoundSummary, RunInput, RunResult } from '../contracts/steps.js';
 import { orderSignal } from './messages.js';
@@ -15,10 +15,7 @@ import { isFailure, type Steps, wholeRun } from './steps.js';
 export async function srlmRun(input: RunInput): Promise<RunResult> {
   const { operations, spec, fork } = input;
   return wholeRun({ operations, spec, round: null, rounds: spec.rounds, fork }, async (steps) => {
-    if (fork && steps.state.changes.length === 0) {
-      steps.state.changes.push(...fork.changes);
-      steps.state.rulings.push(...fork.rulings);
-    }
+    if (fork) steps.orders.rewind();
     return run(input, steps);
   });
 }
@@ -87,6 +84,9 @@ async function run({ operations, ...files }: RunInput, steps: Steps<RunSpec>): P
     orders.begin(round);
     if (orders.isPaused || orders.stopAfter === 'step') await orders.clear();
     steps.publish(table(summaries, `round ${round} of ${steps.spec.rounds} is under way`));
+    // What is ordered before the round can hear it.
+    const early: Parameters<NonNullable<typeof orders.forward>>[] = [];
+    orders.forward = (...order) => void early.push(order);
     const child = await startChild(srlmRound, {
       workflowId: `${runId}.round-${round}`,
       args: [
@@ -111,28 +111,33 @@ async function run({ operations, ...files }: RunInput, steps: Steps<RunSpec>): P
       staticSummary: `round ${round}`,
     });
     orders.forward = (kind, order) => void child.signal(orderSignal, { kind, order }).catch(() => {});
+    for (const order of early) orders.forward(...order);
     let outcome: RoundOutcome;
     try {
       outcome = await child.result();
     } catch (error) {
+      const left = error instanceof ChildWorkflowFailure && detailsOf(error.cause);
+      if (left) keep(round, left, steps);
       if (!isFailure(error, 'run.stopped') || best === null) throw error;
       isStopped = true;
       break;
     } finally {
       orders.forward = null;
     }
-    const { told, interventions = [], ...summary } = outcome;
-    if (told) orders.adopt(round, told);
-    orders.state.interventions.push(...interventions);
-    for (const spent of Object.values(summary.spent ?? {})) orders.spend(spent);
+    const { told: _, interventions: __, ...summary } = outcome;
+    keep(round, outcome, steps);
     summaries.push(summary);
     const ruled = await ruling(round, summary, steps);
-    const verdict = ruled ?? summary.gate?.verdict ?? 'keep';
+    if (ruled && summary.gate?.verdict === 'keep') summary.gate = { ...summary.gate, verdict: ruled };
+    const gated = summary.gate?.verdict ?? 'keep';
+    const verdict = gated === 'stop' ? gated : (ruled ?? gated);
     if (verdict === 'keep') {
       failedInARow = 0;
       current = summary.model;
       data = summary.data;
-      if (!best?.score || !summary.score || summary.score.accuracy >= best.score.accuracy) best = summary;
+      // One whose evaluation was skipped is nothing to compare the next with.
+      const isBetter = summary.score ? summary.score.accuracy >= (best?.score?.accuracy ?? 0) : !best?.score;
+      if (isBetter) best = summary;
     } else {
       failedInARow++;
       // The rejected round stays on record; the next one starts where the best one ended.
@@ -154,6 +159,18 @@ const withoutApproval = (spec: RunSpec): RunSpec => ({
   ...spec,
   approvals: spec.approvals.filter((one) => one !== 'before-train'),
 });
+
+/** What a round leaves, however it ended. */
+function keep(round: number, { told, interventions = [], spent = {} }: RoundLeft, { orders }: Steps<RunSpec>): void {
+  if (told) orders.adopt(round, told);
+  orders.state.interventions.push(...interventions);
+  for (const one of Object.values(spent)) orders.spend(one);
+}
+
+function detailsOf(failure: Error | undefined): RoundLeft | null {
+  const details = failure instanceof ApplicationFailure ? failure.details?.[0] : null;
+  return RoundLeft.safeParse(details).data ?? null;
+}
 
 /** What somebody says of a round, where the run asks, or where its parent was told so. */
 async function ruling(round: number, summary: RoundSummary, { orders }: Steps<RunSpec>): Promise<'roll-back' | null> {

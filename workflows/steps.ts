@@ -141,7 +141,7 @@ export class Steps<S extends Spec = Spec> {
   private failureOf(error: unknown): { type: string; message: string; attempts: number } {
     if (error instanceof BudgetSpent) {
       const { bound } = error;
-      const message = `${bound} is spent. Everything done is kept; to go on, raise it: srlm retry ${this.runId} --set ${bound}=N [budget.spent]`;
+      const message = `${bound} is spent. Everything done is kept. Raise it: srlm set ${this.runId} ${bound}=N [budget.spent]`;
       return { type: 'budget.spent', message, attempts: 1 };
     }
     if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
@@ -156,11 +156,14 @@ export class Steps<S extends Spec = Spec> {
 
   /** A sample or score step over all chunks. `make` is asked again when the step is tried again: settings may differ. */
   async sharded(make: () => Sharded, label: string): Promise<Dataset> {
-    return this.step(label, (state) => this.shards(make(), label, state), make().input.data.rows);
+    /** By shard, until when what it cost is counted: also of chunks whose shard failed before it could tell. */
+    const counted = new Map<number, number>();
+    return this.step(label, (state) => this.shards(make(), label, state, counted), make().input.data.rows);
   }
 
-  private async shards(of: Sharded, label: string, state: StepState): Promise<Dataset> {
+  private async shards(of: Sharded, label: string, state: StepState, counted: Map<number, number>): Promise<Dataset> {
     const { data } = of.input;
+    const stepStartedAt = Date.parse(state.startedAt);
     const whole = await this.cpu.srlmOpenStep(of);
     if (whole) {
       state.reused = true;
@@ -179,20 +182,25 @@ export class Steps<S extends Spec = Spec> {
     const lane = async () => {
       for (let shard = todo.shift(); shard && failed === null; shard = todo.shift()) {
         try {
+          await this.orders.resumed();
           this.assertBudget();
           const { summary, ...range } = shard;
           rows.delete(shard.from);
           count();
           const { budget, state: run, startedAtMs } = this.orders;
           const allowance = budgets.allowance(budget, run.spent, startedAtMs, lanes);
-          const input = { of, ...range, ...(allowance ? { allowance } : {}) };
+          const countedUntil = counted.get(shard.from) ?? stepStartedAt;
+          const input = { of, ...range, countedUntil, ...(allowance ? { allowance } : {}) };
           const done = await this.interrupted(() => this.gpu(summary).srlmShard(input));
           if (done?.spent) this.spend(state, done.spent);
-          if (done) rows.set(shard.from, done.rows);
+          if (done) {
+            rows.set(shard.from, done.rows);
+            counted.set(shard.from, Date.now());
+          }
           count();
           if (!done || done.complete === false) todo.unshift(shard);
           // Only where it is to wait: a step more or less would not be what recorded histories tell.
-          if (this.orders.isPaused) await this.orders.clear();
+          if (this.orders.isPaused) await this.orders.resumed();
         } catch (error) {
           if (this.wasMended(error, state)) todo.unshift(shard);
           // The shards in flight end first: what they finish is kept.
@@ -215,9 +223,11 @@ export class Steps<S extends Spec = Spec> {
     try {
       return await scope.run(work);
     } catch (error) {
-      // A run that is cancelled cancels this scope through the one around it.
-      if (isCancellation(error) && scope.consideredCancelled && !CancellationScope.current().consideredCancelled)
-        return null;
+      // A run that is cancelled cancels this scope through the one around it. An attempt whose worker died after it was
+      // asked to end is not made again, and fails.
+      const isEnded =
+        isCancellation(error) || (error instanceof ActivityFailure && error.retryState === 'CANCEL_REQUESTED');
+      if (isEnded && scope.consideredCancelled && !CancellationScope.current().consideredCancelled) return null;
       throw error;
     } finally {
       this.interruptible.delete(scope);
@@ -229,12 +239,13 @@ export class Steps<S extends Spec = Spec> {
     return this.step('fineTune', async (state) => {
       const wanted = make();
       for (;;) {
+        // Also when it was interrupted: what it used until then is part of what the job tells at its end.
+        await this.orders.resumed();
         this.assertBudget();
         const told = state.spent ?? budgets.NOTHING;
-        const tokens = budgets.tokensLeft(this.orders.budget, this.state.spent);
-        const input = { ...wanted, ...(tokens === null ? {} : { tokenBound: told.tokens + tokens }) };
-        const seconds = budgets.secondsLeft(this.orders.budget, this.state.spent, this.orders.hours());
-        const startedAt = Date.now();
+        const { budget } = this.orders;
+        const input = { ...wanted, ...budgets.trainingBounds(budget, this.state.spent, told) };
+        const seconds = budgets.secondsLeft(budget, this.orders.hours());
         try {
           const done = await this.interrupted(
             () => (this.operations.hostQueues ? this.fineTuneOnHost(input) : this.gpu('fineTune').srlmFineTune(input)),
@@ -242,14 +253,12 @@ export class Steps<S extends Spec = Spec> {
           );
           if (done) {
             const { spent, ...output } = done;
-            // What was counted when it was interrupted is part of what it says at its end.
+            // What was told before is part of it.
             if (spent) this.spend(state, budgets.untold(spent, told));
             else state.reused = spent === null;
             if (output.model === null) continue;
             return output;
           }
-          this.spend(state, { ...budgets.NOTHING, gpuSeconds: (Date.now() - startedAt) / 1000 });
-          await this.orders.clear();
         } catch (error) {
           const smaller = smallerMicroBatch(error, wanted);
           if (smaller === null) throw error;
@@ -363,7 +372,8 @@ export class Steps<S extends Spec = Spec> {
       ...failure,
       since: new Date(Date.now()).toISOString(),
       kept,
-      skippable: this.state.round !== null && SKIPPABLE.test(name),
+      // Without what it did not pay for, a round would have nothing to go on with.
+      skippable: this.state.round !== null && SKIPPABLE.test(name) && failure.type !== 'budget.spent',
     };
     state.state = 'parked';
     this.state.state = 'parked';
@@ -377,7 +387,7 @@ export class Steps<S extends Spec = Spec> {
     if (kind === 'abort') throw aborted(name, order);
     log.info(`${kind} by ${order.who}`, { why: order.why });
     if (kind === 'skip') throw new Skipped(name);
-    await this.orders.clear();
+    await this.orders.resumed();
   }
 
   private label(text: string): string {
@@ -427,6 +437,7 @@ async function repaired<T, S extends Spec>(steps: Steps<S>, work: (steps: Steps<
       log.warn(message);
       steps.state.warnings.push(message);
       Object.assign(steps.state, { state: 'running', round: null, steps: [], summaries: [] });
+      steps.orders.rewind();
     }
   }
 }

@@ -14,7 +14,7 @@ import { Problem } from '../../contracts/errors.js';
 import { checkPython, packageRoot, pythonPath, setUpPython } from '../../engine/python-environment.js';
 import { ArtifactStore } from '../../storage/store.js';
 import { temporalBinary } from '../../worker/embedded.js';
-import { connect, connectionOptions } from '../connection.js';
+import { connect, connectionOptions, DEFAULT_ADDRESS } from '../connection.js';
 import { action, EXIT } from './context.js';
 import { pad, printable } from './text.js';
 
@@ -176,7 +176,10 @@ async function checkTemporal(deployment: Deployment): Promise<Check[]> {
       await client.connection.close();
     }
   } catch (error) {
-    checks.push(ofError('Temporal', error));
+    const { address } = connectionOptions();
+    // Where nobody named another, `srlm up` brings it, as the next thing one does.
+    const isNext = address === DEFAULT_ADDRESS && (error as Problem).type === 'temporal.unreachable';
+    checks.push(isNext ? ok('Temporal', `none at ${address} yet; \`srlm up\` starts it`) : ofError('Temporal', error));
   }
   return checks;
 }

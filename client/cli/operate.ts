@@ -73,7 +73,10 @@ export function addOperateCommands(program: Command): void {
   command('pause', 'let the chunks in hand be finished, and begin no more').action(
     order(async (client, runId, { why }) => {
       await client.pause(runId, why);
-      return { told: {}, line: `${runId} is paused; what is in hand is finished. To go on:  srlm resume ${runId}` };
+      return {
+        told: {},
+        line: `${runId} pauses as soon as what is in hand is finished. To go on:  srlm resume ${runId}`,
+      };
     }),
   );
   command('resume', 'go on with a paused run').action(

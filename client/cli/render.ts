@@ -77,7 +77,7 @@ export function renderRun(status: RunStatus, view: View): string[] {
     lines.push(...parkedLines(status, status.parked.step, view, 2));
   }
   if (status.waiting) lines.push(...waitingLines(status, view));
-  if (status.state === 'paused') add(lines, 1, view, `Paused. To go on:  srlm resume ${status.runId}`);
+  if (status.state === 'paused') addCommand(lines, 1, view, `Paused. To go on:  srlm resume ${status.runId}`);
   if (status.failure) add(lines, 1, view, status.failure);
   return lines.map((line) => drawn(line, view));
 }
@@ -160,13 +160,13 @@ function parkedLines(status: RunStatus, name: string, view: View, indent: number
     { indent, mark: 'parked', text: `${name}  parked after ${attempts(parked.attempts)}: ${parked.type}` },
   ];
   for (const text of [parked.message, parked.kept]) if (text) add(lines, indent + 1, view, text);
-  for (const text of commands(runId, parked)) add(lines, indent + 1, view, text);
+  for (const text of commands(runId, parked)) addCommand(lines, indent + 1, view, text);
   return lines;
 }
 
 /** What may be done about a parked step. Told as they are: two spaces stay two. */
-const commands = (runId: string, { skippable }: NonNullable<RunStatus['parked']>) => [
-  `Mend the cause, then:  srlm retry ${runId}`,
+const commands = (runId: string, { skippable, type }: NonNullable<RunStatus['parked']>) => [
+  ...(type === 'budget.spent' ? [] : [`Mend the cause, then:  srlm retry ${runId}`]),
   ...(skippable ? [`Or go on without it:   srlm skip ${runId}`] : []),
   `Or end the run:        srlm abort ${runId}`,
 ];
@@ -181,8 +181,8 @@ function waitingLines({ waiting, runId }: RunStatus, view: View): Line[] {
   ].join(', ');
   const where = round === null ? '' : ` of round ${round}`;
   const lines: Line[] = [{ indent: 1, mark: 'parked', text: `waits for approval: ${approval}${where}  ${facts}` }];
-  add(lines, 2, view, `To go on:  srlm approve ${runId}`);
-  add(lines, 2, view, `Or:        srlm reject ${runId} --why "..."`);
+  addCommand(lines, 2, view, `To go on:  srlm approve ${runId}`);
+  addCommand(lines, 2, view, `Or:        srlm reject ${runId} --why "..."`);
   return lines;
 }
 
@@ -190,8 +190,12 @@ const attempts = (count: number) => `${count} attempt${count === 1 ? '' : 's'}`;
 
 /** A sentence is wrapped, never cut: it is what the user must read. */
 function add(lines: Line[], indent: number, view: View, text: string): void {
-  const shown = / {2}srlm /.test(text) ? text : printable(text);
-  for (const part of wrap(shown, view.width - 2 * indent - 2)) lines.push({ indent, mark: 'plain', text: part });
+  addCommand(lines, indent, view, printable(text));
+}
+
+/** Text of ours, whose spaces stay. */
+function addCommand(lines: Line[], indent: number, view: View, text: string): void {
+  for (const part of wrap(text, view.width - 2 * indent - 2)) lines.push({ indent, mark: 'plain', text: part });
 }
 
 function drawn({ indent, mark, text, faint }: Line, { width, color }: View): string {
@@ -242,8 +246,8 @@ export function changes(before: RunStatus | null, after: RunStatus): string[] {
   if (after.stale && !before?.stale && !after.endedAt) {
     lines.push('no worker answers; start one with `srlm up` or `srlm worker`');
   }
-  for (const warning of after.warnings.slice(before?.warnings.length ?? 0))
-    lines.push(`warning: ${printable(warning)}`);
+  for (const warning of after.warnings)
+    if (!before?.warnings.includes(warning)) lines.push(`warning: ${printable(warning)}`);
   lines.push(...stepChanges(before?.preparation ?? [], after.preparation, ''));
   const known = new Set(before?.summaries.map(({ round }) => round));
   for (const summary of after.summaries) {
@@ -287,7 +291,7 @@ export function changes(before: RunStatus | null, after: RunStatus): string[] {
   for (const { kind, who, why, step, set } of after.interventions.slice(before?.interventions.length ?? 0)) {
     if (before === null) break;
     const what = [kind, ...(step ? [step] : []), ...(set ? [describeSettings(set)] : [])].join(' ');
-    lines.push(`${what} · by ${who}${why ? `: ${printable(why)}` : ''}`);
+    lines.push(`${what} · by ${printable(who)}${why ? `: ${printable(why)}` : ''}`);
   }
   if (after.endedAt && !before?.endedAt) {
     const seconds = (Date.parse(after.endedAt) - Date.parse(after.startedAt)) / 1000;

@@ -3,7 +3,7 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { Problem } from '../../contracts/errors.js';
-import { isRunning } from '../../engine/processes.js';
+import { commandLine, isRunning } from '../../engine/processes.js';
 import { checkPython, pythonPath } from '../../engine/python-environment.js';
 import { ArtifactStore } from '../../storage/store.js';
 import { startEmbedded, temporalBinary } from '../../worker/embedded.js';
@@ -133,7 +133,6 @@ async function useEmbedded(address: string, folder: string): Promise<void> {
 async function onlyOne(folder: string): Promise<() => Promise<void>> {
   await mkdir(folder, { recursive: true });
   const file = join(folder, 'up.json');
-  const mark = process.argv[1] ?? 'srlm';
   const held = await readFile(file, 'utf8')
     .then(JSON.parse)
     .catch(() => null);
@@ -145,6 +144,6 @@ async function onlyOne(folder: string): Promise<() => Promise<void>> {
       next: 'Stop that one first, or give this one a config with a workRoot of its own.',
     });
   }
-  await writeFile(file, JSON.stringify({ pid: process.pid, mark }));
+  await writeFile(file, JSON.stringify({ pid: process.pid, mark: await commandLine(process.pid) }));
   return () => rm(file, { force: true });
 }

@@ -219,11 +219,13 @@ def train(job, spec, attempt, stop, set_state):
                 "tokensPerSecond": round(speed, 1), "secondsLeft": round(left, 1), "time": now()})
             say(f"step {step}/{len(tokens_S)}  loss {loss:.4f}  {speed:.0f} tokens/s  {left:.0f} s left")
 
+    # transformers rounds up, and the first step of a warm-up has a rate of 0: a job of a step or two would learn nothing.
+    warmup = spec["warmupRatio"] if len(tokens_S) * spec["warmupRatio"] >= 1 else 0
     arguments = TrainingArguments(
         output_dir=f"{job}/checkpoints", num_train_epochs=1, train_sampling_strategy="sequential",
         per_device_train_batch_size=spec["microBatchSize"],
         gradient_accumulation_steps=spec["batchSize"] // (spec["microBatchSize"] * WORLD),
-        learning_rate=spec["learningRate"], warmup_steps=spec["warmupRatio"], weight_decay=spec["weightDecay"],
+        learning_rate=spec["learningRate"], warmup_steps=warmup, weight_decay=spec["weightDecay"],
         lr_scheduler_type="constant_with_warmup" if spec["schedule"] == "constant" else spec["schedule"],
         adam_beta1=spec["adamBetas"][0], adam_beta2=spec["adamBetas"][1], max_grad_norm=spec["maxGradNorm"],
         optim="adamw_torch_fused", bf16=precision == "bf16-autocast", use_cpu=device == "cpu",
@@ -239,7 +241,9 @@ def train(job, spec, attempt, stop, set_state):
 
     checkpoints = jobfolder.find_checkpoints(f"{job}/checkpoints", spec)
     step, checkpoint, marker = checkpoints[-1] if checkpoints else (None, None, {"seconds": 0})
-    spent = lambda: marker["seconds"] + time.monotonic() - STARTED
+    # Also of what was done after the checkpoint, and is done again: it was paid for.
+    earlier = max(marker["seconds"], (read_json(f"{job}/progress.json") or {}).get("seconds", 0))
+    spent = lambda: earlier + time.monotonic() - STARTED
     if checkpoint:
         say(f"goes on from the checkpoint at step {step}")
     set_state("running", resumedFromStep=step)

@@ -198,8 +198,8 @@ describe('the tree', () => {
   });
 
   it('lets no message steer the terminal', () => {
-    const evil = { ...PARKED, parked: { ...PARKED.parked!, message: 'a\u001b[2Jb\u0007c\u202ed' } };
-    expect(renderRun(evil, VIEW)[7]).toBe('        a�[2Jb�c�d');
+    const evil = { ...PARKED, parked: { ...PARKED.parked!, message: 'a\u001b[2Jb\u0007c\u202ed  srlm x' } };
+    expect(renderRun(evil, VIEW)[7]).toBe('        a�[2Jb�c�d srlm x');
   });
 });
 

@@ -1,5 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { allowance, NOTHING, overdrawn, secondsLeft, shares, sum } from '../../method/spending.js';
+import {
+  allowance,
+  NOTHING,
+  overdrawn,
+  secondsLeft,
+  shares,
+  sum,
+  trainingBounds,
+  untold,
+} from '../../method/spending.js';
 
 const SPENT = { tokens: 800, gpuSeconds: 30, money: 2 };
 
@@ -23,10 +32,21 @@ describe('a budget', () => {
     expect(allowance({}, SPENT, 0, 4)).toBeUndefined();
   });
 
-  it('bounds a training by the seconds that are left of hours or GPU seconds, never below none', () => {
-    expect(secondsLeft({ hours: 1, gpuSeconds: 100 }, SPENT, 0.5)).toBe(70);
-    expect(secondsLeft({ gpuSeconds: 10 }, SPENT, 0)).toBe(0);
-    expect(secondsLeft({ tokens: 10 }, SPENT, 0)).toBeNull();
+  it('bounds a training by what is left and what it has used of it before, never below that', () => {
+    const told = { tokens: 100, gpuSeconds: 20, money: 0 };
+    expect(trainingBounds({ tokens: 1000 }, SPENT, told)).toEqual({ tokenBound: 300 });
+    expect(trainingBounds({ gpuSeconds: 10, hours: 1 }, SPENT, told)).toEqual({ gpuSecondsBound: 20 });
+    expect(trainingBounds({}, SPENT, told)).toEqual({});
+  });
+
+  it('leaves so many seconds of its hours', () => {
+    expect(secondsLeft({ hours: 1 }, 0.5)).toBe(1800);
+    expect(secondsLeft({ hours: 1 }, 2)).toBe(0);
+    expect(secondsLeft({ tokens: 10 }, 0)).toBeNull();
+  });
+
+  it('counts what has not been told yet', () => {
+    expect(untold(SPENT, { tokens: 300, gpuSeconds: 40, money: 0 })).toEqual({ tokens: 500, gpuSeconds: 0, money: 2 });
   });
 
   it('adds up', () => {

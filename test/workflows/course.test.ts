@@ -2,8 +2,9 @@
  * Whole runs of the tiny model whose course is changed: a round made worse is rolled back, an evaluation is skipped,
  * approvals are waited for, a fork shares what was done before it, memory that runs out makes batches smaller.
  */
-import { chmod, readFile, writeFile } from 'node:fs/promises';
+import { chmod, readFile, truncate, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Dataset } from '../../contracts/artifacts.js';
 import { Lab, labSpec } from '../support/lab.js';
 
 /** The questions are the training's own, and it learns them by heart: a score that can fall. */
@@ -105,6 +106,10 @@ describe('the course of a run', { timeout: 240_000 }, () => {
     const { waiting } = await lab.status(forked, 'it waits', ({ state }) => state === 'waiting');
     expect(waiting).toMatchObject({ approval: 'before-train', round: 1 });
     await lab.client.abort(forked);
+    const { runId: again } = await lab.client.fork(forked, { fromRound: 1, set: { 'selection.selector': 'vote' } });
+    const asked = await lab.status(again, 'it waits', ({ state }) => state === 'waiting');
+    expect(asked.waiting).toMatchObject({ approval: 'before-train', round: 1 });
+    await lab.client.abort(again);
   });
 
   it('ends with its round when it is told to, and has a model; the model of an earlier round may be promoted', async () => {
@@ -191,5 +196,33 @@ ${real.slice(real.indexOf('exec'))}`;
     expect(steps).toEqual(steps.map((_, i) => i + 1));
     const tokens = lab.steps(job).reduce((sum, step) => sum + step.tokens, 0);
     expect(rounds[0]!.spent!.fineTune!.tokens).toBe(tokens);
+  });
+
+  it('that is gone through again after damage finds what was made by earlier settings, and keeps what it was told', async () => {
+    const spec = learning({ approvals: ['before-train'], rounds: 1, seed: 7, training: { epochs: 2 } });
+    const runId = await lab.start(spec, 'again');
+    const waits = (wanted: number) => lab.status(runId, 'it waits', ({ waiting }) => waiting?.round === wanted);
+    await waits(0);
+    await lab.client.set(runId, { 'training.epochs': 3 }, { fromRound: 1, why: 'longer' });
+    await lab.client.approve(runId);
+    await waits(1);
+    const trainings = lab.jobs().length;
+    const { spent } = await lab.client.status(runId);
+    const mixture = (await lab.records('mix')).at(-1);
+    await truncate((await lab.chunkPaths(Dataset.parse(mixture?.output)))[0]!, 10);
+    await lab.client.approve(runId);
+    // Approved already, all of it: it asks no more.
+    await lab.finish(runId);
+    const ended = await lab.client.status(runId);
+    expect(ended.warnings).toEqual([expect.stringContaining('artifact.damaged')]);
+    expect(lab.jobs()).toHaveLength(trainings + 1);
+    expect(ended.interventions.map(({ kind, round }) => [kind, round])).toEqual([
+      ['set', 0],
+      ['approve', 0],
+      ['approve', 1],
+    ]);
+    // What the failed round had spent on enriching is not forgotten.
+    expect(ended.spent.tokens).toBeGreaterThan(spent.tokens + (ended.summaries[1]!.spent?.fineTune?.tokens ?? 0) - 1);
+    expect(ended.summaries[1]!.spent?.sample).toBeUndefined();
   });
 });

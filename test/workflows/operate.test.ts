@@ -119,6 +119,17 @@ describe('a sampling under way', () => {
     await expect(retry({ 'sampling.maxTokns': 4 })).rejects.toThrow('sampling.maxTokns: there is no such field');
     await expect(retry({ 'sampling.k': 0 })).rejects.toThrow('sampling.k');
     await expect(lab.client.skip(runId)).rejects.toThrow('sample cannot be skipped');
+    // From the Temporal UI anything may come.
+    const handle = lab.client.temporal.workflow.getHandle(runId) as {
+      executeUpdate(name: string, options: object): Promise<unknown>;
+    };
+    const sent = (update: string, ...args: unknown[]) =>
+      handle.executeUpdate(update, { args }).catch((error: Error) => (error.cause as Error).message);
+    expect(await sent('srlmPause')).toMatch(/^expected {"who": "...", "why": "..."}: /);
+    expect(await sent('srlmRetry', { who: 'ana' })).toContain('why: ');
+    const order = { who: 'ana', why: '' };
+    expect(await sent('srlmAbort', { ...order, set: { seed: 1 } })).toBe('abort takes no settings');
+    expect(await sent('srlmSet', { ...order, set: { 'sampling.k': 2 }, fromRound: '3' })).toContain('fromRound: ');
     expect((await lab.client.status(runId)).state).toBe('parked');
     endpoint.refuses = 0;
     await lab.client.retry(runId, 'less will do', { 'sampling.maxTokens': 16 });
@@ -148,7 +159,9 @@ describe('a sampling under way', () => {
     expect(stopped.spent.tokens).toBeGreaterThanOrEqual(PROMPTS / 2);
     expect(stopped.spent.tokens).toBeLessThanOrEqual(PROMPTS / 2 + SHARDS * CHUNK);
     await expect(lab.client.retry(runId)).rejects.toThrow('budget.tokens is still spent: raise it');
-    await expect(lab.client.retry(runId, '', { 'budget.tokens': 25 })).rejects.toThrow('is spent with that, too');
+    await expect(lab.client.retry(runId, '', { 'budget.tokens': stopped.spent.tokens })).rejects.toThrow(
+      'is spent with that, too',
+    );
     await lab.client.set(runId, { 'budget.tokens': 1000 }, { why: 'granted' });
     const ended = await lab.status(runId, 'it is done', is('done'));
     expect(endpoint.answered).toHaveLength(PROMPTS);
@@ -156,6 +169,31 @@ describe('a sampling under way', () => {
     expect(ended.spent).toMatchObject({ tokens: PROMPTS, gpuSeconds: 0 });
     expect(ended.warnings).toEqual([]);
     expect(ended.spent.money).toBeCloseTo(PROMPTS * (0.01 + 0.002), 6);
+  });
+
+  it('that is paused and told to end with its step does that step first', async () => {
+    endpoint.delayMs = 400;
+    const runId = await start('finished');
+    await lab.until('some are answered', () => endpoint.answered.length >= 4);
+    await lab.client.pause(runId);
+    await lab.status(runId, 'it is paused', (now) => now.state === 'paused' && now.live.length === 0);
+    expect(endpoint.answered.length).toBeLessThan(PROMPTS);
+    endpoint.delayMs = 0;
+    await lab.client.stop(runId, 'step');
+    await lab.status(runId, 'it is done', is('done'));
+    expect(new Set(endpoint.answered).size).toBe(PROMPTS);
+  });
+
+  it('that fails in mid-shard has spent what was answered until then', async () => {
+    endpoint.delayMs = 20;
+    const runId = await start('failing');
+    await lab.until('some chunks are answered', () => endpoint.answered.length >= 5 * CHUNK);
+    endpoint.refuses = 400;
+    await lab.status(runId, 'it is parked', is('parked'));
+    endpoint.refuses = 0;
+    await lab.client.retry(runId);
+    const { spent } = await lab.status(runId, 'it is done', is('done'));
+    expect(spent.tokens).toBe(PROMPTS);
   });
 
   it('is ended where it is, with what it has kept', async () => {
