@@ -347,7 +347,7 @@ export class Orders {
     this.spec = withSettings(this.spec, set, this.schema());
     if ('rounds' in this.spec && this.state.rounds !== null) this.state.rounds = this.spec.rounds;
     this.warn();
-    if (tell) this.state.changes.push({ fromRound: this.state.round ?? BEFORE_ROUNDS, set });
+    if (tell) this.state.changes.push({ fromRound: this.state.round ?? this.reached, set });
   }
 
   private assertSettable(set: Settings): void {
