@@ -8,6 +8,7 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { python, root, setUp } from '../scripts/set-up.mjs';
+import './options.mjs';
 
 await setUp({ model: true });
 const { status } = spawnSync(process.execPath, [join(root, 'demo/run.mjs'), ...process.argv.slice(2)], {

@@ -8,21 +8,8 @@ import { mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { parseArgs } from 'node:util';
 import { root } from '../scripts/set-up.mjs';
-
-const { values: options } = parseArgs({
-  options: {
-    data: { type: 'string', default: 'narrow' },
-    control: { type: 'boolean', default: false },
-    config: { type: 'string' },
-    json: { type: 'boolean', default: false },
-  },
-});
-if (!['narrow', 'starter'].includes(options.data)) {
-  process.stderr.write(`--data: expected narrow or starter, found ${options.data}.\n`);
-  process.exit(2);
-}
+import { options } from './options.mjs';
 
 const srlm = [join(root, 'dist/client/cli/main.js'), ...(options.config ? ['--config', options.config] : [])];
 const spec = join(root, 'demo', `${options.data}.yaml`);
