@@ -1,9 +1,10 @@
 /**
- * The deployment: what temporal.config.ts sets for one installation. Never part of a run, never in history, except
- * the few facts in `Queues` that the client passes on so that workflow code knows where to send work.
- * Connection to Temporal comes from Temporal's own environment configuration (TEMPORAL_ADDRESS, profiles, TLS, keys).
+ * The deployment: what temporal.config.ts sets for one installation. Never part of a run and never in history, except
+ * the few facts in `WorkflowConfig`, which the client passes on so that workflow code knows where to send work.
+ * The connection to Temporal comes from Temporal's own environment configuration (TEMPORAL_ADDRESS, profiles, TLS, keys).
  */
 import { z } from 'zod';
+import { Name } from './spec.js';
 
 const BuiltinEngine = z.strictObject({
   kind: z.literal('builtin'),
@@ -14,8 +15,8 @@ const BuiltinEngine = z.strictObject({
   concurrency: z.int().min(1).default(256).describe('requests in flight from one worker'),
 });
 
-const OpenAIEngine = z.strictObject({
-  kind: z.literal('openai'),
+const EndpointEngine = z.strictObject({
+  kind: z.literal('endpoint'),
   baseUrl: z.url({ protocol: /^https?$/ }),
   model: z.string().min(1),
   revision: z.string().default('').describe('change it when the weights behind the name change'),
@@ -28,62 +29,74 @@ const OpenAIEngine = z.strictObject({
     .optional()
     .describe('money for a million tokens, for budgets'),
   timeoutSeconds: z.number().gt(0).default(600).describe('silence after which a request is sent again'),
-  promptLogprobs: z.boolean().default(false).describe('true for vLLM: /v1/completions with echo and logprobs'),
 });
 
-export const Engine = z.discriminatedUnion('kind', [BuiltinEngine, OpenAIEngine]);
-export type Engine = z.infer<typeof Engine>;
+/** A new kind of engine: its settings here, one folder in engines/, one line in engines/index.ts. */
+export const EngineConfig = z.discriminatedUnion('kind', [BuiltinEngine, EndpointEngine]);
+export type EngineConfig = z.infer<typeof EngineConfig>;
 export type BuiltinEngine = z.infer<typeof BuiltinEngine>;
-export type OpenAIEngine = z.infer<typeof OpenAIEngine>;
+export type EndpointEngine = z.infer<typeof EndpointEngine>;
 
-export const Trainer = z.strictObject({
+export const TrainerConfig = z.strictObject({
   device: z.enum(['auto', 'cpu', 'cuda']).default('auto'),
   threads: z.int().min(1).optional(),
   processes: z.int().min(1).default(1).describe('more than one: through accelerate launch'),
   accelerateConfig: z.string().optional().describe('file for accelerate launch (FSDP, DeepSpeed)'),
 });
-export type Trainer = z.infer<typeof Trainer>;
+export type TrainerConfig = z.infer<typeof TrainerConfig>;
 
-/** See docs/releasing.md. A version is routed by Temporal; which one new runs go to is set there, not here. */
+/** See docs/releasing.md. A version is routed by Temporal; which one new runs are sent to is set there, not here. */
 export const Versioning = z.strictObject({
   deploymentName: z.string().min(1).default('srlm'),
   buildId: z.string().min(1).describe('a name for the code of this worker: a release, a commit'),
   runs: z
-    .enum(['move', 'stay'])
-    .default('move')
-    .describe('move: each round ends on the code it began with, the run goes on with the current; stay: the whole run'),
+    .enum(['auto-upgrade', 'pinned'])
+    .default('auto-upgrade')
+    .describe(
+      'auto-upgrade: a round ends on the code it began with, the next one uses the current; pinned: the whole run',
+    ),
 });
 export type Versioning = z.infer<typeof Versioning>;
+
+const QueueName = z.string().min(1).max(80);
 
 export const Deployment = z.strictObject({
   artifactRoot: z.string().default('.srlm/store').describe('shared by all workers and clients'),
   workRoot: z.string().default('.srlm/work').describe("this host's own: server and trainer logs, tokens"),
   modelRoots: z.array(z.string()).default(['models', '.srlm/models']).describe('where run specs may take models from'),
-  python: z.string().optional().describe('default: $SRLM_PYTHON, else the environment srlm set up'),
-  taskQueue: z.string().default('srlm').describe('prefix: NAME, NAME-cpu, NAME-gpu, NAME-gpu@HOST'),
-  oneQueue: z.boolean().default(false).describe('a worker of your own serves everything on the one queue'),
-  heartbeatSeconds: z.number().min(1).default(20).describe('a worker silent for so long is taken for dead'),
+  python: z.string().optional().describe('default: $SRLM_PYTHON, else the environment that srlm set up'),
+  taskQueue: QueueName.default('srlm').describe('prefix: NAME, NAME-cpu, NAME-gpu, NAME-gpu@HOST'),
+  singleTaskQueue: z.boolean().default(false).describe('a worker of your own serves everything on the one queue'),
+  heartbeatSeconds: z.number().min(1).default(20).describe('a worker silent for so long is considered dead'),
   shardsInFlight: z.int().min(1).max(200).default(8),
   maxAttempts: z.int().min(1).default(100).describe('tries of a step before the run parks'),
-  engines: z.record(z.string(), Engine).default({ local: Engine.parse({ kind: 'builtin' }) }),
-  trainers: z.record(z.string(), Trainer).default({ local: Trainer.parse({}) }),
-  versioning: Versioning.optional().describe('for `srlm worker`; `srlm up` has one worker, and it takes every run'),
+  engines: z.record(Name, EngineConfig).default({ local: EngineConfig.parse({ kind: 'builtin' }) }),
+  trainers: z.record(Name, TrainerConfig).default({ local: TrainerConfig.parse({}) }),
+  versioning: Versioning.optional().describe('for `srlm worker`; `srlm up` has one worker, which takes every run'),
 });
 export type Deployment = z.infer<typeof Deployment>;
 export type DeploymentInput = z.input<typeof Deployment>;
 
 /** What workflow code must know of the deployment. */
-export const Operations = z.strictObject({
-  cpuQueue: z.string(),
-  gpuQueue: z.string(),
+export const WorkflowConfig = z.strictObject({
+  cpuQueue: QueueName,
+  gpuQueue: QueueName,
   /** GPU hosts have queues of their own: NAME-gpu@HOST. */
   hostQueues: z.boolean(),
-  heartbeatSeconds: z.number(),
-  shardsInFlight: z.int(),
-  maxAttempts: z.int(),
-  /** Engines that are endpoints with a model of their own. */
-  hostedEngines: z.array(z.string()),
+  heartbeatSeconds: z.number().min(1),
+  shardsInFlight: z.int().min(1).max(200),
+  maxAttempts: z.int().min(1),
   /** The cluster knows our search attributes, so workflow code may set them. */
   searchAttributes: z.boolean(),
+  /** The next execution of a run may use newer workflow code than the one before it. */
+  upgrades: z.boolean(),
 });
-export type Operations = z.infer<typeof Operations>;
+export type WorkflowConfig = z.infer<typeof WorkflowConfig>;
+
+/** Search attributes of every run, with the types that a namespace must know them by. */
+export const SEARCH_ATTRIBUTES = {
+  SrlmState: 'Keyword',
+  SrlmStep: 'Keyword',
+  SrlmRound: 'Int',
+  SrlmScore: 'Double',
+} as const;

@@ -1,7 +1,10 @@
 /**
- * Every error a user can meet: one function each. A Problem has a dotted type, one sentence that says where and what,
- * and what to do next. `retry: false` parks the run at once (or, before a run, ends the command with exit code 2):
- * trying again could not help. Other errors are unknown, and Temporal retries them.
+ * Every error that a user can meet: one function each. A Problem has a dotted type, one sentence that says where and
+ * what, and a hint that says what to do. `retry: false` parks the run at once (or, before a run, ends the command with
+ * exit code 2): trying again could not help. Other errors are unknown, and Temporal retries them.
+ *
+ * A Problem does not say what it interrupts: the same one may stop a command or park a run. Whoever catches it adds
+ * that (`beforeStart` in client/cli/context.ts: "Nothing was started."; a parked step: the commands that answer it).
  */
 export interface Position {
   file: string;
@@ -13,9 +16,11 @@ export interface ProblemData {
   type: string;
   retry: boolean;
   at?: Position | undefined;
-  says: string;
-  next: string;
-  /** A retry before that is of no use: the server said so. */
+  /** What is wrong: one sentence, which follows the position. */
+  reason: string;
+  /** What to do about it; empty: the reason says it. */
+  hint?: string | undefined;
+  /** A retry before that is of no use, because the server said so (Retry-After). */
   waitMs?: number | undefined;
 }
 
@@ -24,8 +29,8 @@ export class Problem extends Error {
   readonly type: string;
   readonly retry: boolean;
   readonly at: Position | undefined;
-  readonly says: string;
-  readonly next: string;
+  readonly reason: string;
+  readonly hint: string;
   readonly waitMs: number | undefined;
 
   constructor(data: ProblemData) {
@@ -33,16 +38,22 @@ export class Problem extends Error {
     this.type = data.type;
     this.retry = data.retry;
     this.at = data.at;
-    this.says = data.says;
-    this.next = data.next;
+    this.reason = data.reason;
+    this.hint = data.hint ?? '';
     this.waitMs = data.waitMs;
+  }
+
+  /** The same problem, with a sentence added to its hint. */
+  adding(sentence: string): Problem {
+    const { type, retry, at, reason, hint, waitMs } = this;
+    return new Problem({ type, retry, at, reason, hint: [hint, sentence].filter(Boolean).join(' '), waitMs });
   }
 }
 
-/** `run.yaml:14 rounds: expected 1 to 100, found 0. Mend the line; nothing was started. [spec.invalid]` */
-function sentence({ at, says, next, type }: ProblemData): string {
+/** `run.yaml:14 rounds: expected at least 0, found -1. Fix the line. [spec.invalid]` */
+function sentence({ at, reason, hint, type }: ProblemData): string {
   const where = at ? `${at.file}${at.line === undefined ? '' : `:${at.line}`}${at.field ? ` ${at.field}` : ''}: ` : '';
-  return `${where}${says} ${next} [${type}]`;
+  return `${where}${reason}${hint ? ` ${hint}` : ''} [${type}]`;
 }
 
 /** A value as shown in a message: JSON, cut at 60 characters. */
@@ -52,210 +63,236 @@ export function show(value: unknown): string {
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
-const NOTHING_STARTED = 'Nothing was started.';
+/** A mistake that trying again cannot cure. */
+const userError = (type: string, at: Position | undefined, reason: string, hint?: string) =>
+  new Problem({ type, retry: false, at, reason, hint });
 
-const refuse = (type: string, at: Position | undefined, says: string, next = NOTHING_STARTED) =>
-  new Problem({ type, retry: false, at, says, next });
+/** A state of the outside world that may pass by itself. */
+const transient = (type: string, reason: string, hint: string, waitMs?: number) =>
+  new Problem({ type, retry: true, reason, hint, waitMs });
 
-// --- run specs and data, found by the client before anything starts -------------------------------------------------
-export const specInvalid = (at: Position, says: string) =>
-  refuse('spec.invalid', at, says, 'Mend the line; nothing was started.');
-export const specUnreadable = (file: string, says: string) => refuse('spec.unreadable', { file }, says);
-export const configInvalid = (file: string, says: string) => refuse('config.invalid', { file }, says);
-export const fileMissing = (file: string) => refuse('file.missing', { file }, 'there is no such file.');
-export const fileEmpty = (file: string) => refuse('file.empty', { file }, 'the file is empty.');
+// --- run specs, data and models ---------------------------------------------------------------------------------------
+export const specInvalid = (at: Position, reason: string) => userError('spec.invalid', at, reason, 'Fix the line.');
+export const specUnreadable = (file: string, reason: string) => userError('spec.unreadable', { file }, reason);
+export const configInvalid = (file: string, reason: string) => userError('config.invalid', { file }, reason);
+export const fileMissing = (file: string) => userError('file.missing', { file }, 'there is no such file.');
+export const fileEmpty = (file: string) => userError('file.empty', { file }, 'the file is empty.');
 export const fileNotText = (file: string, line: number) =>
-  refuse('file.not-utf8', { file, line }, 'this is not UTF-8.', 'Convert the file to UTF-8; nothing was started.');
-export const fileUnpackable = (file: string, says: string) => refuse('file.damaged', { file }, says);
-export const rowInvalid = (at: Position, says: string) =>
-  refuse('data.invalid', at, says, 'Mend the row; nothing was started.');
-export const dataUnusable = (file: string, says: string, next = NOTHING_STARTED) =>
-  refuse('data.unusable', { file }, says, next);
+  userError('file.not-utf8', { file, line }, 'this is not UTF-8.', 'Convert the file to UTF-8.');
+export const fileUnpackable = (file: string, reason: string) => userError('file.damaged', { file }, reason);
+export const fileNotWritable = (file: string, reason: string) =>
+  userError('file.not-writable', { file }, `${reason}.`, 'Name another file with --out.');
+export const rowInvalid = (at: Position, reason: string) => userError('data.invalid', at, reason, 'Fix the row.');
+export const dataUnusable = (file: string, reason: string, hint?: string) =>
+  userError('data.unusable', { file }, reason, hint);
+/** A run's own copy of the user's file: only the user can bring it back. */
+export const uploadDamaged = (file: string, sha256: string) =>
+  userError(
+    'data.damaged',
+    { file },
+    `the copy that was stored when the run was started (${sha256.slice(0, 12)}) is missing or altered.`,
+    'Start a run with the same file, which stores it again, then `srlm retry` this one.',
+  );
 export const evaluationLeaks = (file: string, shared: number) =>
-  refuse(
+  userError(
     'data.leak',
     { file },
-    `${shared} evaluation question${shared === 1 ? ' also stands' : 's also stand'} in the training data.`,
-    'Take them out, or set strict: false to be warned only; nothing was started.',
+    `${shared} evaluation question${shared === 1 ? ' is' : 's are'} also in the training data.`,
+    'Remove them, or set strict: false to get a warning only.',
   );
-export const modelUnusable = (folder: string, says: string, next = NOTHING_STARTED) =>
-  refuse('model.unusable', { file: folder }, says, next);
-/** A model the store does not own is no longer what the run began with. */
+export const modelUnusable = (folder: string, reason: string, hint?: string) =>
+  userError('model.unusable', { file: folder }, reason, hint);
+/** A model that the store does not own is no longer what the run began with. */
 export const modelChanged = (folder: string, sha256: string) =>
-  refuse(
+  userError(
     'model.changed',
     { file: folder },
     `the model is not the one this run began with (digest ${sha256.slice(0, 12)}).`,
-    'Put its files back, then `srlm retry`; or abort and start another run.',
+    'Restore its files, then `srlm retry`; or abort and start another run.',
   );
 export const modelOutsideRoots = (path: string, roots: readonly string[]) =>
-  refuse(
+  userError(
     'model.outside-roots',
     { file: path },
     `the model folder is not below a model root (${roots.join(', ')}).`,
     'Move it there, or add its parent to modelRoots in temporal.config.ts.',
   );
+
+// --- this machine and its services ------------------------------------------------------------------------------------
 export const rootNotWritable = (folder: string, reason: string) =>
-  refuse(
+  userError(
     'storage.not-writable',
     { file: folder },
     `the artifact root cannot be written (${reason}).`,
-    'Set artifactRoot in temporal.config.ts to a folder you can write; nothing was started.',
+    'Set artifactRoot in temporal.config.ts to a folder you can write.',
   );
 export const diskTooFull = (folder: string, needBytes: number, freeBytes: number) =>
-  refuse(
+  userError(
     'storage.disk-full',
     { file: folder },
     `the run needs about ${gigabytes(needBytes)} and ${gigabytes(freeBytes)} are free.`,
-    'Free some space or move artifactRoot; nothing was started.',
+    'Free some space or move artifactRoot.',
   );
 export const portTaken = (port: number) =>
-  refuse(
+  userError(
     'port.taken',
     undefined,
-    `Port ${port} is taken by another program.`,
+    `Port ${port} is used by another program.`,
     'Stop it, or choose another with --port.',
   );
+export const upRunning = (pid: number) =>
+  userError(
+    'up.running',
+    undefined,
+    `\`srlm up\` already runs here (process ${pid}).`,
+    'Stop that one first, or give this one a config with a workRoot of its own.',
+  );
+export const temporalMissing = () =>
+  userError(
+    'temporal.missing',
+    undefined,
+    'There is no `temporal` program beside the Python environment or on the PATH.',
+    'Run `srlm doctor --fix`, or set TEMPORAL_ADDRESS to a server of yours.',
+  );
+export const temporalNotStarted = (reason: string, log: string) =>
+  transient('temporal.not-started', `The Temporal server did not come up: ${reason}.`, `See ${log}.`);
 export const temporalUnreachable = (address: string, reason: string) =>
-  refuse(
+  userError(
     'temporal.unreachable',
     undefined,
     `Temporal does not answer at ${address} (${reason}).`,
     'Start it with `srlm up`, or set TEMPORAL_ADDRESS.',
   );
+export const temporalLost = (runId: string, minutes: number) =>
+  transient(
+    'temporal.lost',
+    `Temporal has not answered for ${minutes} minutes.`,
+    `Start it again; then \`srlm watch ${runId}\`.`,
+  );
 export const pythonMissing = (path: string, reason: string) =>
-  refuse(
+  userError(
     'python.missing',
     undefined,
     `Python cannot be used at ${path} (${reason}).`,
     'Install Python 3.11 or newer and run `srlm doctor --fix`, or name an environment with SRLM_PYTHON.',
   );
-export const engineLacks = (engine: string, what: string, field: string) =>
-  refuse(
-    'engine.lacks',
-    undefined,
-    `Engine ${show(engine)} cannot ${what}, which ${field} needs.`,
-    'Choose another engine in the spec or in temporal.config.ts; nothing was started.',
-  );
+export const pythonSetUpFailed = (reason: string, hint: string) =>
+  userError('python.setup-failed', undefined, reason, hint);
 export const nameUnknown = (kind: 'engine' | 'trainer', name: string, known: readonly string[]) =>
-  refuse(
+  userError(
     `${kind}.unknown`,
     undefined,
     `There is no ${kind} ${show(name)} in temporal.config.ts; it has ${known.join(', ') || 'none'}.`,
-    'Use one of these, or add it; nothing was started.',
+    'Use one of these, or add it.',
   );
-export const runUnknown = (runId: string) =>
-  refuse('run.unknown', undefined, `There is no run ${show(runId)}.`, 'See `srlm list`.');
-export const runExists = (runId: string) =>
-  refuse(
-    'run.exists',
+export const engineLacks = (engine: string, what: string, field: string) =>
+  userError(
+    'engine.lacks',
     undefined,
-    `A run ${show(runId)} is already there.`,
-    `Follow it with \`srlm watch ${runId}\`, or choose another --id.`,
+    `Engine ${show(engine)} cannot ${what}, which ${field} needs.`,
+    'Choose another engine in the spec or in temporal.config.ts.',
   );
-export const orderRefused = (runId: string, order: string, reason: string) =>
-  refuse(
-    'run.refused',
-    undefined,
-    `Run ${show(runId)} does not take ${show(order)}: ${reason}.`,
-    `See \`srlm status ${runId}\`.`,
-  );
-/** What a run was told while it was under way, no memo holds. */
-export const runSilent = (runId: string) =>
-  new Problem({
-    type: 'run.silent',
-    retry: true,
-    says: `No worker answers for run ${show(runId)}.`,
-    next: 'Start one with `srlm up` or `srlm worker`; then the same command again.',
-  });
-/** `resolved`: the last answer that somebody gave. */
-export const runNotParked = (runId: string, what = 'parked', resolved?: string) =>
-  refuse(
-    'run.not-parked',
-    undefined,
-    `Run ${show(runId)} is not ${what}${resolved ? `; already resolved by an earlier answer (${resolved})` : ''}.`,
-    `See \`srlm status ${runId}\`.`,
+export const trainingInvalid = (trainer: string, reason: string) =>
+  userError(
+    'training.invalid',
+    { file: 'training' },
+    `${reason} (trainer ${show(trainer)}).`,
+    'Change training.batchSize or training.microBatchSize.',
   );
 
-// --- while a run goes on --------------------------------------------------------------------------------------------
-/** A stored file is missing or altered. Retried by the run itself, which makes the artifact again. */
-export const artifactDamaged = (uri: string, says: string) =>
-  new Problem({
-    type: 'artifact.damaged',
-    retry: false,
-    at: { file: uri },
-    says,
-    next: 'It was set aside and is made again.',
-  });
-/** The run's own copy of the user's file: nobody but the user can make it again. */
-export const uploadDamaged = (name: string, uri: string) =>
-  refuse(
-    'data.damaged',
-    { file: name },
-    `the copy that was taken when the run was started (${uri}) is gone or altered.`,
-    'Abort this run and start it anew.',
+// --- runs and commands ------------------------------------------------------------------------------------------------
+export const runUnknown = (runId: string) =>
+  userError('run.unknown', undefined, `There is no run ${show(runId)}.`, 'See `srlm list`.');
+export const runExists = (runId: string) =>
+  userError(
+    'run.exists',
+    undefined,
+    `A run ${show(runId)} exists already.`,
+    `Follow it with \`srlm watch ${runId}\`, or choose another --id.`,
   );
-export const inputInvalid = (what: string, says: string) =>
-  new Problem({
-    type: 'input.invalid',
-    retry: false,
-    says: `${what}: ${says}.`,
-    next: 'Client and worker must be of one version.',
-  });
+export const commandRefused = (runId: string, command: string, reason: string) =>
+  userError(
+    'run.refused',
+    undefined,
+    `Run ${show(runId)} refuses ${show(command)}: ${reason}.`,
+    `See \`srlm status ${runId}\`.`,
+  );
+/** Settings changed while a run is running are in its history only, and reading that takes a worker. */
+export const runSilent = (runId: string) =>
+  transient(
+    'run.silent',
+    `No worker answers for run ${show(runId)}.`,
+    'Start one with `srlm up` or `srlm worker`; then the same command again.',
+  );
+/** `answered`: the last answer that somebody gave. */
+export const runNotParked = (runId: string, what = 'parked', answered?: string) =>
+  userError(
+    'run.not-parked',
+    undefined,
+    `Run ${show(runId)} is not ${what}${answered ? `; already resolved by an earlier answer (${answered})` : ''}.`,
+    `See \`srlm status ${runId}\`.`,
+  );
+export const runHasNoModel = (runId: string, reason: string) =>
+  userError('run.no-model', undefined, `Run ${show(runId)} ${reason}.`, `See \`srlm status ${runId}\`.`);
+export const questionTooLong = () =>
+  userError('question.too-long', undefined, "The question is longer than the model's context.", 'Shorten it.');
+export const inputInvalid = (what: string, reason: string) =>
+  userError(
+    'input.invalid',
+    undefined,
+    `${what}: ${reason}.`,
+    'Start it with `srlm start` or SrlmClient, of the same version as the worker.',
+  );
+
+// --- while a run runs -------------------------------------------------------------------------------------------------
+/** A stored object is missing or altered. The run repairs this itself, by making the object again. */
+export const artifactDamaged = (name: string, reason: string) =>
+  userError('artifact.damaged', { file: name }, reason, 'The run makes it again.');
+export const storageFull = (reason: string) =>
+  userError('storage.full', undefined, `There is no space left: ${reason}.`, 'Free some, then `srlm retry`.');
 export const engineUnreachable = (engine: string, reason: string, waitMs?: number) =>
-  new Problem({
-    type: 'engine.unreachable',
-    retry: true,
-    says: `Engine ${show(engine)} does not answer (${reason}).`,
-    next: 'It is tried again; see its log or `srlm doctor`.',
+  transient(
+    'engine.unreachable',
+    `Engine ${show(engine)} does not answer (${reason}).`,
+    'It is tried again; see its log or `srlm doctor`.',
     waitMs,
-  });
-/** Not retried by Temporal: the run takes it down as a decision, and goes on. */
-export const engineBatchHalved = (engine: string, says: string) =>
-  new Problem({
-    type: 'engine.batch-halved',
-    retry: false,
-    says: `Engine ${show(engine)}: ${says}`,
-    next: 'It goes on.',
-  });
-export const engineOutOfMemory = (engine: string, says: string) =>
-  new Problem({
-    type: 'engine.out-of-memory',
-    retry: false,
-    says: `Engine ${show(engine)} ran out of memory at its smallest batch: ${says}`,
-    next: 'Lower sampling.maxTokens or free memory, then `srlm retry`.',
-  });
+  );
+/** Not retried by Temporal: the run records it as a decision and continues. */
+export const engineBatchHalved = (engine: string, reason: string) =>
+  userError('engine.batch-halved', undefined, `Engine ${show(engine)}: ${reason}`);
+export const engineOutOfMemory = (engine: string, reason: string) =>
+  userError(
+    'engine.out-of-memory',
+    undefined,
+    `Engine ${show(engine)} ran out of memory at its smallest batch: ${reason}`,
+    'Lower sampling.maxTokens or free memory, then `srlm retry`.',
+  );
 export const engineRefused = (engine: string, status: number, message: string) =>
-  new Problem({
-    type: 'engine.refused',
-    retry: false,
-    says: `Engine ${show(engine)} refused the request (${status}: ${message}).`,
-    next: 'Mend the cause, then `srlm retry`.',
-  });
+  userError(
+    'engine.refused',
+    undefined,
+    `Engine ${show(engine)} refused the request (${status}: ${message}).`,
+    'Fix the cause, then `srlm retry`.',
+  );
 export const engineWrongWeights = (engine: string, want: string, found: string) =>
-  new Problem({
-    type: 'engine.wrong-weights',
-    retry: true,
-    says: `Engine ${show(engine)} holds ${found}, not ${want}.`,
-    next: 'They are loaded again.',
-  });
+  transient('engine.wrong-weights', `Engine ${show(engine)} holds ${found}, not ${want}.`, 'They are loaded again.');
 export const keyMissing = (engine: string, variable: string) =>
-  new Problem({
-    type: 'engine.key-missing',
-    retry: false,
-    says: `Engine ${show(engine)} needs the environment variable ${variable} on the worker.`,
-    next: 'Set it, start the worker again, then `srlm retry`.',
-  });
+  userError(
+    'engine.key-missing',
+    undefined,
+    `Engine ${show(engine)} needs the environment variable ${variable} on the worker.`,
+    'Set it, start the worker again, then `srlm retry`.',
+  );
 export const trainerFailed = (type: string, message: string, log: string) =>
-  new Problem({
-    type: `trainer.${type}`,
-    retry: false,
-    says: `The trainer stopped: ${message}`,
-    next: `See ${log}, mend the cause, then \`srlm retry\`.`,
-  });
-/** Killed, preempted, lost: started again, it goes on from its newest checkpoint. */
-export const trainerLost = (says: string) =>
-  new Problem({ type: 'trainer.lost', retry: true, says, next: 'It goes on from its newest checkpoint.' });
+  userError(
+    `trainer.${type}`,
+    undefined,
+    `The trainer stopped: ${message}`,
+    `See ${log}, fix the cause, then \`srlm retry\`.`,
+  );
+/** Killed, preempted, lost: started again, it resumes from its newest checkpoint. */
+export const trainerLost = (reason: string) =>
+  transient('trainer.lost', reason, 'It resumes from its newest checkpoint.');
 
 function gigabytes(bytes: number): string {
   return `${(bytes / 1e9).toFixed(1)} GB`;

@@ -1,9 +1,11 @@
-/** All that crosses a process border: schemas, their types, and the errors a user can meet. Imports zod only. */
-export * from './artifacts.js';
+/** Everything that crosses a process border: schemas, their types, and the errors a user can meet. Imports zod only. */
+export * from './commands.js';
 export * from './deployment.js';
 export * from './errors.js';
-export * from './progress.js';
-export * from './records.js';
+export * from './refs.js';
+export * from './rows.js';
+export * from './run.js';
 export * from './settings.js';
 export * from './spec.js';
 export * from './steps.js';
+export * from './training.js';

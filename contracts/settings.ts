@@ -1,17 +1,18 @@
 /**
- * Changing a spec while its run is under way: which field may still change at which step. What finished steps of this
- * run were made with cannot: a fork is for that. Pure.
+ * Changing the settings of a run while it runs: which field may still change at which step. The inputs of finished
+ * steps cannot change; a fork is for that. Pure. Throws plain Errors whose message says why a setting is refused.
  */
 import type { z } from 'zod';
+import type { Settings } from './commands.js';
 import { show } from './errors.js';
-import type { Settings } from './steps.js';
 
-/** Steps in the order in which a round does them; `begin` is before all, `any` never too late. */
+/** Steps in the order in which a round does them; `begin` is before all of them, `any` is never too late. */
 const ORDER = [
   'begin',
   'rationalize',
   'sample',
-  'score',
+  'parse',
+  'logprob',
   'select',
   'mix',
   'fineTune',
@@ -21,22 +22,20 @@ const ORDER = [
   'any',
 ];
 
-/** Field, or the beginning of its name -> the first step that works with it. The longest beginning counts. */
+/** Field, or a prefix of it -> the first step that uses it. The longest prefix wins; a field not listed is of `begin`. */
 const FIRST_USE: Record<string, string> = {
   rationalizeEngine: 'rationalize',
   'sampling.chunkSize': 'begin',
   sampling: 'sample',
-  prompt: 'sample',
-  system: 'sample',
-  // Which scores are wanted depends on it.
-  selection: 'score',
+  // Which scores are computed depends on it.
+  selection: 'logprob',
   'catalysts.copies': 'mix',
   'catalysts.use': 'mix',
   training: 'fineTune',
   'evaluation.maxTokens': 'evaluate',
   gate: 'gate',
   'gate.confidence': 'grade',
-  // Where work is done, and how far: nothing that was made depends on it.
+  // Where work is done, and how far: no artifact depends on these.
   engine: 'any',
   trainer: 'any',
   rounds: 'any',
@@ -44,23 +43,23 @@ const FIRST_USE: Record<string, string> = {
   budget: 'any',
 };
 
-/** Scores of rounds are compared with each other, so these are settled by the first score. */
+/** Evaluations of rounds are compared with each other, so the first one settles these. */
 const COMPARED = ['evaluation.maxTokens', 'gate.confidence'];
 
 export interface Place {
-  /** Where the run is; null: before its first round. */
+  /** null: before the first round. */
   round: number | null;
-  /** Step that is under way, or parked: then it will be done anew. */
+  /** Step that is running or parked; a parked one is done again. */
   step: string | null;
   parked: boolean;
-  /** Some round has a score. */
-  scored: boolean;
+  /** Some round has an evaluation. */
+  evaluated: boolean;
 }
 
-/** `value` with `settings` applied, checked. Throws a plain Error that says why it cannot be. */
-export function withSettings<T>(spec: T, settings: Settings, schema: z.ZodType<T>): T {
-  const changed = structuredCopy(spec) as Record<string, unknown>;
-  for (const [field, value] of Object.entries(settings)) {
+/** `value` with `settings` applied, and checked by its schema. */
+export function withSettings<T>(value: T, settings: Settings, schema: z.ZodType<T>): T {
+  const changed = JSON.parse(JSON.stringify(value)) as Record<string, unknown>;
+  for (const [field, wanted] of Object.entries(settings)) {
     const path = field.split('.');
     if (path.some((key) => key in {})) throw new Error(`${field}: there is no such field`);
     let at = changed;
@@ -68,8 +67,8 @@ export function withSettings<T>(spec: T, settings: Settings, schema: z.ZodType<T
       if (typeof at[key] !== 'object' || at[key] === null) at[key] = {};
       at = at[key] as Record<string, unknown>;
     }
-    if (value === null) delete at[path.at(-1)!];
-    else at[path.at(-1)!] = value;
+    if (wanted === null) delete at[path.at(-1)!];
+    else at[path.at(-1)!] = wanted;
   }
   const parsed = schema.safeParse(changed);
   if (parsed.success) return parsed.data;
@@ -78,14 +77,15 @@ export function withSettings<T>(spec: T, settings: Settings, schema: z.ZodType<T
   throw new Error(`${field}: ${issue.code === 'unrecognized_keys' ? 'there is no such field' : issue.message}`);
 }
 
-/** Throws a plain Error if a setting, from now on, would change what this run has decided already. */
-export function assertUndecided(settings: Settings, { round, step, parked, scored }: Place): void {
+/** Refuses a setting that, from now on, would change what this run has decided already. */
+export function assertUndecided(settings: Settings, { round, step, parked, evaluated }: Place): void {
   const at = ORDER.indexOf(orderOf(step));
   for (const field of Object.keys(settings)) {
     const first = firstUse(field);
     if (first === 'any') continue;
     if (first === 'begin') throw new Error(`${field} was settled when the run began: fork the run`);
-    if (COMPARED.includes(field) && scored) throw new Error(`${field} was settled by the first score: fork the run`);
+    if (COMPARED.includes(field) && evaluated)
+      throw new Error(`${field} was settled by the first evaluation: fork the run`);
     const use = ORDER.indexOf(first);
     if (use > at || (use === at && parked)) continue;
     const where = round === null ? first : `${first} of round ${round}`;
@@ -94,16 +94,16 @@ export function assertUndecided(settings: Settings, { round, step, parked, score
   }
 }
 
-/** Throws a plain Error if a setting cannot begin to hold with a round. */
-export function assertPerRound(settings: Settings, scored: boolean): void {
+/** Refuses a setting that cannot start to hold with a round. */
+export function assertPerRound(settings: Settings, evaluated: boolean): void {
   for (const field of Object.keys(settings)) {
     const first = firstUse(field);
-    if (first === 'begin' || first === 'rationalize' || (COMPARED.includes(field) && scored))
-      throw new Error(`${field} is the same in all rounds of a run: fork the run to change it`);
+    if (first === 'begin' || first === 'rationalize' || (COMPARED.includes(field) && evaluated))
+      throw new Error(`${field} is the same in all rounds of a run: start another run to change it`);
   }
 }
 
-/** Nothing that is made depends on it: where work is done, how far, and what it may cost. */
+/** No artifact depends on it: where work is done, how far, and what it may cost. */
 export const isAnyTime = (field: string): boolean => firstUse(field) === 'any';
 
 function firstUse(field: string): string {
@@ -112,14 +112,11 @@ function firstUse(field: string): string {
   return longest === undefined ? 'begin' : FIRST_USE[longest]!;
 }
 
-/** Steps before the first round come before all that a round uses. */
+/** Steps before the first round come before everything that a round uses. */
 function orderOf(step: string | null): string {
-  if (step === null) return 'begin';
-  if (step.startsWith('score')) return 'score';
-  return ORDER.includes(step) ? step : 'begin';
+  const name = step?.split(' ')[0] ?? 'begin';
+  return ORDER.includes(name) ? name : 'begin';
 }
-
-const structuredCopy = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
 
 /** `sampling.k = 8, ...`, for messages. */
 export function describeSettings(settings: Settings): string {

@@ -2,30 +2,39 @@
  * The run spec: what one run sets. It names engines and trainers that the deployment defines; it can carry no command
  * line, and paths in it are only read by the client that starts the run (data) or below the configured model roots.
  * `srlm schema` prints it as JSON Schema.
+ *
+ * A spec travels in two parts: its texts (prompts, names of files and fields) are one object of the store, up to 200 KB
+ * each; all the rest, RunSettings, is what workflow code decides by, and stays below 3 KB.
  */
 import { z } from 'zod';
+import { jsonBytes } from './refs.js';
+import { Training } from './training.js';
 
-const Name = z
+export const Name = z
   .string()
   .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'lower-case letters, digits, dot, dash, underscore; at most 64');
 
-/** Which field of the user's file holds what. Left out: found by the names in method/formats.ts. */
+const MAX_TEXT_CHARS = 200_000;
+const text = () => z.string().max(MAX_TEXT_CHARS);
+const FieldName = z.string().min(1).max(200);
+
+/** Which field of the user's file holds what. Left out: found by the names in method/formats/recognise.ts. */
 export const Fields = z
   .strictObject({
-    id: z.string().optional(),
-    instruction: z.string().optional(),
-    input: z.string().optional().describe('appended to the instruction after a blank line'),
-    rationale: z.string().optional(),
-    answer: z.string().optional(),
-    enriched: z.string().optional(),
-    skills: z.string().optional(),
-    choices: z.string().optional(),
+    id: FieldName.optional(),
+    instruction: FieldName.optional(),
+    input: FieldName.optional().describe('appended to the instruction after a blank line'),
+    rationale: FieldName.optional(),
+    answer: FieldName.optional(),
+    enriched: FieldName.optional(),
+    skills: FieldName.optional(),
+    choices: FieldName.optional(),
   })
   .describe('names of the fields in your file');
 export type Fields = z.infer<typeof Fields>;
 
 const Source = z.strictObject({
-  path: z.string().min(1).describe('JSONL or JSON array, plain or .gz, relative to the spec'),
+  path: z.string().min(1).max(4096).describe('JSONL or JSON array, plain or .gz, relative to the spec'),
   fields: Fields.default({}),
   limit: z.int().min(1).optional().describe('use only the first rows'),
 });
@@ -42,29 +51,30 @@ Answer: {answer}
 In one or two short sentences, say how one gets to this answer.`;
 
 const template = (...holes: string[]) =>
-  z
-    .string()
-    .refine(
-      (text) => holes.every((hole) => text.includes(`{${hole}}`)),
-      `must hold ${holes.map((h) => `{${h}}`).join(' and ')}`,
-    );
+  text().refine(
+    (value) => holes.every((hole) => value.includes(`{${hole}}`)),
+    `must hold ${holes.map((h) => `{${h}}`).join(' and ')}`,
+  );
 
-export const Prompts = z.strictObject({
+export const PromptTemplates = z.strictObject({
   answer: template('instruction').default('{instruction}').describe('the user turn when a question is answered'),
   reply: template('rationale', 'answer')
-    .refine((text) => text.indexOf('{rationale}') < text.indexOf('{answer}'), 'the rationale comes before the answer')
-    .refine((text) => text.endsWith('{answer}'), 'must end with {answer}')
+    .refine(
+      (value) => value.indexOf('{rationale}') < value.indexOf('{answer}'),
+      'the rationale comes before the answer',
+    )
+    .refine((value) => value.endsWith('{answer}'), 'must end with {answer}')
     .default('{rationale}\nAnswer: {answer}')
     .describe('the reply a model is trained to give'),
   enrich: template('instruction', 'rationale')
-    .refine((text) => !text.includes('{answer}'), 'must not show {answer}: it would leak into the rationale')
+    .refine((value) => !value.includes('{answer}'), 'must not show {answer}: it would leak into the rationale')
     .default(DEFAULT_ENRICH_PROMPT)
     .describe('the user turn when a rationale is enriched'),
   rationalize: template('instruction', 'answer')
     .default(DEFAULT_RATIONALIZE_PROMPT)
     .describe('the user turn when a missing first rationale is written'),
 });
-export type Prompts = z.infer<typeof Prompts>;
+export type PromptTemplates = z.infer<typeof PromptTemplates>;
 
 export const Sampling = z.strictObject({
   k: z.int().min(1).max(64).default(4).describe('candidates per example'),
@@ -77,45 +87,14 @@ export const Sampling = z.strictObject({
 export type Sampling = z.infer<typeof Sampling>;
 
 export const SELECTORS = ['length', 'off-policy', 'on-policy', 'vote', 'rank-sum', 'random'] as const;
+export const SelectorName = z.enum(SELECTORS);
+export type SelectorName = z.infer<typeof SelectorName>;
 export const Selection = z.strictObject({
-  selector: z.enum(SELECTORS).default('off-policy').describe('random is a control arm, not part of the method'),
+  selector: SelectorName.default('off-policy').describe('random is a control arm, not part of the method'),
   minChars: z.int().min(0).default(1),
   maxChars: z.int().min(1).default(8000).describe('bounds of the length selector'),
 });
 export type Selection = z.infer<typeof Selection>;
-
-export const Training = z.strictObject({
-  from: z.enum(['start', 'previous']).default('start').describe('weights each round is trained from'),
-  method: z.enum(['full', 'lora']).default('full'),
-  lora: z
-    .strictObject({
-      r: z.int().min(1).max(1024).default(16),
-      alpha: z.number().gt(0).default(32),
-      dropout: z.number().min(0).max(0.9).default(0),
-      targetModules: z.union([z.literal('all-linear'), z.array(z.string().min(1)).min(1)]).default('all-linear'),
-    })
-    .prefault({}),
-  epochs: z.number().gt(0).max(100).default(3),
-  batchSize: z.int().min(1).default(16).describe('examples per optimizer step, over all devices'),
-  microBatchSize: z.int().min(1).optional().describe('examples per forward pass and device; default: batchSize'),
-  learningRate: z.number().gt(0).max(1).default(2e-5),
-  schedule: z.enum(['linear', 'cosine', 'constant']).default('linear'),
-  warmupRatio: z.number().min(0).max(1).default(0.1),
-  weightDecay: z.number().min(0).max(1).default(0),
-  adamBetas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).default([0.9, 0.999]),
-  maxGradNorm: z.number().gt(0).default(1),
-  maxLength: z.int().min(16).default(2048).describe('tokens'),
-  precision: z.enum(['auto', 'bf16', 'fp32', 'bf16-autocast']).default('auto'),
-  gradientCheckpointing: z.boolean().default(false),
-  checkpoint: z
-    .strictObject({
-      everySteps: z.int().min(1).optional(),
-      everyMinutes: z.number().gt(0).default(10),
-      keep: z.int().min(1).max(20).default(2),
-    })
-    .prefault({}),
-});
-export type Training = z.infer<typeof Training>;
 
 export const Evaluation = Source.extend({
   maxTokens: z.int().min(1).max(32768).default(512),
@@ -136,73 +115,163 @@ export type Gate = z.infer<typeof Gate>;
 
 /** Where a run waits for somebody's approval. */
 export const APPROVALS = ['catalysts', 'before-train', 'after-round'] as const;
+export const Approval = z.enum(APPROVALS);
+export type Approval = z.infer<typeof Approval>;
 
 export const Budget = z
   .strictObject({
-    tokens: z.int().min(1).optional().describe('generated, read for scores, and trained on'),
+    tokens: z.int().min(1).optional().describe('generated, read for log-probabilities, and trained on'),
     gpuSeconds: z.number().gt(0).optional().describe('as engines and trainers measure them'),
     hours: z.number().gt(0).optional().describe('wall time since the run began'),
     money: z.number().gt(0).optional().describe('by the prices in temporal.config.ts'),
   })
-  .describe('when one is spent, the run parks with everything kept');
+  .describe('when one is used up, the run parks with everything kept');
 export type Budget = z.infer<typeof Budget>;
+
+const Seed = z
+  .int()
+  .min(0)
+  .max(2 ** 31 - 1);
+const ModelFolder = z.strictObject({
+  path: z.string().min(1).max(1024).describe('a Hugging Face model folder below a model root'),
+});
+
+const CatalystUse = {
+  copies: z.int().min(1).max(1000).default(1).describe('times each catalyst occurs in the mixture'),
+  use: z
+    .enum(['enrich', 'answer'])
+    .default('enrich')
+    .describe('enrich: the method. answer: a control arm, catalysts as plain answers'),
+};
 
 export const RunSpec = z.strictObject({
   name: Name.default('run'),
-  seed: z
-    .int()
-    .min(0)
-    .max(2 ** 31 - 1)
-    .default(0),
+  seed: Seed.default(0),
   deterministic: z.boolean().default(false).describe('byte-identical results whatever happens; slower'),
   strict: z.boolean().default(false).describe('refuse what would otherwise be a warning'),
   engine: Name.default('local').describe('an engine of temporal.config.ts that can load weights'),
   trainer: Name.default('local').describe('a trainer of temporal.config.ts'),
-  model: z.strictObject({ path: z.string().min(1).describe('a Hugging Face model folder below a model root') }),
+  model: ModelFolder,
   data: Source,
-  catalysts: z.union([
-    z.literal('none'),
-    Source.extend({
-      copies: z.int().min(1).max(1000).default(1).describe('times each catalyst stands in the mixture'),
-      use: z
-        .enum(['enrich', 'answer'])
-        .default('enrich')
-        .describe('enrich: the method. answer: a control arm, catalysts as plain answers'),
-    }),
-  ]),
+  catalysts: z.union([z.literal('none'), Source.extend(CatalystUse)]),
   rationalizeEngine: Name.optional().describe('engine that writes missing first rationales; default: engine'),
-  prompts: Prompts.prefault({}),
-  // Every round's summary stands in the run's result, which stays below 32 KB.
-  rounds: z.int().min(0).max(20).default(2).describe('self-improvement rounds after round 0'),
+  prompts: PromptTemplates.prefault({}),
+  rounds: z.int().min(0).max(100).default(2).describe('self-improvement rounds after round 0'),
   enrichFrom: z.enum(['original', 'current']).default('original'),
   sampling: Sampling.prefault({}),
   selection: Selection.prefault({}),
   training: Training.prefault({}),
   evaluation: z.union([z.literal('none'), Evaluation]).default('none'),
   gate: Gate.prefault({}),
-  approvals: z.array(z.enum(APPROVALS)).default([]).describe('the run waits there for `srlm approve`'),
+  approvals: z.array(Approval).max(3).default([]).describe('the run waits there for `srlm approve`'),
   budget: Budget.default({}),
 });
 export type RunSpec = z.infer<typeof RunSpec>;
 
+const Stop = z
+  .array(z.string().min(1).max(100))
+  .max(4)
+  .refine((texts) => jsonBytes(texts) <= 500, 'at most 500 bytes together');
+const SampleSampling = Sampling.extend({ stop: Stop.default([]) });
+
 /** `srlm sample`: durable sampling of a data set, a run of its own. */
 export const SampleSpec = z.strictObject({
   name: Name.default('sample'),
-  seed: z
-    .int()
-    .min(0)
-    .max(2 ** 31 - 1)
-    .default(0),
+  seed: Seed.default(0),
   deterministic: z.boolean().default(false),
   engine: Name.default('local'),
-  model: z
-    .strictObject({ path: z.string().min(1) })
-    .optional()
-    .describe('for an engine that loads weights'),
+  model: ModelFolder.optional().describe('for an engine that loads weights'),
   data: Source,
-  system: z.string().optional(),
+  system: text().optional(),
   prompt: template('instruction').default('{instruction}'),
-  sampling: Sampling.extend({ stop: z.array(z.string().min(1)).max(4).default([]) }).prefault({}),
+  sampling: SampleSampling.prefault({}),
   budget: Budget.default({}),
 });
 export type SampleSpec = z.infer<typeof SampleSpec>;
+
+// --- the two parts of a spec ------------------------------------------------------------------------------------------
+const SourceTexts = Source.omit({ limit: true });
+const SourceSettings = Source.pick({ limit: true });
+
+/** The texts of a spec, one object of the store. `null`: the spec has no such source. */
+export const SpecTexts = z.strictObject({
+  prompts: PromptTemplates,
+  /** Of a sample spec: the system message and the user turn. */
+  system: text().nullable(),
+  prompt: text().nullable(),
+  model: z.string().nullable(),
+  data: SourceTexts,
+  catalysts: SourceTexts.nullable(),
+  evaluation: SourceTexts.nullable(),
+});
+export type SpecTexts = z.infer<typeof SpecTexts>;
+
+/** A run spec without its texts: what the workflow decides by, and what operators may change (contracts/settings.ts). */
+export const RunSettings = RunSpec.omit({ model: true, prompts: true }).extend({
+  data: SourceSettings,
+  catalysts: z.union([z.literal('none'), SourceSettings.extend(CatalystUse)]),
+  evaluation: z.union([z.literal('none'), Evaluation.omit({ path: true, fields: true })]),
+});
+export type RunSettings = z.infer<typeof RunSettings>;
+
+export const SampleSettings = SampleSpec.omit({ model: true, system: true, prompt: true }).extend({
+  data: SourceSettings,
+});
+export type SampleSettings = z.infer<typeof SampleSettings>;
+
+export function splitRunSpec(spec: RunSpec): { settings: RunSettings; texts: SpecTexts } {
+  const { model, prompts, data, catalysts, evaluation, ...rest } = spec;
+  const source = (of: 'none' | { path: string; fields: Fields }) =>
+    of === 'none' ? null : { path: of.path, fields: of.fields };
+  return {
+    settings: RunSettings.parse({
+      ...rest,
+      data: without(data),
+      catalysts: catalysts === 'none' ? 'none' : without(catalysts),
+      evaluation: evaluation === 'none' ? 'none' : without(evaluation),
+    }),
+    texts: {
+      ...{ prompts, system: null, prompt: null, model: model.path },
+      ...{ data: source(data)!, catalysts: source(catalysts), evaluation: source(evaluation) },
+    },
+  };
+}
+
+export function splitSampleSpec(spec: SampleSpec): { settings: SampleSettings; texts: SpecTexts } {
+  const { model, system = null, prompt, data, ...rest } = spec;
+  return {
+    settings: SampleSettings.parse({ ...rest, data: without(data) }),
+    texts: {
+      ...{ prompts: PromptTemplates.parse({}), system, prompt, model: model?.path ?? null },
+      ...{ data: { path: data.path, fields: data.fields }, catalysts: null, evaluation: null },
+    },
+  };
+}
+
+function without<T extends { path: string; fields: Fields }>({ path: _, fields: __, ...rest }: T) {
+  return rest;
+}
+
+/** The whole spec again, for the audit trail. */
+export function joinRunSpec(settings: RunSettings, texts: SpecTexts): RunSpec {
+  const { data, catalysts, evaluation } = settings;
+  return RunSpec.parse({
+    ...settings,
+    model: { path: texts.model },
+    prompts: texts.prompts,
+    data: { ...data, ...texts.data },
+    catalysts: catalysts === 'none' ? 'none' : { ...catalysts, ...texts.catalysts },
+    evaluation: evaluation === 'none' ? 'none' : { ...evaluation, ...texts.evaluation },
+  });
+}
+
+export function joinSampleSpec(settings: SampleSettings, texts: SpecTexts): SampleSpec {
+  const { model, system, prompt, data } = texts;
+  return SampleSpec.parse({
+    ...settings,
+    ...(model === null ? {} : { model: { path: model } }),
+    ...(system === null ? {} : { system }),
+    prompt,
+    data: { ...settings.data, ...data },
+  });
+}

@@ -1,196 +1,254 @@
 /**
- * Inputs and outputs of activities and workflows. References only, never rows: no value here comes near 32 KB.
+ * Inputs and outputs of activities. References and numbers only: no value is above MAX_PAYLOAD_BYTES, whatever the size
+ * of the data or of the prompts. Texts of the spec travel as `texts`, a reference to its SpecTexts.
  */
 import { z } from 'zod';
-import { Dataset, Manifest, Model, Sha256, Spent } from './artifacts.js';
-import { Operations } from './deployment.js';
-import { APPROVALS, Fields, Gate, Prompts, RunSpec, SampleSpec, Sampling, Selection, Training } from './spec.js';
+import { DatasetRef, ModelRef, ObjectRef, Sha256, Usage } from './refs.js';
+import { ScoreName } from './rows.js';
+import { Gate, Name, Sampling, Selection } from './spec.js';
+import { Training } from './training.js';
+
+const Round = z.int().min(0).max(1000);
+const Seed = z
+  .int()
+  .min(0)
+  .max(2 ** 31 - 1);
+
+/** The rows that a round trains on, and what is worth knowing of them: one value, never taken apart. */
+export const TrainingSet = z.strictObject({
+  dataset: DatasetRef,
+  rows: z.int().min(0),
+  /** Rows whose rationale is no longer the original one. */
+  enriched: z.int().min(0),
+  meanRationaleChars: z.number().min(0),
+});
+export type TrainingSet = z.infer<typeof TrainingSet>;
+
+/** How a step came to its result: worked out now, or found under its key, and by which run it was made. */
+export const StepMeta = z.strictObject({
+  key: Sha256,
+  reused: z.boolean(),
+  run: z.string(),
+  /** What this run has to pay for it; null: nothing. */
+  usage: Usage.nullable(),
+});
+export type StepMeta = z.infer<typeof StepMeta>;
+const done = <T extends z.ZodType>(output: T) => z.strictObject({ output, meta: StepMeta });
+export interface StepDone<T> {
+  output: T;
+  meta: StepMeta;
+}
+
+// --- before the first round -------------------------------------------------------------------------------------------
+/** -> GPU queue: find the starting model below the model roots, check its folder, digest it. */
+export const PrepareModelInput = z.strictObject({ texts: ObjectRef });
+export type PrepareModelInput = z.infer<typeof PrepareModelInput>;
 
 export const DataKind = z.enum(['examples', 'catalysts', 'questions', 'prompts']);
 export type DataKind = z.infer<typeof DataKind>;
+export const SourceName = z.enum(['data', 'catalysts', 'evaluation']);
+export type SourceName = z.infer<typeof SourceName>;
 
-/** Client -> CPU queue: normalise one uploaded file into chunks. */
+/** -> CPU queue: normalise one uploaded file into chunks. `source`: which of the spec's sources names file and fields. */
 export const IngestInput = z.strictObject({
   kind: DataKind,
-  file: Manifest,
-  /** The user's name of it, for messages. */
-  name: z.string(),
-  fields: Fields,
+  source: SourceName,
+  texts: ObjectRef,
+  file: ObjectRef,
   limit: z.int().min(1).nullable(),
-  chunkSize: z.int().min(1),
+  chunkSize: z.int().min(1).max(1024),
 });
 export type IngestInput = z.infer<typeof IngestInput>;
-export const IngestOutput = z.strictObject({ data: Dataset, missingRationales: z.int() });
+/** `meanRationaleChars` and `missingRationales` are 0 for what has no rationales. */
+export const IngestOutput = z.strictObject({
+  dataset: DatasetRef,
+  missingRationales: z.int().min(0),
+  meanRationaleChars: z.number().min(0),
+});
 export type IngestOutput = z.infer<typeof IngestOutput>;
 
-/** -> GPU queue: resolve a model path below the model roots, check the folder, digest it. */
-export const PrepareModelInput = z.strictObject({ path: z.string() });
-export type PrepareModelInput = z.infer<typeof PrepareModelInput>;
+/** -> CPU queue: rationales written by the model join the examples that had none. */
+export const AddRationalesInput = z.strictObject({ data: DatasetRef, candidates: DatasetRef, texts: ObjectRef });
+export type AddRationalesInput = z.infer<typeof AddRationalesInput>;
 
-export const SamplePurpose = z.enum(['enrich', 'rationalize', 'answer', 'prompt']);
+// --- sharded steps ----------------------------------------------------------------------------------------------------
+export const SamplePurpose = z.enum(['enrich', 'rationalize', 'evaluate', 'prompt']);
 export type SamplePurpose = z.infer<typeof SamplePurpose>;
+export const EnrichFrom = z.enum(['original', 'current']);
+export type EnrichFrom = z.infer<typeof EnrichFrom>;
 
-/** A whole sampling step: K texts for each row of `data`. Its shards and its seal take the same value. */
+/** K texts for each row of `data`. `model`: the weights of this round; an engine with a model of its own ignores it. */
 export const SampleStep = z.strictObject({
+  step: z.literal('sample'),
   purpose: SamplePurpose,
-  engine: z.string(),
-  /** null: the endpoint's own model, named in the deployment. */
-  model: Model.nullable(),
-  data: Dataset,
-  prompts: Prompts,
-  system: z.string().nullable(),
-  /** The user turn of purpose `prompt`. */
-  prompt: z.string().nullable(),
-  enrichFrom: z.enum(['original', 'current']),
-  sampling: Sampling.extend({ stop: z.array(z.string()) }),
-  seed: z.int(),
-  round: z.int(),
+  engine: Name,
+  model: ModelRef.nullable(),
+  data: DatasetRef,
+  texts: ObjectRef,
+  enrichFrom: EnrichFrom,
+  sampling: Sampling.omit({ chunkSize: true }).extend({ stop: z.array(z.string().min(1).max(100)).max(4) }),
+  seed: Seed,
+  round: Round,
   deterministic: z.boolean(),
 });
 export type SampleStep = z.infer<typeof SampleStep>;
 
-/** A whole scoring step: log-probability of the answer under `model`, for the incumbent and each sound candidate. */
-export const ScoreStep = z.strictObject({
-  engine: z.string(),
-  model: Model,
-  data: Dataset,
-  candidates: Dataset,
-  prompts: Prompts,
-  enrichFrom: z.enum(['original', 'current']),
+/** Log-probability of the answer under `model`, for the incumbent and for every distinct candidate. */
+export const LogprobStep = z.strictObject({
+  step: z.literal('logprob'),
+  engine: Name,
+  model: ModelRef,
+  data: DatasetRef,
+  /** Parsed candidates, chunk by chunk beside `data`. */
+  candidates: DatasetRef,
+  texts: ObjectRef,
   deterministic: z.boolean(),
 });
-export type ScoreStep = z.infer<typeof ScoreStep>;
+export type LogprobStep = z.infer<typeof LogprobStep>;
 
-export const Sharded = z.discriminatedUnion('step', [
-  z.strictObject({ step: z.literal('sample'), input: SampleStep }),
-  z.strictObject({ step: z.literal('score'), input: ScoreStep }),
-]);
-export type Sharded = z.infer<typeof Sharded>;
+/** A new sharded step: its schema here, one file in activities/, one line in activities/sharded.ts. */
+export const ShardedStep = z.discriminatedUnion('step', [SampleStep, LogprobStep]);
+export type ShardedStep = z.infer<typeof ShardedStep>;
 
-/** What is left of a budget; null: no bound. */
-export const Allowance = z.strictObject({
-  tokens: z.number().nullable(),
-  gpuSeconds: z.number().nullable(),
-  money: z.number().nullable(),
+/**
+ * Answer of srlmOpenStep. `step` refers to the step's input in the store, by which its shards and its assembly find it.
+ * `done`: the result, if some run has finished this step before.
+ */
+export const OpenedStep = z.strictObject({
+  step: ObjectRef,
+  rows: z.int().min(0),
+  chunks: z.int().min(0),
+  done: done(DatasetRef).nullable(),
+});
+export type OpenedStep = z.infer<typeof OpenedStep>;
+
+/** A shard's part of what is left of a budget; null: no bound. */
+export const BudgetShare = z.strictObject({
+  tokens: z.number().min(0).nullable(),
+  gpuSeconds: z.number().min(0).nullable(),
+  money: z.number().min(0).nullable(),
   /** ISO time. */
-  until: z.string().nullable(),
+  until: z.string().max(40).nullable(),
 });
-export type Allowance = z.infer<typeof Allowance>;
+export type BudgetShare = z.infer<typeof BudgetShare>;
 
-/** -> GPU queue: chunks [from, to) of a sharded step. It ends after the chunk in hand when its allowance is used up. */
-export const Shard = z.strictObject({
-  of: Sharded,
-  from: z.int().min(0),
-  to: z.int().min(1),
-  allowance: Allowance.optional(),
-  /** What these chunks cost until then (ms since 1970) is counted already. Absent: since this activity was scheduled. */
-  countedUntil: z.number().optional(),
-});
-export type Shard = z.infer<typeof Shard>;
+/** -> GPU queue: chunks [from, to) of a sharded step. Stops after the current chunk when its share is used up. */
+export const ShardInput = z
+  .strictObject({
+    step: ObjectRef,
+    from: z.int().min(0),
+    to: z.int().min(1),
+    share: BudgetShare.nullable(),
+    /** Milliseconds since 1970 up to which the cost of these chunks is counted already. */
+    countedUntil: z.number().min(0),
+  })
+  .refine(({ from, to }) => from < to, 'from is below to');
+export type ShardInput = z.infer<typeof ShardInput>;
 export const ShardOutput = z.strictObject({
-  rows: z.int(),
-  /** Chunks found in the store, not worked on again. */
-  chunksReused: z.int(),
-  chunksDone: z.int(),
-  /** false: paused, or the allowance is used up; the rest is still to be done. */
+  rows: z.int().min(0),
+  /** Chunks found in the store. */
+  chunksReused: z.int().min(0),
+  chunksDone: z.int().min(0),
+  /** false: paused, or the share is used up; the rest is still to be done. */
   complete: z.boolean(),
   /** By all attempts of this shard. */
-  spent: Spent,
+  usage: Usage,
 });
 export type ShardOutput = z.infer<typeof ShardOutput>;
 
-export const RationalizedInput = z.strictObject({
-  data: Dataset,
-  /** Sampled by purpose `rationalize`; null where every example has a rationale. */
-  candidates: Dataset.nullable(),
-  prompts: Prompts,
-});
-export type RationalizedInput = z.infer<typeof RationalizedInput>;
+/** -> CPU queue: all chunks of a finished sharded step become one dataset. */
+export const AssembleInput = z.strictObject({ step: ObjectRef });
+export type AssembleInput = z.infer<typeof AssembleInput>;
+
+// --- between sampling and training ------------------------------------------------------------------------------------
+/** -> CPU queue: sampled texts become parsed candidates, each parsed once. */
+export const ParseInput = z.strictObject({ candidates: DatasetRef, texts: ObjectRef });
+export type ParseInput = z.infer<typeof ParseInput>;
 
 export const SelectInput = z.strictObject({
-  data: Dataset,
-  candidates: Dataset,
-  offPolicy: Dataset.nullable(),
-  onPolicy: Dataset.nullable(),
-  prompts: Prompts,
-  enrichFrom: z.enum(['original', 'current']),
+  data: DatasetRef,
+  /** Parsed. */
+  candidates: DatasetRef,
+  scores: z.partialRecord(ScoreName, DatasetRef),
+  texts: ObjectRef,
+  enrichFrom: EnrichFrom,
   selection: Selection,
-  seed: z.int(),
-  round: z.int(),
+  seed: Seed,
+  round: Round,
 });
 export type SelectInput = z.infer<typeof SelectInput>;
 export const SelectOutput = z.strictObject({
-  data: Dataset,
-  decisions: Dataset,
+  set: TrainingSet,
+  decisions: DatasetRef,
   /** Rows whose rationale changed in this round. */
-  changed: z.int(),
-  /** Rows whose rationale is no longer the original one. */
-  enriched: z.int(),
-  meanRationaleChars: z.number(),
+  changed: z.int().min(0),
 });
 export type SelectOutput = z.infer<typeof SelectOutput>;
 
 export const MixInput = z.strictObject({
-  data: Dataset,
-  catalysts: Dataset.nullable(),
-  copies: z.int().min(1),
+  data: DatasetRef,
+  catalysts: DatasetRef.nullable(),
+  copies: z.int().min(1).max(1000),
   use: z.enum(['enrich', 'answer']),
-  prompts: Prompts,
+  texts: ObjectRef,
 });
 export type MixInput = z.infer<typeof MixInput>;
 
+// --- training ---------------------------------------------------------------------------------------------------------
 export const FineTuneInput = z.strictObject({
-  trainer: z.string(),
-  base: Model,
-  data: Dataset,
+  trainer: Name,
+  base: ModelRef,
+  data: DatasetRef,
   training: Training,
-  seed: z.int(),
+  seed: Seed,
   deterministic: z.boolean(),
-  /** Smaller than the spec's since memory ran out; gradients are accumulated, so the effective batch stays. */
+  /** Smaller than the spec's since memory ran out; gradients are accumulated, so the effective batch is the same. */
   microBatchSize: z.int().min(1).optional(),
-  /** Ends with a checkpoint once the job has used so many, those of earlier attempts included. */
-  tokenBound: z.int().optional(),
-  gpuSecondsBound: z.number().optional(),
+  /** Stop with a checkpoint once the job, all attempts counted, has used so much. */
+  tokenBound: z.number().min(0).optional(),
+  gpuSecondsBound: z.number().min(0).optional(),
 });
 export type FineTuneInput = z.infer<typeof FineTuneInput>;
 export const FineTuneOutput = z.strictObject({
-  model: Model,
+  model: ModelRef,
   steps: z.int(),
   trainLoss: z.number(),
   tokens: z.int(),
   precision: z.string(),
 });
 export type FineTuneOutput = z.infer<typeof FineTuneOutput>;
-/**
- * `spent`, by all attempts of the job, is null for a training that another run, or an earlier step of this one, has
- * done. Without a model: a bound is reached, and a checkpoint is kept.
- */
-export const FineTuneDone = z.union([
-  FineTuneOutput.extend({ spent: Spent.nullable() }),
-  z.strictObject({ model: z.null(), spent: Spent }),
-]);
+/** `bounded`: a bound is reached, and a checkpoint is kept. `usage` is that of all attempts of the job. */
+export const FineTuneDone = z.union([done(FineTuneOutput), z.strictObject({ bounded: z.literal(true), usage: Usage })]);
 export type FineTuneDone = z.infer<typeof FineTuneDone>;
+export const ClaimedHost = z.strictObject({ host: z.string().min(1).max(80) });
+export type ClaimedHost = z.infer<typeof ClaimedHost>;
 
-export const GradeInput = z.strictObject({ questions: Dataset, replies: Dataset, confidence: z.number() });
+// --- evaluation and gate ----------------------------------------------------------------------------------------------
+export const GradeInput = z.strictObject({
+  questions: DatasetRef,
+  replies: DatasetRef,
+  texts: ObjectRef,
+  confidence: z.number().gt(0).lt(1),
+});
 export type GradeInput = z.infer<typeof GradeInput>;
 /** `low` and `high`: bootstrap percentile interval of the accuracy, at the gate's confidence. */
-export const ScoreCard = z.strictObject({
-  grades: Dataset,
+export const EvalResult = z.strictObject({
+  grades: DatasetRef,
   correct: z.int(),
   total: z.int(),
   accuracy: z.number(),
   low: z.number(),
   high: z.number(),
 });
-export type ScoreCard = z.infer<typeof ScoreCard>;
+export type EvalResult = z.infer<typeof EvalResult>;
 
 export const GateInput = z.strictObject({
-  best: ScoreCard,
-  current: ScoreCard,
+  best: EvalResult,
+  current: EvalResult,
   gate: Gate,
   /** Rounds rolled back in a row before this one. */
-  failedInARow: z.int(),
-  seed: z.int(),
+  rollbacksInARow: z.int().min(0),
+  seed: Seed,
 });
 export type GateInput = z.infer<typeof GateInput>;
 export const GateOutput = z.strictObject({
@@ -202,99 +260,58 @@ export const GateOutput = z.strictObject({
 });
 export type GateOutput = z.infer<typeof GateOutput>;
 
+// --- what a run keeps of itself ---------------------------------------------------------------------------------------
+/** What one step of a round took; `reused`: it was found under its key. */
+export const StepCost = z.strictObject({
+  step: z.string(),
+  seconds: z.number(),
+  usage: Usage.nullable(),
+  reused: z.boolean(),
+});
+export type StepCost = z.infer<typeof StepCost>;
+
 export const RoundSummary = z.strictObject({
-  round: z.int(),
-  model: Model,
-  /** null for round 0, which samples nothing. */
+  round: Round,
+  set: TrainingSet,
+  /** null for round 0, which samples nothing, and where the enrichment was skipped. */
   changed: z.int().nullable(),
-  enriched: z.int(),
-  rows: z.int(),
-  meanRationaleChars: z.number(),
+  candidates: DatasetRef.nullable(),
+  decisions: DatasetRef.nullable(),
+  model: ModelRef,
   trainLoss: z.number(),
-  score: ScoreCard.nullable(),
+  /** null: there are no questions, or the evaluation was skipped. */
+  evaluation: EvalResult.nullable(),
   gate: GateOutput.nullable(),
-  data: Dataset,
-  decisions: Dataset.nullable(),
-  /** Seconds by step, by the workflow's clock: waiting in a queue included. */
-  seconds: z.record(z.string(), z.number()),
-  /** By step, where anything was. Absent in runs of 0.1. */
-  spent: z.record(z.string(), Spent).optional(),
+  /** In order. Seconds by the workflow's clock: waiting in a queue included. */
+  steps: z.array(StepCost),
 });
 export type RoundSummary = z.infer<typeof RoundSummary>;
 
-/** Dotted field of a spec -> its new value. */
-export const Settings = z.record(z.string(), z.json());
-export type Settings = z.infer<typeof Settings>;
-/** Settings that hold from the beginning of a round on; -1: from before the first one. */
-export const Change = z.strictObject({ fromRound: z.int().min(-1), set: Settings });
-export type Change = z.infer<typeof Change>;
-/** An operator's word on a round, which goes before the gate's. It takes effect before round `before` begins. */
-export const Ruling = z.strictObject({
-  round: z.int().min(0),
-  verdict: z.enum(['promote', 'roll-back']),
-  before: z.int().min(1),
-});
-export type Ruling = z.infer<typeof Ruling>;
-
-export const RunInput = z.strictObject({
-  spec: RunSpec,
-  data: Manifest,
-  catalysts: Manifest.nullable(),
-  evaluation: Manifest.nullable(),
-  operations: Operations,
-  /** A fork: what its parent did before the fork, it does alike, and so finds it done. */
-  fork: z
-    .strictObject({
-      of: z.string(),
-      fromRound: z.int().min(0),
-      changes: z.array(Change),
-      rulings: z.array(Ruling),
-      /** What was approved before the fork is not asked again. */
-      approved: z.array(z.strictObject({ approval: z.enum(APPROVALS), round: z.int().nullable() })).optional(),
-    })
-    .optional(),
-});
-export type RunInput = z.infer<typeof RunInput>;
-
-export const RoundInput = z.strictObject({
-  runId: z.string(),
-  round: z.int(),
-  rounds: z.int(),
-  spec: RunSpec,
-  start: Model,
-  /** M(t-1), or the best model after a roll-back; for round 0 the starting model. */
-  current: Model,
-  data: Dataset,
-  /** How many rows of `data` no longer hold their original rationale, and their mean length: round 0 reports them. */
-  meanRationaleChars: z.number(),
-  catalysts: Dataset.nullable(),
-  questions: Dataset.nullable(),
-  best: ScoreCard.nullable(),
-  failedInARow: z.int(),
-  operations: Operations,
-  /** Of the rounds before, against the run's budget. */
-  spent: Spent.optional(),
-  /** ISO time the run began. */
-  startedAt: z.string().optional(),
-});
-export type RoundInput = z.infer<typeof RoundInput>;
-
-/** -> CPU queue: writes down all that Temporal will forget of a run and its rounds. */
-export const AuditInput = z.strictObject({ workflowId: z.string(), runId: z.string() });
-export type AuditInput = z.infer<typeof AuditInput>;
-
-export const RunResult = z.strictObject({
+/** The rounds a run has finished, an object of the store: a run's state carries its reference only. */
+export const RoundTable = z.strictObject({
+  version: z.literal(2),
+  /** Steps before round 0. */
+  preparation: z.array(StepCost),
   rounds: z.array(RoundSummary),
-  best: z.int(),
-  model: Model,
-  /** Ended by somebody before the last round. */
-  stopped: z.boolean().optional(),
 });
-export type RunResult = z.infer<typeof RunResult>;
+export type RoundTable = z.infer<typeof RoundTable>;
 
-export const SampleRunInput = z.strictObject({ spec: SampleSpec, data: Manifest, operations: Operations });
-export type SampleRunInput = z.infer<typeof SampleRunInput>;
-export const SampleRunResult = z.strictObject({ prompts: Dataset, candidates: Dataset });
-export type SampleRunResult = z.infer<typeof SampleRunResult>;
+/** -> CPU queue: the table with one round more; `preparation` goes with the first. */
+export const KeepRoundInput = z.strictObject({
+  table: ObjectRef.nullable(),
+  preparation: z.array(StepCost).nullable(),
+  round: RoundSummary,
+});
+export type KeepRoundInput = z.infer<typeof KeepRoundInput>;
+/** -> CPU queue: one round of a table. */
+export const ReadRoundInput = z.strictObject({ table: ObjectRef, round: Round });
+export type ReadRoundInput = z.infer<typeof ReadRoundInput>;
 
-export { Sha256 };
+/** -> CPU queue: write the history of one execution, which Temporal will delete one day, to the store. */
+export const ExportInput = z.strictObject({
+  workflowId: z.string().min(1).max(1000),
+  /** The execution that began the chain, and the one to export. */
+  firstRunId: z.string().min(1).max(100),
+  runId: z.string().min(1).max(100),
+});
+export type ExportInput = z.infer<typeof ExportInput>;

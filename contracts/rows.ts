@@ -1,6 +1,6 @@
 /**
- * Rows: the shapes kept in JSONL chunks. Hugging Face `datasets` and DuckDB read them as they are.
- * Axes: E examples, K candidates of an example. `k = -1` is always the incumbent (the rationale already held).
+ * Rows: the shapes kept in JSONL chunks. Hugging Face `datasets` and DuckDB read them directly.
+ * Axes: E examples, K candidates of an example. `k = -1` is always the incumbent (the rationale that a row already has).
  */
 import { z } from 'zod';
 
@@ -19,25 +19,19 @@ export const SKILLS = [
 export const Skill = z.enum(SKILLS);
 export type Skill = z.infer<typeof Skill>;
 
-/** A training example as ingested; `rationale` is r0, null where the data has none. */
+/**
+ * A training example. `original` is r0, null where the data has none and none was written yet; `rationale` is r(t),
+ * empty where there is none; `origin` says which candidate of which round wrote r(t), null for the original.
+ */
 export const Example = z.strictObject({
   id: z.string().min(1),
   instruction: z.string().min(1),
-  rationale: z.string().nullable(),
-  answer: z.string().min(1),
-});
-export type Example = z.infer<typeof Example>;
-
-/** An example within the loop: `original` is r0 for ever, `rationale` is r(t); `origin` says who wrote r(t). */
-export const Row = z.strictObject({
-  id: z.string().min(1),
-  instruction: z.string().min(1),
-  original: z.string(),
+  original: z.string().nullable(),
   rationale: z.string(),
   answer: z.string().min(1),
   origin: z.strictObject({ round: z.int(), k: z.int() }).nullable(),
 });
-export type Row = z.infer<typeof Row>;
+export type Example = z.infer<typeof Example>;
 
 /** A reasoning catalyst: (instruction, short rationale) -> enriched rationale. `answer` only if the source has it. */
 export const Catalyst = z.strictObject({
@@ -60,8 +54,8 @@ export const Question = z.strictObject({
 export type Question = z.infer<typeof Question>;
 
 /** A row of `srlm sample`: what is asked. */
-export const Prompt = z.strictObject({ id: z.string().min(1), instruction: z.string().min(1) });
-export type Prompt = z.infer<typeof Prompt>;
+export const PromptRow = z.strictObject({ id: z.string().min(1), instruction: z.string().min(1) });
+export type PromptRow = z.infer<typeof PromptRow>;
 
 /** One sampled text. `seed` is what the engine was given for it; null where the engine takes none. */
 export const Candidate = z.strictObject({
@@ -74,28 +68,42 @@ export const Candidate = z.strictObject({
 });
 export type Candidate = z.infer<typeof Candidate>;
 
-export const GUARDS = ['empty', 'truncated', 'repetition', 'copied-prompt', 'pasted-answer', 'unchanged'] as const;
+/** A candidate once it is parsed. `truncated`: it was cut at the length before its rationale had ended. */
+export const ParsedCandidate = z.strictObject({
+  id: z.string(),
+  k: z.int().min(0),
+  rationale: z.string(),
+  truncated: z.boolean(),
+});
+export type ParsedCandidate = z.infer<typeof ParsedCandidate>;
+
+export const GUARDS = ['empty', 'truncated', 'repetition', 'unchanged', 'copied-prompt', 'pasted-answer'] as const;
 export const Guard = z.enum(GUARDS);
 export type Guard = z.infer<typeof Guard>;
 
-/** Mean log-probability (nats per token, natural log) of the answer given instruction and rationale k. */
-export const Score = z.strictObject({
+/** Mean log-probability (nats per token, natural log) of the answer given the instruction and rationale k. */
+export const AnswerLogprob = z.strictObject({
   id: z.string(),
   k: z.int().min(INCUMBENT),
   logprobNats: z.number().max(0),
   answerTokens: z.int().min(1),
 });
-export type Score = z.infer<typeof Score>;
+export type AnswerLogprob = z.infer<typeof AnswerLogprob>;
 
-/** One line of the table "candidates x selectors", kept whole: what was seen, what every selector said, what won. */
+/** Scores that a selector may ask for: log-probabilities under the reference model and under the current one. */
+export const SCORES = ['off-policy', 'on-policy'] as const;
+export const ScoreName = z.enum(SCORES);
+export type ScoreName = z.infer<typeof ScoreName>;
+
+/** One line of the table "candidates x scores", kept whole: what was seen, every score, and what won. */
 export const Decision = z.strictObject({
   id: z.string(),
   k: z.int().min(INCUMBENT),
   rationale: z.string(),
   guard: Guard.nullable(),
   chars: z.int(),
-  offPolicyNats: z.number().nullable(),
-  onPolicyNats: z.number().nullable(),
+  /** The scores that the selector asked for; null: the text is longer than the model's context. */
+  scores: z.partialRecord(ScoreName, z.number().nullable()),
   chosen: z.boolean(),
 });
 export type Decision = z.infer<typeof Decision>;
@@ -103,7 +111,7 @@ export type Decision = z.infer<typeof Decision>;
 export const Message = z.strictObject({ role: z.enum(['system', 'user', 'assistant']), content: z.string() });
 export type Message = z.infer<typeof Message>;
 
-/** A line the trainer reads: loss on the last message only. `source` and `id` lead back to the row it came from. */
+/** A line the trainer reads: the loss is on the last message only. `source` and `id` lead back to the row. */
 export const TrainingRow = z.strictObject({
   messages: z.array(Message).min(2),
   source: z.enum(['answer', 'enrich', 'catalyst-answer']),
