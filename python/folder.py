@@ -1,27 +1,46 @@
 """Model folders, as server.py and trainer.py both see them.
 Gives model_digest(path): the sha256 that names a folder's content, the same in Python and TypeScript;
-and check_model_folder(path): raises ValueError, one sentence saying what is missing or not allowed.
-Loads no model, and runs nothing that a folder brings along."""
+and check_model_folder(path): raises ModelProblem, one sentence saying what is missing or not allowed.
+Loads no model, and runs nothing that a folder brings along.
+
+storage/model-folder.ts states the rule of a usable folder and implements it too; test/fixtures/model-folders.json holds
+both implementations to one table."""
 
 import hashlib
 import json
 import os
+import re
 
 # Formats that torch.load unpickles: to read one is to run whatever its author wrote.
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+PICKLE = re.compile(r".*\.(bin|pt|pth|pkl|ckpt)", re.IGNORECASE | re.ASCII | re.DOTALL)
+# State of a trainer, not weights. Nothing loads it.
+IGNORED = re.compile(r"training_args\.bin|optimizer\.(bin|pt)|scheduler\.pt|scaler\.pt|rng_state(_[0-9]+)?\.pth")
+
+
+class ModelProblem(ValueError):
+    """`problem`: the part of the rule that does not hold."""
+
+    def __init__(self, problem: str, message: str):
+        super().__init__(message)
+        self.problem = problem
 
 
 def model_files(path: str) -> list[str]:
     """Relative POSIX paths of the folder's files in byte order; names that start with "." are skipped.
     A link to a file counts as the file (Hugging Face's cache is made of links); linked folders are not entered."""
     found = []
-    for folder, folders, names in os.walk(path):
+    for folder, folders, names in os.walk(path, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             full = os.path.join(folder, name)
             if not name.startswith(".") and os.path.isfile(full):
                 found.append(os.path.relpath(full, path).replace(os.sep, "/"))
     return sorted(found, key=os.fsencode)
+
+
+def _raise(problem: OSError):
+    # A folder that cannot be read must not pass for an empty one.
+    raise problem
 
 
 def model_digest(path: str) -> str:
@@ -35,28 +54,38 @@ def model_digest(path: str) -> str:
 
 
 def check_model_folder(path: str) -> None:
-    """Raises ValueError unless the folder can be loaded without running code that came with it."""
+    """Raises ModelProblem unless the folder can be loaded without running code that came with it."""
     if not os.path.isdir(path):
-        raise ValueError(f"{path} is not a folder.")
+        raise ModelProblem("folder", f"{path} is not a folder.")
     files = model_files(path)
-    pickles = [name for name in files if name.lower().endswith(PICKLES)]
-    if pickles:
-        raise ValueError(f"{path} holds {pickles[0]}, a pickle, which can run code when it is loaded; keep only safetensors weights.")
     if "config.json" not in files:
-        raise ValueError(f"{path} has no config.json.")
-    if not any(name.endswith(".safetensors") for name in files):
-        raise ValueError(f"{path} has no *.safetensors weights.")
-    if not any(name in files for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")):
-        raise ValueError(f"{path} has no tokenizer.")
-    if "chat_template.jinja" not in files and not _template_in_config(path):
-        raise ValueError(f"{path} has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json).")
+        raise ModelProblem("config", f"{path} has no config.json.")
+    if _read_object(f"{path}/config.json") is None:
+        raise ModelProblem("config", f"{path}/config.json is not a JSON object.")
+    pickles = [name for name in files if PICKLE.fullmatch(name) and not IGNORED.fullmatch(name.rsplit("/", 1)[-1])]
+    if pickles:
+        raise ModelProblem("pickle", f"{path} holds {pickles[0]}, a pickle, which can run code when it is loaded; keep only safetensors weights.")
+    if not any(name.endswith(".safetensors") and "/" not in name for name in files):
+        raise ModelProblem("weights", f"{path} has no *.safetensors weights.")
+    if "tokenizer.json" not in files and "tokenizer.model" not in files and not {"vocab.json", "merges.txt"} <= set(files):
+        raise ModelProblem("tokenizer", f"{path} has no tokenizer (tokenizer.json, tokenizer.model, or vocab.json with merges.txt).")
+    config = _read_object(f"{path}/tokenizer_config.json") if "tokenizer_config.json" in files else {}
+    if config is None:
+        raise ModelProblem("tokenizer-config", f"{path}/tokenizer_config.json is not a JSON object.")
+    template = config.get("chat_template")
+    if "chat_template.jinja" not in files and not (isinstance(template, (str, list)) and template):
+        raise ModelProblem("chat-template", f"{path} has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json).")
 
 
-def _template_in_config(path: str) -> bool:
+def _read_object(path: str) -> dict | None:
+    """The JSON object in a file, or None. NaN and Infinity are no JSON, though Python's reader takes them."""
     try:
-        with open(os.path.join(path, "tokenizer_config.json"), encoding="utf-8") as file:
-            return bool(json.load(file).get("chat_template"))
-    except FileNotFoundError:
-        return False
-    except (ValueError, AttributeError) as problem:
-        raise ValueError(f"{path}/tokenizer_config.json is not a JSON object: {problem}.") from None
+        with open(path, encoding="utf-8") as file:
+            value = json.load(file, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _no_constant(name: str):
+    raise ValueError(name)

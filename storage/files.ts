@@ -1,56 +1,120 @@
 /**
- * Files that are there whole or not at all: write, fsync, rename, fsync of the folder. Used for all that another
- * process may read or a crash may interrupt. Temporary names hold host and process, so that what a dead process left
- * can be told from what a live one is writing (`sweep`).
+ * Files that exist completely or not at all: write, fsync, rename, fsync of the folder. Used for everything that
+ * another process may read or that a crash may interrupt. Temporary names contain host and process id, so `sweep` can
+ * remove the files of dead processes and leave those of live ones.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { createReadStream, readdirSync, rmSync } from 'node:fs';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { constants, createReadStream, readdirSync, rmSync } from 'node:fs';
+import { copyFile, link, mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { z } from 'zod';
 
 export function temporaryName(): string {
   return `${hostname()}~${process.pid}~${randomBytes(6).toString('hex')}`;
 }
 
-/** Replaces `path` by `content`. `tmp` must be on the same file system. */
+export const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException | null)?.code;
+
+/** For `.catch`: null where there is no such file; other errors are thrown. */
+export function nullIfMissing(error: unknown): null {
+  if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return null;
+  throw error;
+}
+
+/** Replaces `path` by `content`. `tmp` must be a folder of the same file system. */
 export async function writeWhole(path: string, content: string | Uint8Array, tmp: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
-  const temporary = join(tmp, temporaryName());
+  await withTemporary(tmp, async (temporary) => {
+    await writeAndSync(temporary, content);
+    await moveInto(temporary, path);
+  });
+}
+
+/** Writes `path` unless it exists. False: it exists, and is as it was. */
+export async function writeWholeNew(path: string, content: string | Uint8Array, tmp: string): Promise<boolean> {
+  return withTemporary(tmp, async (temporary) => {
+    await writeAndSync(temporary, content);
+    return linkInto(temporary, path);
+  });
+}
+
+/** Moves a finished temporary file to `path`, which it replaces. */
+export const moveInto = (temporary: string, path: string): Promise<void> =>
+  durably(path, () => rename(temporary, path));
+
+/** Gives a finished temporary file a second name, `path`. False: `path` exists, and is as it was. */
+export async function linkInto(temporary: string, path: string): Promise<boolean> {
   try {
-    const file = await open(temporary, 'wx');
-    try {
-      await file.writeFile(content);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
+    await durably(path, () => link(temporary, path).catch((error) => copyWithoutLinks(error, temporary, path)));
+    return true;
   } catch (error) {
-    await rm(temporary, { force: true });
+    if (codeOf(error) === 'EEXIST') return false;
     throw error;
+  }
+}
+
+/** Some file systems have no hard links. A copy may be torn by a crash, which readers of such files must accept. */
+async function copyWithoutLinks(error: unknown, temporary: string, path: string): Promise<void> {
+  if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(codeOf(error) ?? '')) throw error;
+  await copyFile(temporary, path, constants.COPYFILE_EXCL);
+}
+
+async function durably(path: string, place: () => Promise<void>): Promise<void> {
+  try {
+    await place();
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error;
+    await makeFolder(dirname(path));
+    await place();
   }
   await syncFolder(dirname(path));
 }
 
-/** What a file of another process's says; null: there is none, or it is damaged, or it says something else. */
-export async function readJson<T>(path: string, schema: z.ZodType<T>): Promise<T | null> {
+/** Passes the name of a file in `tmp` to `work`, and removes what `work` leaves there. */
+export async function withTemporary<T>(tmp: string, work: (temporary: string) => Promise<T>): Promise<T> {
+  const temporary = join(tmp, temporaryName());
   try {
-    const parsed = schema.safeParse(JSON.parse(await readFile(path, 'utf8')));
-    return parsed.success ? parsed.data : null;
-  } catch {
-    return null;
+    return await work(temporary);
+  } finally {
+    await unlink(temporary).catch(nullIfMissing);
   }
 }
 
-/** Without it a rename may be lost with the power. */
+async function writeAndSync(path: string, content: string | Uint8Array): Promise<void> {
+  const file = await open(path, 'wx');
+  try {
+    await file.writeFile(content);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Creates a folder with its parents, so that a power failure does not lose them. */
+export async function makeFolder(folder: string): Promise<void> {
+  const path = resolve(folder);
+  const first = await mkdir(path, { recursive: true });
+  if (first === undefined) return;
+  for (let made = path; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made));
+}
+
+/** Without it, a power failure may undo a rename in this folder. */
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   try {
     await handle.sync();
   } finally {
     await handle.close();
+  }
+}
+
+/** JSON that another process wrote; null: missing, torn or invalid. */
+export async function readJson<T>(path: string, schema: z.ZodType<T>): Promise<T | null> {
+  try {
+    const parsed = schema.safeParse(JSON.parse(await readFile(path, 'utf8')));
+    return parsed.success ? parsed.data : null;
+  } catch {
+    return null;
   }
 }
 
@@ -77,6 +141,6 @@ export function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    return codeOf(error) === 'EPERM';
   }
 }

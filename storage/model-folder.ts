@@ -1,93 +1,142 @@
 /**
- * The digest of a model folder, as engine/python/folder.py has it: over all regular files below it (names that begin
- * with a dot passed over), by relative path in byte order, lines `<sha256>  <path>\n`, and the SHA-256 of these.
- * Also what makes a folder usable at all, so that a bad one is refused before anything starts.
+ * A Hugging Face model folder: its digest, and the rule of what is usable. python/folder.py implements both again for
+ * the programs that load the weights; test/fixtures/model-folders.json holds both implementations to one table.
+ *
+ * A folder's files are all regular files below it, links to files included. Linked folders, and files and folders
+ * whose names begin with a dot, do not count. The digest is the SHA-256 of the lines `<sha256>  <path>\n`, one a file,
+ * sorted by the bytes of the path.
+ *
+ * A folder is usable if it
+ *   - has config.json, a JSON object                                                   (else problem `config`)
+ *   - has no pickle at any depth: *.bin, .pt, .pth, .pkl, .ckpt in any case, except the state that trainers leave
+ *     beside the weights and that nothing loads (training_args.bin, optimizer.pt, ...)   (`pickle`)
+ *   - has *.safetensors weights at its top                                             (`weights`)
+ *   - has a tokenizer: tokenizer.json, or tokenizer.model, or vocab.json and merges.txt  (`tokenizer`)
+ *   - has no tokenizer_config.json that is not a JSON object                           (`tokenizer-config`)
+ *   - has a chat template: chat_template.jinja, or a non-empty string or list `chat_template` in tokenizer_config.json
+ *     (`chat-template`)
+ * The first part that does not hold is reported. `folder`: there is no such folder.
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Manifest } from '../contracts/artifacts.js';
 import { modelUnusable } from '../contracts/errors.js';
-import { sha256, sha256File } from './files.js';
+import { nullIfMissing, sha256, sha256File } from './files.js';
 
-/** `cache` maps a state of the files (sizes and times) to its digest: 100 GB are not read again for nothing. */
-export async function modelDigest(
-  folder: string,
-  cache?: Map<string, string>,
-): Promise<{ sha256: string; bytes: number }> {
-  const files = await filesBelow(folder, '');
-  files.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
-  const stats = await Promise.all(files.map((file) => stat(join(folder, file))));
-  const bytes = stats.reduce((sum, { size }) => sum + size, 0);
-  const state = [
-    folder,
-    ...files.map((file, i) => `${file} ${stats[i]!.size} ${stats[i]!.mtimeMs} ${stats[i]!.ino}`),
-  ].join('\n');
-  const known = cache?.get(state);
-  if (known) return { sha256: known, bytes };
+/** What `stat` knows of a folder's files. Equal states have equal digests, so that 100 GB are not read twice. */
+export interface FolderState {
+  files: string[];
+  bytes: number;
+  /** Path, size, time and inode of every file. */
+  state: string;
+}
+
+/** null: there is no such folder. */
+export async function folderState(folder: string): Promise<FolderState | null> {
+  const found = await filesBelow(folder, '');
+  if (!found) return null;
+  found.sort((a, b) => Buffer.compare(Buffer.from(a.path), Buffer.from(b.path)));
+  return {
+    files: found.map(({ path }) => path),
+    bytes: found.reduce((sum, { size }) => sum + size, 0),
+    state: found.map(({ path, size, mtimeMs, ino }) => `${path} ${size} ${mtimeMs} ${ino}`).join('\n'),
+  };
+}
+
+/** Reads every file. `files`: those of its state, if that is known. */
+export async function folderDigest(folder: string, files?: readonly string[]): Promise<string> {
   let lines = '';
-  for (const file of files) lines += `${await sha256File(join(folder, file))}  ${file}\n`;
-  const digest = sha256(lines);
-  cache?.set(state, digest);
-  return { sha256: digest, bytes };
+  for (const file of files ?? (await folderState(folder))?.files ?? [])
+    lines += `${await sha256File(join(folder, file))}  ${file}\n`;
+  return sha256(lines);
 }
 
-/** Each file of a model folder as a manifest, its uri below `prefix`. */
-export async function modelFiles(folder: string, prefix: string): Promise<Manifest[]> {
-  const files = await filesBelow(folder, '');
-  return Promise.all(
-    files.sort().map(async (file) => ({
-      uri: `${prefix}/${file}`,
-      sha256: await sha256File(join(folder, file)),
-      rows: 0,
-      bytes: (await stat(join(folder, file))).size,
-    })),
-  );
+interface Found {
+  path: string;
+  size: number;
+  mtimeMs: number;
+  ino: number;
 }
 
-async function filesBelow(folder: string, prefix: string): Promise<string[]> {
-  const found: string[] = [];
-  for (const entry of await readdir(join(folder, prefix), { withFileTypes: true })) {
+async function filesBelow(folder: string, prefix: string): Promise<Found[] | null> {
+  const entries = await readdir(join(folder, prefix), { withFileTypes: true }).catch(nullIfMissing);
+  const found: Found[] = [];
+  for (const entry of entries ?? []) {
     if (entry.name.startsWith('.')) continue;
     const path = prefix ? `${prefix}/${entry.name}` : entry.name;
-    if (entry.isDirectory()) found.push(...(await filesBelow(folder, path)));
+    if (entry.isDirectory()) {
+      found.push(...((await filesBelow(folder, path)) ?? []));
+      continue;
+    }
     // A link that leads nowhere is no file, here as in Python.
-    else if ((await stat(join(folder, path)).catch(() => null))?.isFile()) found.push(path);
+    const file = await stat(join(folder, path)).catch(() => null);
+    if (file?.isFile()) found.push({ path, size: file.size, mtimeMs: file.mtimeMs, ino: file.ino });
   }
-  return found;
+  return entries && found;
 }
 
-/** Throws model.unusable: no folder, no weights, pickles, no tokenizer, no chat template. */
-export async function checkModelFolder(folder: string): Promise<void> {
-  const names = await readdir(folder).catch(() => null);
-  if (!names) throw modelUnusable(folder, 'there is no such model folder.');
-  if (!names.includes('config.json'))
-    throw modelUnusable(folder, 'it holds no config.json, so it is not a model folder.');
-  const pickle = names.find((name) => /\.(bin|pt|pth|pkl|ckpt)$/.test(name));
-  const weights = names.some((name) => name.endsWith('.safetensors'));
-  const convert = 'Save the model with safe_serialization=True; nothing was started.';
+const PICKLE = /\.(bin|pt|pth|pkl|ckpt)$/i;
+/** State of a trainer, not weights. */
+const IGNORED = /^(training_args\.bin|optimizer\.(bin|pt)|scheduler\.pt|scaler\.pt|rng_state(_\d+)?\.pth)$/;
+
+export interface FolderProblem {
+  problem: 'folder' | 'config' | 'pickle' | 'weights' | 'tokenizer' | 'tokenizer-config' | 'chat-template';
+  reason: string;
+  hint?: string;
+}
+
+/** null: the folder is usable. */
+export async function findProblem(folder: string): Promise<FolderProblem | null> {
+  const files = (await folderState(folder))?.files;
+  if (!files) return { problem: 'folder', reason: 'there is no such model folder.' };
+  const has = (...names: string[]) => names.every((name) => files.includes(name));
+
+  if (!has('config.json'))
+    return { problem: 'config', reason: 'it holds no config.json, so it is not a model folder.' };
+  if (!(await readObject(join(folder, 'config.json'))))
+    return { problem: 'config', reason: 'its config.json is not a JSON object.' };
+
+  const pickle = files.find((file) => PICKLE.test(file) && !IGNORED.test(file.slice(file.lastIndexOf('/') + 1)));
   if (pickle)
-    throw modelUnusable(
-      folder,
-      `${pickle} is a pickle, which can run code when loaded; only safetensors are read.`,
-      convert,
-    );
-  if (!weights)
-    throw modelUnusable(
-      folder,
-      'it holds no weights (*.safetensors).',
-      'Download or save the weights too; nothing was started.',
-    );
-  if (!names.includes('tokenizer.json') && !names.includes('tokenizer.model'))
-    throw modelUnusable(folder, 'it holds no tokenizer.');
-  if (names.includes('chat_template.jinja')) return;
-  const config = await readFile(join(folder, 'tokenizer_config.json'), 'utf8')
-    .then(JSON.parse)
-    .catch(() => ({}));
-  if (!config.chat_template) {
-    throw modelUnusable(
-      folder,
-      'its tokenizer has no chat template.',
-      'Use the instruct version of the model, or put a chat_template.jinja beside it; nothing was started.',
-    );
+    return {
+      problem: 'pickle',
+      reason: `${pickle} is a pickle, which can run code when loaded; only safetensors are read.`,
+      hint: 'Save the model with safe_serialization=True.',
+    };
+
+  if (!files.some((file) => file.endsWith('.safetensors') && !file.includes('/')))
+    return {
+      problem: 'weights',
+      reason: 'it holds no weights (*.safetensors).',
+      hint: 'Download or save the weights too.',
+    };
+
+  if (!has('tokenizer.json') && !has('tokenizer.model') && !has('vocab.json', 'merges.txt'))
+    return { problem: 'tokenizer', reason: 'it holds no tokenizer.' };
+
+  const config = has('tokenizer_config.json') ? await readObject(join(folder, 'tokenizer_config.json')) : {};
+  if (!config) return { problem: 'tokenizer-config', reason: 'its tokenizer_config.json is not a JSON object.' };
+  const template = config.chat_template;
+  if (has('chat_template.jinja') || ((typeof template === 'string' || Array.isArray(template)) && template.length > 0))
+    return null;
+  return {
+    problem: 'chat-template',
+    reason: 'its tokenizer has no chat template.',
+    hint: 'Use the instruct version of the model, or put a chat_template.jinja beside it.',
+  };
+}
+
+/** Throws model.unusable. */
+export async function checkModelFolder(folder: string): Promise<void> {
+  const found = await findProblem(folder);
+  if (found) throw modelUnusable(folder, found.reason, found.hint);
+}
+
+async function readObject(path: string): Promise<Record<string, unknown> | null> {
+  const bytes = await readFile(path);
+  try {
+    const value = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes));
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : null;
+  } catch {
+    return null;
   }
 }

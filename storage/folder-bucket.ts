@@ -1,0 +1,101 @@
+/**
+ * A bucket in a local or shared folder, safe with many processes and hosts at once: a blob is a file below `root`,
+ * written to tmp/ and renamed. Quarantined blobs are moved to damaged/.
+ */
+import { createHash } from 'node:crypto';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { type Bucket, checkName, isName } from './bucket.js';
+import {
+  linkInto,
+  moveInto,
+  nullIfMissing,
+  sha256File,
+  temporaryName,
+  withTemporary,
+  writeWhole,
+  writeWholeNew,
+} from './files.js';
+
+export class FolderBucket implements Bucket {
+  /** `tmp`: an existing folder of the same file system. */
+  constructor(
+    private readonly root: string,
+    private readonly tmp: string,
+  ) {}
+
+  private path(name: string): string {
+    return join(this.root, checkName(name));
+  }
+
+  async read(name: string): Promise<Buffer | null> {
+    return readFile(this.path(name)).catch(nullIfMissing);
+  }
+
+  async size(name: string): Promise<number | null> {
+    const found = await stat(this.path(name)).catch(nullIfMissing);
+    return found?.isFile() ? found.size : null;
+  }
+
+  async stream(name: string): Promise<AsyncIterable<Uint8Array> | null> {
+    const file = await open(this.path(name)).catch(nullIfMissing);
+    return file?.createReadStream({ highWaterMark: 1 << 18 }) ?? null;
+  }
+
+  async *list(folder: string): AsyncGenerator<string> {
+    const entries = await readdir(this.path(folder), { withFileTypes: true }).catch(nullIfMissing);
+    for (const entry of entries ?? []) {
+      const name = `${folder}/${entry.name}`;
+      if (!isName(name)) continue;
+      if (entry.isDirectory()) yield* this.list(name);
+      else yield name;
+    }
+  }
+
+  async write(name: string, content: Uint8Array): Promise<void> {
+    await writeWhole(this.path(name), content, this.tmp);
+  }
+
+  async writeNew(name: string, content: Uint8Array): Promise<boolean> {
+    return writeWholeNew(this.path(name), content, this.tmp);
+  }
+
+  async upload(source: string, nameOf: (sha256: string) => string): Promise<{ sha256: string; bytes: number }> {
+    return withTemporary(this.tmp, async (temporary) => {
+      const hash = createHash('sha256');
+      let bytes = 0;
+      const measured = async function* (parts: AsyncIterable<Buffer>) {
+        for await (const part of parts) {
+          hash.update(part);
+          bytes += part.length;
+          yield part;
+        }
+      };
+      await pipeline(createReadStream(source), measured, createWriteStream(temporary, { flush: true }));
+      const sha256 = hash.digest('hex');
+      await moveInto(temporary, this.path(nameOf(sha256)));
+      return { sha256, bytes };
+    });
+  }
+
+  async quarantine(name: string, isDamaged: (sha256: string) => boolean): Promise<void> {
+    const path = this.path(name);
+    const found = await sha256File(path).catch(nullIfMissing);
+    if (found === null || !isDamaged(found)) return;
+    const aside = await asidePath(this.root, basename(name));
+    if ((await rename(path, aside).catch(nullIfMissing)) === null) return;
+    // A writer may have replaced the blob between the check and the rename.
+    if (isDamaged(await sha256File(aside))) return;
+    await linkInto(aside, path);
+    await rm(aside);
+  }
+}
+
+/** A free name in damaged/. */
+export async function asidePath(root: string, name: string): Promise<string> {
+  const damaged = join(root, 'damaged');
+  await mkdir(damaged, { recursive: true });
+  return join(damaged, `${Date.now()}-${temporaryName().split('~').at(-1)}-${name}`);
+}

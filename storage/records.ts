@@ -1,0 +1,102 @@
+/**
+ * The record that a step, or one chunk of it, is done: steps/<step>/<key[0:2]>/<key>.json. The key is the digest of
+ * everything that decided the result, which the record states in clear text. A record is written after all that it
+ * holds, so if a record exists, what it holds was stored.
+ *
+ * A record does not count (is void) if it is torn, if its step, inputs and key do not agree with its own name, or if
+ * something it holds is missing or short. Reading never writes; `add` replaces a void record. Of several writers of
+ * one record the first wins, and the others get its record. (Three that replace one void record within a millisecond
+ * may each return their own; what each of them holds is intact.)
+ */
+import { type RecordMeta, type Sha256, StepRecord, type StoredRef } from '../contracts/refs.js';
+import type { Bucket } from './bucket.js';
+import type { Datasets } from './datasets.js';
+import { sha256 } from './files.js';
+import type { Models } from './models.js';
+import { canonical, type Objects } from './objects.js';
+
+/** The digest of a step's name and of all that decides its result. */
+export function keyOf(step: string, inputs: unknown): Sha256 {
+  return sha256(canonical({ step, inputs }));
+}
+
+/** The name of a record in its bucket. */
+export function recordName(step: string, key: string): string {
+  return `steps/${step}/${key.slice(0, 2)}/${key}.json`;
+}
+
+export interface StepResult {
+  holds: readonly StoredRef[];
+  output: unknown;
+  meta: RecordMeta;
+}
+
+export class Records {
+  constructor(
+    private readonly bucket: Bucket,
+    private readonly objects: Objects,
+    private readonly datasets: Datasets,
+    private readonly models: Models,
+  ) {}
+
+  keyOf(step: string, inputs: unknown): Sha256 {
+    return keyOf(step, inputs);
+  }
+
+  /** The record of a step that is done, if all that it holds is present; else null. */
+  async find(step: string, key: string): Promise<StepRecord | null> {
+    const record = await this.read(step, key);
+    return record && (await this.isWhole(record)) ? record : null;
+  }
+
+  /** The record of a step, whether or not what it holds is still present. */
+  async read(step: string, key: string): Promise<StepRecord | null> {
+    const text = await this.bucket.read(recordName(step, key));
+    return text && parsed(text, step, key);
+  }
+
+  /** Written last: from now on the step is done. Returns the record that counts, which may be an earlier one. */
+  async add(step: string, inputs: unknown, { holds, output, meta }: StepResult): Promise<StepRecord> {
+    const key = keyOf(step, inputs);
+    const text = canonical({ version: 2, step, key, inputs, holds, output, meta });
+    const record = StepRecord.parse(JSON.parse(text));
+    const name = recordName(step, key);
+    while (!(await this.bucket.writeNew(name, Buffer.from(`${text}\n`)))) {
+      const stored = await this.bucket.read(name);
+      if (!stored) continue;
+      const found = parsed(stored, step, key);
+      if (found && (await this.isWhole(found))) return found;
+      // Another writer may replace the void record at the same moment: only the one that was read is moved.
+      const voided = sha256(stored);
+      await this.bucket.quarantine(name, (digest) => digest === voided);
+    }
+    return record;
+  }
+
+  private async isWhole({ holds }: StepRecord): Promise<boolean> {
+    for (const stored of holds) if (!(await this.has(stored))) return false;
+    return true;
+  }
+
+  private has(stored: StoredRef): Promise<boolean> {
+    switch (stored.kind) {
+      case 'rows':
+        return this.objects.has('rows', stored.ref);
+      case 'dataset':
+        return this.datasets.has(stored.ref);
+      case 'model':
+        return this.models.has(stored.ref);
+    }
+  }
+}
+
+function parsed(text: Buffer, step: string, key: string): StepRecord | null {
+  let record: StepRecord;
+  try {
+    record = StepRecord.parse(JSON.parse(text.toString('utf8')));
+  } catch {
+    return null;
+  }
+  const agrees = record.step === step && record.key === key && keyOf(step, record.inputs) === key;
+  return agrees ? record : null;
+}
