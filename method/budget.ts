@@ -1,63 +1,88 @@
-/** What a run may spend, has spent, and has left. Pure, but for the time it is told. */
-import type { Spent } from '../contracts/artifacts.js';
+/**
+ * Budgets: what a run may use, has used and has left. Pure; the time is an argument. Throws nothing.
+ * A new kind of budget: its field in contracts (in Budget; for counted work also in Usage and BudgetShare) and one line in
+ * KINDS.
+ */
+import { Usage } from '../contracts/refs.js';
 import type { Budget } from '../contracts/spec.js';
-import type { Allowance } from '../contracts/steps.js';
+import type { BudgetShare, FineTuneInput } from '../contracts/steps.js';
 
-export const NOTHING: Spent = { tokens: 0, gpuSeconds: 0, money: 0 };
+interface Kind {
+  /** `hours`: since the run began. */
+  used: (usage: Usage, hours: number) => number;
+  /** Field of a training's input by which it stops with a checkpoint. */
+  trainingBound?: keyof FineTuneInput & `${string}Bound`;
+}
 
-export const sum = (a: Spent, b: Spent): Spent => ({
-  tokens: a.tokens + b.tokens,
-  gpuSeconds: a.gpuSeconds + b.gpuSeconds,
-  money: a.money + b.money,
-});
+/** In the order in which they are reported. */
+const KINDS: Record<keyof Budget, Kind> = {
+  tokens: { used: ({ tokens }) => tokens, trainingBound: 'tokenBound' },
+  gpuSeconds: { used: ({ gpuSeconds }) => gpuSeconds, trainingBound: 'gpuSecondsBound' },
+  hours: { used: (_, hours) => hours },
+  money: { used: ({ money }) => money },
+};
+const BUDGET_KINDS = Object.entries(KINDS) as [keyof Budget, Kind][];
+const USAGE_KINDS = Usage.keyof().options;
 
-/** What of `spent` has not been `told` yet. */
-export const untold = (spent: Spent, told: Spent): Spent => ({
-  tokens: Math.max(0, spent.tokens - told.tokens),
-  gpuSeconds: Math.max(0, spent.gpuSeconds - told.gpuSeconds),
-  money: Math.max(0, spent.money - told.money),
-});
+const eachKind = <T>(of: (kind: keyof Usage) => T) =>
+  Object.fromEntries(USAGE_KINDS.map((kind) => [kind, of(kind)])) as Record<keyof Usage, T>;
 
-export const isNothing = ({ tokens, gpuSeconds, money }: Spent): boolean => tokens + gpuSeconds + money === 0;
+export const NO_USAGE: Usage = eachKind(() => 0);
 
-/** Of each bound of the budget the share that is used up, as `budget.tokens` -> 0.83. `hours`: since the run began. */
-export function shares(budget: Budget, spent: Spent, hours: number): Record<string, number> {
-  const used = { ...spent, hours };
+export const addUsage = (a: Usage, b: Usage): Usage => eachKind((kind) => a[kind] + b[kind]);
+
+/** The part of `usage` that is not `counted` yet. */
+export const uncounted = (usage: Usage, counted: Usage): Usage =>
+  eachKind((kind) => Math.max(0, usage[kind] - counted[kind]));
+
+/** The used share of each bound that the budget has, as `budget.tokens` -> 0.83. `hours`: since the run began. */
+export function shares(budget: Budget, usage: Usage, hours: number): Record<string, number> {
   return Object.fromEntries(
-    (['tokens', 'gpuSeconds', 'hours', 'money'] as const).flatMap((name) => {
-      const bound = budget[name];
-      return bound === undefined ? [] : [[`budget.${name}`, used[name] / bound]];
+    BUDGET_KINDS.flatMap(([kind, { used }]) => {
+      const bound = budget[kind];
+      return bound === undefined ? [] : [[`budget.${kind}`, used(usage, hours) / bound]];
     }),
   );
 }
 
-/** The bound that is used up, if one is. */
-export function overdrawn(budget: Budget, spent: Spent, hours: number): string | null {
-  return Object.entries(shares(budget, spent, hours)).find(([, share]) => share >= 1)?.[0] ?? null;
+/** The first bound that is used up, as `budget.tokens`; null: none. */
+export function usedUp(budget: Budget, usage: Usage, hours: number): string | null {
+  return Object.entries(shares(budget, usage, hours)).find(([, share]) => share >= 1)?.[0] ?? null;
 }
 
-/** What each of `lanes` shards at once may use; undefined where nothing is bounded. */
-export function allowance(budget: Budget, spent: Spent, startedAtMs: number, lanes: number): Allowance | undefined {
-  if (Object.values(budget).every((bound) => bound === undefined)) return undefined;
-  const left = (name: 'tokens' | 'gpuSeconds' | 'money') => {
-    const bound = budget[name];
-    return bound === undefined ? null : Math.max(0, bound - spent[name]) / lanes;
-  };
+/** What each of `lanes` shards that run at the same time may use; null: the budget has no bound. */
+export function budgetShare(budget: Budget, usage: Usage, startedAtMs: number, lanes: number): BudgetShare | null {
+  if (Object.values(budget).every((bound) => bound === undefined)) return null;
+  const left = eachKind((kind) => {
+    const bound = budget[kind];
+    return bound === undefined ? null : Math.max(0, bound - usage[kind]) / lanes;
+  });
   const until = budget.hours === undefined ? null : new Date(startedAtMs + budget.hours * 3_600_000).toISOString();
-  return { tokens: left('tokens'), gpuSeconds: left('gpuSeconds'), money: left('money'), until };
+  return { ...left, until };
 }
 
-/** Where a training ends with a checkpoint, which has `told` what it used before; no bound where the budget has none. */
-export function trainingBounds(budget: Budget, spent: Spent, told: Spent) {
-  const { tokens, gpuSeconds } = budget;
-  return {
-    ...(tokens === undefined ? {} : { tokenBound: told.tokens + Math.max(0, tokens - spent.tokens) }),
-    ...(gpuSeconds === undefined
-      ? {}
-      : { gpuSecondsBound: told.gpuSeconds + Math.max(0, gpuSeconds - spent.gpuSeconds) }),
-  };
+/** Whether a shard has used up its share. `usage` is that of this shard. */
+export function shareUsedUp(share: BudgetShare, usage: Usage, nowMs: number): boolean {
+  const { until } = share;
+  if (until !== null && nowMs >= Date.parse(until)) return true;
+  return USAGE_KINDS.some((kind) => share[kind] !== null && usage[kind] >= share[kind]);
 }
 
-/** Seconds a run may still take; null: no bound. */
+/** Where a training stops with a checkpoint. `counted`: its own usage so far, which `usage` includes. */
+export function trainingBounds(
+  budget: Budget,
+  usage: Usage,
+  counted: Usage,
+): Pick<FineTuneInput, 'tokenBound' | 'gpuSecondsBound'> {
+  return Object.fromEntries(
+    BUDGET_KINDS.flatMap(([kind, { used, trainingBound }]) => {
+      const bound = budget[kind];
+      if (bound === undefined || trainingBound === undefined) return [];
+      return [[trainingBound, used(counted, 0) + Math.max(0, bound - used(usage, 0))]];
+    }),
+  );
+}
+
+/** Seconds that a run may still take; null: no bound. */
 export const secondsLeft = (budget: Budget, hours: number): number | null =>
   budget.hours === undefined ? null : Math.max(0, (budget.hours - hours) * 3600);

@@ -1,36 +1,41 @@
 /**
- * Rows -> lines the trainer reads. [paper] Every training takes the answers with their rationales and the catalysts
- * together. How often a catalyst stands in the mixture, and in which order, is not decided here.
+ * Rows -> lines that the trainer reads. [paper] Every training takes the answers with their rationales and the catalysts
+ * together. How often a catalyst occurs in the mixture, and in which order, is not decided here.
  * Throws data.unusable for a catalyst without an answer where the answer is needed.
  */
 import { dataUnusable, show } from '../contracts/errors.js';
-import type { Catalyst, Row, TrainingRow } from '../contracts/records.js';
-import type { Prompts } from '../contracts/spec.js';
-import { answerPrompt, fill, reply } from './prompts.js';
+import type { Catalyst, Example, TrainingRow } from '../contracts/rows.js';
+import type { PromptTemplates } from '../contracts/spec.js';
+import type { MixInput } from '../contracts/steps.js';
+import { answerPrompt, enrichPrompt, reply } from './prompts.js';
 
-export function answerRow(row: Row, prompts: Prompts): TrainingRow {
+/** Enters the keys of mixtures. */
+export const VERSION = 1;
+
+export function answerRow({ id, instruction, rationale, answer }: Example, templates: PromptTemplates): TrainingRow {
   return {
-    messages: turn(answerPrompt(prompts, row.instruction), reply(prompts, row.rationale, row.answer)),
+    messages: turns(answerPrompt(templates, instruction), reply(templates, rationale, answer)),
     source: 'answer',
-    id: row.id,
+    id,
   };
 }
 
 /** enrich [paper]: (instruction, short rationale) -> enriched. answer [ours]: a control arm, the catalyst as an answer. */
-export function catalystRow(catalyst: Catalyst, prompts: Prompts, use: 'enrich' | 'answer'): TrainingRow {
+export function catalystRow(catalyst: Catalyst, templates: PromptTemplates, use: MixInput['use']): TrainingRow {
   const { id, instruction, rationale, enriched, answer } = catalyst;
   if (use === 'enrich') {
-    return { messages: turn(fill(prompts.enrich, { instruction, rationale }), enriched), source: 'enrich', id };
+    const prompt = enrichPrompt(templates, { instruction, original: rationale, rationale }, 'original');
+    return { messages: turns(prompt, enriched), source: 'enrich', id };
   }
   if (answer === null) throw dataUnusable('catalysts', `catalyst ${show(id)} has no answer, which use: answer needs.`);
   return {
-    messages: turn(answerPrompt(prompts, instruction), reply(prompts, enriched, answer)),
+    messages: turns(answerPrompt(templates, instruction), reply(templates, enriched, answer)),
     source: 'catalyst-answer',
     id,
   };
 }
 
-const turn = (user: string, assistant: string): TrainingRow['messages'] => [
+const turns = (user: string, assistant: string): TrainingRow['messages'] => [
   { role: 'user', content: user },
   { role: 'assistant', content: assistant },
 ];

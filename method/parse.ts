@@ -1,20 +1,32 @@
 /**
- * Sampled text -> rationale or answer. Never throws: what cannot be read is '' or null, and guards and grades say so.
- * Reading a rationale twice gives the same as reading it once.
+ * Sampled text -> rationale or answer. Never throws: what cannot be read is '' or null, which guards and grades report.
+ * Invariant: parsing a parsed rationale changes nothing.
  */
-import type { Prompts } from '../contracts/spec.js';
+import type { Candidate, ParsedCandidate } from '../contracts/rows.js';
+import type { PromptTemplates } from '../contracts/spec.js';
 import { answerMark } from './prompts.js';
+
+/** Enters the keys of parsed candidates and of grades. */
+export const VERSION = 1;
 
 const LABEL =
   /^(?:\*\*|#+ )?(?:here(?: is|['’]s) )?(?:(?:an?|the|my|more|new|rewritten|enriched|improved|detailed|comprehensive|short|better) )*(?:reasoning|rationale|explanation):(?:\*\*)?\s*/i;
 const FENCE = /^```[^\n]*\n((?:(?!```)[\s\S])*)```$/;
 const QUOTED = /^(?:"([^"]*)"|“([^“”]*)”)$/;
 
-/**
- * Cut at the first answer mark, so that no answer stays in a rationale; freed of labels, fences and quotes around it.
- */
-export function parseRationale(text: string, prompts: Prompts): string {
-  const mark = answerMark(prompts);
+export function parseCandidate(
+  { text, finish }: Pick<Candidate, 'text' | 'finish'>,
+  templates: PromptTemplates,
+): Pick<ParsedCandidate, 'rationale' | 'truncated'> {
+  const mark = answerMark(templates);
+  // With the answer mark in the text, the rationale had ended before the text was cut.
+  const ended = mark !== null && text.includes(mark);
+  return { rationale: parseRationale(text, templates), truncated: finish === 'length' && !ended };
+}
+
+/** Cut at the first answer mark, so that a rationale contains no answer; without labels, fences and quotes around it. */
+export function parseRationale(text: string, templates: PromptTemplates): string {
+  const mark = answerMark(templates);
   const cut = mark === null ? -1 : text.indexOf(mark);
   let rationale = (cut < 0 ? text : withoutLead(text.slice(0, cut))).trim();
   for (let before = ''; before !== rationale; ) {
@@ -24,13 +36,13 @@ export function parseRationale(text: string, prompts: Prompts): string {
   return rationale;
 }
 
-/** "... **Final " before "Answer:". Only the end is searched: text may be a loop of 100,000 spaces. */
+/** "... **Final " before "Answer:". Only the end is searched: the text may be a loop of 100,000 spaces. */
 const withoutLead = (text: string) =>
   text.slice(0, -40) + text.slice(-40).replace(/(?:^|\s)[*_#]{0,6}\s?(?:final\s*)?$/i, '');
 
 /** The line after the last answer mark; else `#### x`; else \boxed{x}. A template without a mark: the last line. */
-export function parseAnswer(text: string, prompts: Prompts): string | null {
-  const mark = answerMark(prompts);
+export function parseAnswer(text: string, templates: PromptTemplates): string | null {
+  const mark = answerMark(templates);
   const found =
     (mark === null || !text.includes(mark) ? null : firstLine(text.slice(text.lastIndexOf(mark) + mark.length))) ??
     hashed(text) ??
@@ -55,7 +67,7 @@ function hashed(text: string): string | null {
   return at < 0 ? null : firstLine(text.slice(at + 4));
 }
 
-/** The last \boxed{...}, braces inside it balanced. */
+/** The last \boxed{...}, with its inner braces balanced. */
 function boxed(text: string): string | null {
   const open = text.lastIndexOf('\\boxed{');
   if (open < 0) return null;

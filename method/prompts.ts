@@ -1,61 +1,81 @@
 /**
- * What the model reads and is trained to write, from the templates of the spec. All wording is [ours]: the paper's
- * prompts could not be obtained. A hole is filled once, so braces inside a value are text and stay as they are.
+ * What the model reads and is trained to write, from the templates of the spec: one function per prompt, used wherever
+ * that prompt is needed. All wording is [ours]: the paper's prompts could not be obtained. A hole is filled once, so
+ * braces inside a value are text and stay as they are. Throws nothing.
  */
-import type { Example, Question, Row } from '../contracts/records.js';
-import type { Prompts, RunSpec } from '../contracts/spec.js';
+import type { Example, Question } from '../contracts/rows.js';
+import type { PromptTemplates } from '../contracts/spec.js';
+import type { EnrichFrom } from '../contracts/steps.js';
+
+/** Enters the keys of what is sampled, scored and trained with these prompts. */
+export const VERSION = 1;
 
 const RATIONALE = '{rationale}';
 const ANSWER = '{answer}';
 
-/** Holes without a value stay as they are. */
+/** Fills the holes of a template. Holes without a value stay as they are. */
 export function fill(template: string, values: Readonly<Record<string, string>>): string {
   return template.replace(/\{(\w+)\}/g, (hole, name: string) => (Object.hasOwn(values, name) ? values[name]! : hole));
 }
 
-export function answerPrompt(prompts: Prompts, instruction: string): string {
-  return fill(prompts.answer, { instruction });
+/** The user turn before an answer, in training and when the answer's log-probability is computed. */
+export function answerPrompt(templates: PromptTemplates, instruction: string): string {
+  return fill(templates.answer, { instruction });
 }
+
+/** The user turn when a model is evaluated: the question with its choices, as an instruction is given in training. */
+export function evaluatePrompt(templates: PromptTemplates, { question, choices }: Question): string {
+  const listed = (choices ?? []).map((choice, i) => `\n${letter(i)}. ${choice}`);
+  return answerPrompt(templates, question + listed.join(''));
+}
+
+/** The letter by which the choice at `index` is named: A, B, ... */
+export const letter = (index: number) => String.fromCharCode(65 + index);
 
 /** Never shows the answer (the spec forbids the hole): it would leak into the rationale. */
-export function enrichPrompt(prompts: Prompts, row: Row, enrichFrom: RunSpec['enrichFrom']): string {
-  const rationale = enrichFrom === 'original' ? row.original : row.rationale;
-  return fill(prompts.enrich, { instruction: row.instruction, rationale });
+export function enrichPrompt(
+  templates: PromptTemplates,
+  example: Pick<Example, 'instruction' | 'original' | 'rationale'>,
+  enrichFrom: EnrichFrom,
+): string {
+  const rationale = enrichFrom === 'original' ? (example.original ?? '') : example.rationale;
+  return fill(templates.enrich, { instruction: example.instruction, rationale });
 }
 
-export function rationalizePrompt(prompts: Prompts, example: Example): string {
-  return fill(prompts.rationalize, { instruction: example.instruction, answer: example.answer });
+export function rationalizePrompt(
+  templates: PromptTemplates,
+  { instruction, answer }: Pick<Example, 'instruction' | 'answer'>,
+): string {
+  return fill(templates.rationalize, { instruction, answer });
 }
 
-export function questionPrompt(prompts: Prompts, { question, choices }: Question): string {
-  const listed = (choices ?? []).map((choice, i) => `\n${letter(i)}. ${choice}`);
-  return answerPrompt(prompts, question + listed.join(''));
+/** The user turn of a sample run. `template` null: the instruction as it is. */
+export function samplePrompt(template: string | null, instruction: string): string {
+  return template === null ? instruction : fill(template, { instruction });
 }
-
-export const letter = (index: number) => String.fromCharCode(65 + index);
 
 /**
  * The reply up to where the answer begins, without white space at either end: tokenizers join a space to the word
  * after it, so the answer is scored together with the white space before it. Always: prefix + suffix = reply.
  */
-export function replyPrefix(prompts: Prompts, rationale: string): string {
-  return fill(beforeAnswer(prompts), { rationale }).trim();
+export function replyPrefix(templates: PromptTemplates, rationale: string): string {
+  return fill(beforeAnswer(templates), { rationale }).trim();
 }
 
-export function answerSuffix(prompts: Prompts, answer: string): string {
-  const before = beforeAnswer(prompts);
+export function answerSuffix(templates: PromptTemplates, answer: string): string {
+  const before = beforeAnswer(templates);
   const gap = before.slice(before.trimEnd().length);
-  return gap + fill(prompts.reply.slice(before.length), { answer });
+  return gap + fill(templates.reply.slice(before.length), { answer });
 }
 
-export function reply(prompts: Prompts, rationale: string, answer: string): string {
-  return replyPrefix(prompts, rationale) + answerSuffix(prompts, answer);
+export function reply(templates: PromptTemplates, rationale: string, answer: string): string {
+  return replyPrefix(templates, rationale) + answerSuffix(templates, answer);
 }
 
-/** The words between rationale and answer ("Answer:"): where a candidate is cut. null where there are none. */
-export function answerMark(prompts: Prompts): string | null {
-  const before = beforeAnswer(prompts);
+/** The words between rationale and answer ("Answer:"), where a candidate is cut. null: there are none. */
+export function answerMark(templates: PromptTemplates): string | null {
+  const before = beforeAnswer(templates);
   return before.slice(before.lastIndexOf(RATIONALE) + RATIONALE.length).trim() || null;
 }
 
-const beforeAnswer = ({ reply }: Prompts) => reply.slice(0, reply.indexOf(ANSWER));
+const beforeAnswer = ({ reply }: PromptTemplates) => reply.slice(0, reply.indexOf(ANSWER));

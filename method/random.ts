@@ -1,7 +1,21 @@
 /**
- * Seeded randomness: a hash and a generator, the same on every machine and in every version. Not for cryptography.
- * What they give decides seeds and draws of stored runs, so it must never change.
+ * Seeded randomness: a hash, a generator and the seed of a row, the same on every machine and in every version. Not for
+ * cryptography. Seeds and draws of stored runs come from here, so none of it must ever change.
  */
+
+/** Enters the keys of what is drawn here. */
+export const VERSION = 1;
+
+/** Samples of one row use seed, seed + 1, ... seed + 63, and engines take seeds below 2^31. */
+const SEEDS = 2 ** 31 - 64;
+
+/**
+ * The seed of one row's samples, 0 to 2^31 - 1 - 64. It depends on what is sampled, never on which worker, shard or
+ * attempt samples it. `seed` is the run's.
+ */
+export function rowSeed(seed: number, round: number, purpose: string, id: string): number {
+  return hash32(`${seed}/${round}/${purpose}/${id}`) % SEEDS;
+}
 
 /** MurmurHash3 (32 bits), one round per UTF-16 unit. 0 to 2^32 - 1. */
 export function hash32(text: string): number {

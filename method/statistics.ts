@@ -1,11 +1,14 @@
 /**
  * Intervals by the percentile bootstrap: resample the questions, take the middle `confidence` of the means.
  * Axes: E questions. Deterministic in `seed`. Throws a plain Error where there is nothing to resample.
- * Does not correct for small samples: with few questions, or all alike, the interval is too narrow.
+ * Does not correct for small samples: with few questions, or with equal answers, the interval is too narrow.
  */
 import { random } from './random.js';
 
-/** Interval of the share of right answers. */
+/** Enters the keys of evaluations and gate decisions. */
+export const VERSION = 1;
+
+/** Interval of the accuracy, the share of right answers. */
 export function bootstrapInterval(
   correct_E: readonly boolean[],
   confidence: number,
@@ -15,7 +18,7 @@ export function bootstrapInterval(
   return interval(correct_E.map(Number), confidence, seed, draws);
 }
 
-/** `difference`: accuracy of b less that of a, on the same questions in the same order. */
+/** `difference`: accuracy of b minus that of a, on the same questions in the same order. */
 export function pairedBootstrap(
   a_E: readonly boolean[],
   b_E: readonly boolean[],

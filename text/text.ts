@@ -1,17 +1,14 @@
-/** Text for terminals: widths in columns, clipping, wrapping, tables, durations. Pure. */
+/** Text for terminals: widths in columns, clipping, wrapping, tables, numbers with their units. Pure; throws nothing. */
+import stringWidth from 'string-width';
+import wrapAnsi from 'wrap-ansi';
 
-const WIDE =
-  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Emoji_Presentation}\uff01-\uff60]/u;
-const NO_WIDTH = /[\p{Mn}\p{Me}\p{Cf}]/u;
+const graphemes = new Intl.Segmenter('en');
+const MIN_WRAP_COLUMNS = 8;
 
-/** Columns a terminal gives to `text`. */
-export function columns(text: string): number {
-  let sum = 0;
-  for (const letter of text) sum += NO_WIDTH.test(letter) ? 0 : WIDE.test(letter) ? 2 : 1;
-  return sum;
-}
+/** Columns that a terminal gives to a text: a wide letter or an emoji takes 2, whatever it is composed of. */
+export const columns = (text: string): number => stringWidth(text);
 
-/** A message may hold what a model or a server wrote: no control characters, which could steer the terminal. */
+/** A message may contain what a model or a server wrote: no control characters, which could steer the terminal. */
 export function printable(text: string): string {
   return text
     .replace(/\s+/g, ' ')
@@ -19,49 +16,30 @@ export function printable(text: string): string {
     .trim();
 }
 
-/** At most `width` columns; what is cut ends in an ellipsis. */
+/** At most `width` columns; a text that is cut ends in an ellipsis. */
 export function clip(text: string, width: number): string {
   if (columns(text) <= width) return text;
+  if (width <= 0) return '';
+  // Not `cli-truncate`: where a wide letter is at the cut, it returns one column too many.
   let kept = '';
-  let used = 1;
-  for (const letter of text) {
-    used += columns(letter);
+  let used = columns('…');
+  for (const { segment } of graphemes.segment(text)) {
+    used += columns(segment);
     if (used > width) break;
-    kept += letter;
+    kept += segment;
   }
-  return width > 0 ? `${kept}…` : '';
+  return `${kept}…`;
 }
 
-/** Lines of at most `width` columns; a longer word is broken. */
+/** Lines of at most `width` columns, or of 8 where `width` is less; a longer word is broken. */
 export function wrap(text: string, width: number): string[] {
-  const room = Math.max(8, width);
-  const lines: string[] = [];
-  let line = '';
-  for (let word of text.split(' ')) {
-    const joined = line === '' ? word : `${line} ${word}`;
-    if (columns(joined) <= room) {
-      line = joined;
-      continue;
-    }
-    if (line !== '') lines.push(line);
-    while (columns(word) > room) {
-      let part = '';
-      for (const letter of word) {
-        if (columns(part + letter) > room) break;
-        part += letter;
-      }
-      lines.push(part);
-      word = word.slice(part.length);
-    }
-    line = word;
-  }
-  return line === '' ? lines : [...lines, line];
+  return text.trim() === '' ? [] : wrapAnsi(text, Math.max(MIN_WRAP_COLUMNS, width), { hard: true }).split('\n');
 }
 
 export const pad = (text: string, width: number) => text + ' '.repeat(Math.max(0, width - columns(text)));
 const padLeft = (text: string, width: number) => ' '.repeat(Math.max(0, width - columns(text))) + text;
 
-/** Columns as wide as their widest cell, two spaces between; numbers to the right. */
+/** Each column is as wide as its widest cell, with two spaces between columns; numbers are aligned to the right. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const widths = head.map((name, i) => Math.max(columns(name), ...rows.map((row) => columns(row[i] ?? ''))));
   const numeric = head.map(
@@ -90,10 +68,11 @@ export function duration(seconds: number): string {
   return small > 0 ? `${big} ${bigUnit} ${small} ${smallUnit}` : `${big} ${bigUnit}`;
 }
 
-/** Three digits that matter: `0.42`, `8.2`, `512`. */
+/** At most three significant digits: `0.42`, `8.2`, `512`. */
 export function rate(perSecond: number): string {
   if (perSecond >= 99.5) return perSecond.toFixed(0);
   return perSecond >= 0.995 ? perSecond.toFixed(1) : perSecond.toFixed(2);
 }
 
+/** A share as a percentage, without the sign: `61.4`. */
 export const percent = (share: number) => (100 * share).toFixed(1);

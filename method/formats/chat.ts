@@ -1,18 +1,26 @@
 /**
- * Chat `messages` -> one instruction and one answer. The last assistant turn is the answer, what stands before it the
- * instruction: a single user turn as it is, several turns as lines "User: ..." and "Assistant: ...", a system message
- * above them. Where only a prompt is wanted, a chat that ends with the user counts whole.
- * Throws data.invalid for what is no message.
+ * Chat `messages` -> one instruction and one answer. The last assistant turn is the answer, and what precedes it is the
+ * instruction: a single user turn unchanged, several turns as lines "User: ..." and "Assistant: ...", a system message
+ * above them. Where only a prompt is wanted and the user speaks last, the whole chat is the instruction.
+ * Throws data.invalid for an item that is not a message.
  */
-import { rowInvalid, show } from '../contracts/errors.js';
+import { rowInvalid, show } from '../../contracts/errors.js';
+import type { Form, RowContext } from './form.js';
 import { toText } from './text.js';
 
 const SPEAKERS: Record<string, string> = { user: 'User', assistant: 'Assistant' };
 
-export function chatTexts(
+export const chat: Form = {
+  row({ input: _, ...row }, context) {
+    // A spec that names the field of the instruction wants that field, not the messages.
+    if (!Array.isArray(row.messages) || context.fields.instruction !== undefined) return null;
+    return { ...row, ...chatTexts(row.messages, context) };
+  },
+};
+
+function chatTexts(
   messages: readonly unknown[],
-  at: { file: string; line: number },
-  wanted: 'answer' | 'prompt',
+  { at, wanted }: RowContext,
 ): { instruction?: string; answer?: string } {
   const turns = messages.map((message, i) => {
     const { role, content } = (message ?? {}) as { role?: unknown; content?: unknown };

@@ -1,19 +1,19 @@
 /**
  * Multiple choice: the user's choices and answer -> texts and the letter of the right one. Choices are a list of texts
- * or, as in ARC, {text: [...], label: [...]}. An answer is a label, a letter, an index from 0, or the text of a choice;
- * one that can be read as two different choices is refused, never guessed at. Throws data.invalid.
+ * or, as in ARC, {text: [...], label: [...]}. An answer is a label, a letter, an index from 0, or the text of a choice.
+ * Throws data.invalid, also for an answer that can be read as two different choices: there is no guessing.
  */
-import { type Position, rowInvalid, show } from '../contracts/errors.js';
-import { letter } from './prompts.js';
+import { type Position, rowInvalid, show } from '../../contracts/errors.js';
+import { letter } from '../prompts.js';
 import { toText } from './text.js';
 
 export interface Choices {
   texts: string[];
-  /** ARC's own names of the choices. */
+  /** The names that ARC gives to its choices. */
   labels: string[] | null;
 }
 
-/** null where the question has no choices. */
+/** null: the question has no choices. */
 export function choiceTexts(value: unknown, at: Position): Choices | null {
   if (value === undefined || value === null) return null;
   const arc = value as { text?: unknown; label?: unknown };
@@ -33,16 +33,16 @@ export function choiceTexts(value: unknown, at: Position): Choices | null {
 export function answerLetter(value: unknown, { texts, labels }: Choices, at: Position): string {
   const refused = () => rowInvalid(at, `expected one of the ${texts.length} choices, found ${show(value)}.`);
   if (value === undefined || value === null) throw refused();
-  const said = toText(value, at).trim();
-  const label = labels?.indexOf(said) ?? -1;
+  const given = toText(value, at).trim();
+  const label = labels?.indexOf(given) ?? -1;
   if (label >= 0) return letter(label);
-  const isIndex = /^\d{1,2}$/.test(said) && Number(said) < texts.length;
+  const isIndex = /^\d{1,2}$/.test(given) && Number(given) < texts.length;
   if (typeof value === 'number' && isIndex) return letter(value);
 
-  const named = /^\(?([a-z])[).:]{0,2}$/i.exec(said)?.[1]?.toUpperCase();
-  const readings = new Set(texts.flatMap((text, i) => (text === said ? [letter(i)] : [])));
+  const named = /^\(?([a-z])[).:]{0,2}$/i.exec(given)?.[1]?.toUpperCase();
+  const readings = new Set(texts.flatMap((text, i) => (text === given ? [letter(i)] : [])));
   if (named !== undefined && named < letter(texts.length)) readings.add(named);
-  if (readings.size === 0 && isIndex) readings.add(letter(Number(said)));
+  if (readings.size === 0 && isIndex) readings.add(letter(Number(given)));
   if (readings.size === 0) throw refused();
   if (readings.size > 1) {
     throw rowInvalid(

@@ -1,12 +1,12 @@
 /**
- * Bytes -> JSON values with their lines. JSONL, or a JSON array where the first character that is not blank is `[`;
- * a byte order mark, LF or CRLF and blank lines are allowed. Both are streamed: one row is held at a time.
- * Knows nothing of what a row means, and does not unpack .gz.
+ * Bytes -> JSON values with their lines. The container is JSONL, or a JSON array where the first character that is not
+ * blank is `[`; a byte order mark, LF or CRLF and blank lines are allowed. Both are streamed: one row is in memory at a
+ * time. Does not interpret rows, and does not unpack .gz.
  * Throws file.empty, file.not-utf8 and data.invalid (not JSON), each with its line.
  */
-import { fileEmpty, fileNotText, rowInvalid } from '../contracts/errors.js';
+import { fileEmpty, fileNotText, rowInvalid } from '../../contracts/errors.js';
 
-/** Far above any sensible row, and below what one string can hold: a file without line ends must not fill the memory. */
+/** Far above any sensible row, and below the longest string: a file without line ends must not fill the memory. */
 const MAX_ROW_BYTES = 256 * 2 ** 20;
 const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf];
 const [LF, QUOTE, BACKSLASH, COMMA] = [0x0a, 0x22, 0x5c, 0x2c];
@@ -20,7 +20,7 @@ interface Piece {
 }
 
 /** `line`: where the row, or the element of the array, starts. */
-export async function* readRows(
+export async function* readValues(
   bytes: AsyncIterable<Uint8Array>,
   file: string,
 ): AsyncGenerator<{ line: number; value: unknown }> {
@@ -61,7 +61,7 @@ function* parse(piece: Piece, file: string) {
 
 const notJson = (file: string, line: number, why: string) => rowInvalid({ file, line }, `this is not JSON (${why}).`);
 
-/** V8's sentence, less what differs between versions of Node. */
+/** The message of V8, without the parts that differ between versions of Node. */
 function reason(error: unknown): string {
   const message = String((error as Error).message)
     .replace(/ \(line \d+ column \d+\)$/, '')
@@ -76,12 +76,12 @@ function decode({ line, bytes }: Piece, file: string): string {
   try {
     return decoder.decode(bytes);
   } catch {
-    throw fileNotText(file, line + linesBeforeFault(bytes));
+    throw fileNotText(file, line + linesBeforeError(bytes));
   }
 }
 
-/** An element of an array may span lines; no byte of a character of several bytes is a line end. */
-function linesBeforeFault(bytes: Uint8Array): number {
+/** An element of an array may span lines; a line end is never part of a longer UTF-8 sequence. */
+function linesBeforeError(bytes: Uint8Array): number {
   const decoder = new TextDecoder('utf-8', { fatal: true });
   let lines = 0;
   for (let from = 0; ; lines++) {
@@ -96,8 +96,8 @@ function linesBeforeFault(bytes: Uint8Array): number {
   }
 }
 
-/** The bytes of one row, which may come in many chunks. */
-class Held {
+/** Collects the bytes of one row, which may come in many chunks. */
+class RowBuffer {
   private parts: Uint8Array[] = [];
   private size = 0;
 
@@ -123,7 +123,7 @@ class Held {
 }
 
 class Lines {
-  private readonly held = new Held();
+  private readonly row = new RowBuffer();
 
   constructor(
     private readonly file: string,
@@ -133,28 +133,28 @@ class Lines {
   *push(chunk: Uint8Array): Generator<Piece> {
     let from = 0;
     for (let at = chunk.indexOf(LF); at >= 0; at = chunk.indexOf(LF, from)) {
-      this.held.add(chunk.subarray(from, at), this.file, this.line);
-      yield { line: this.line, bytes: this.held.take() };
+      this.row.add(chunk.subarray(from, at), this.file, this.line);
+      yield { line: this.line, bytes: this.row.take() };
       this.line++;
       from = at + 1;
     }
-    this.held.add(chunk.subarray(from), this.file, this.line);
+    this.row.add(chunk.subarray(from), this.file, this.line);
   }
 
   *end(): Generator<Piece> {
-    yield { line: this.line, bytes: this.held.take() };
+    yield { line: this.line, bytes: this.row.take() };
   }
 }
 
-/** Cuts at the commas and the end of the outermost array. Whether an element is JSON is for its parser to say. */
+/** Cuts at the commas and the end of the outermost array. The parser checks whether an element is JSON. */
 class Elements {
-  private readonly held = new Held();
+  private readonly row = new RowBuffer();
   private depth = 0;
   private inString = false;
   private escaped = false;
   private closed = false;
   private elements = 0;
-  /** null until the element shows its first character. */
+  /** null until the first character of the element. */
   private startLine: number | null = null;
 
   constructor(
@@ -182,10 +182,10 @@ class Elements {
       }
       const ends = this.depth === 1 && (byte === COMMA || isClosing(byte));
       if (ends) {
-        this.held.add(chunk.subarray(from, at), this.file, this.line);
+        this.row.add(chunk.subarray(from, at), this.file, this.line);
         from = at + 1;
         this.closed = byte !== COMMA;
-        const bytes = this.held.take();
+        const bytes = this.row.take();
         if (this.startLine !== null) yield { line: this.startLine, bytes };
         else if (!this.closed || this.elements > 0) throw notJson(this.file, this.line, 'there is a comma too many');
         this.elements++;
@@ -193,18 +193,18 @@ class Elements {
         continue;
       }
       if (this.startLine === null) {
-        // Only blanks are held so far; without them the bytes begin on the line that is named.
-        this.held.take();
+        // Only blanks are collected so far; without them the bytes begin on the line that is reported.
+        this.row.take();
         [this.startLine, from] = [this.line, at];
       }
       if (byte === QUOTE) this.inString = true;
       else if (isOpening(byte)) this.depth++;
       else if (isClosing(byte)) this.depth--;
     }
-    if (!this.closed) this.held.add(chunk.subarray(from), this.file, this.startLine ?? this.line);
+    if (!this.closed) this.row.add(chunk.subarray(from), this.file, this.startLine ?? this.line);
   }
 
-  // biome-ignore lint/correctness/useYield: the counterpart of Lines.end, which has a last line to give
+  // biome-ignore lint/correctness/useYield: the counterpart of Lines.end, which yields the last line
   *end(): Generator<Piece> {
     if (!this.closed) throw notJson(this.file, this.startLine ?? this.line, 'the file ends inside the array');
   }

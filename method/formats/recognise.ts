@@ -1,17 +1,24 @@
 /**
- * A user's row -> ours. Which field holds what is found by the names below, unless the spec maps it under `fields`.
- * Known besides: chat `messages`, self-instruct `instances` (the first), and answers that end in a line `#### x`
- * (GSM8K: what stands before is the rationale). Inside a text nothing is changed but lone surrogates, which cannot be
- * stored; white space around it is cut. A number is taken for its text. Throws data.invalid with line and field.
+ * A user's row -> a row of ours. Which field contains what is decided by the names below, unless the spec maps it under
+ * `fields`; rows of known data sets that names do not suffice for are read by a form.
+ * A text is changed only so that it can be stored (lone surrogates) and loses the white space around it. A number is
+ * read as its text. Throws data.invalid with line and field.
+ * A new form of data: a file here and a line in FORMS.
  */
-import { type Position, rowInvalid, show } from '../contracts/errors.js';
-import type { Catalyst, Example, Prompt, Question } from '../contracts/records.js';
-import type { Fields } from '../contracts/spec.js';
-import { chatTexts } from './chat.js';
+import { type Position, rowInvalid, show } from '../../contracts/errors.js';
+import type { Catalyst, Example, PromptRow, Question } from '../../contracts/rows.js';
+import type { Fields } from '../../contracts/spec.js';
+import { chat } from './chat.js';
 import { answerLetter, choiceTexts } from './choices.js';
+import type { Form, RowPosition, UserObject } from './form.js';
+import { gsm8k } from './gsm8k.js';
+import { instances } from './instances.js';
 import { toText } from './text.js';
 
-/** The first of these that the row holds. SVAMP's context and chain_of_thought, for one, are left to `fields`. */
+/** The first form that fits reads the row, and the first that fits reads the answer. */
+const FORMS: readonly Form[] = [chat, instances, gsm8k];
+
+/** The first of these that the row has. SVAMP's context and chain_of_thought, for example, need `fields`. */
 const NAMES = {
   id: ['id'],
   instruction: ['instruction', 'question', 'prompt', 'query', 'input'],
@@ -23,14 +30,14 @@ const NAMES = {
   choices: ['choices', 'options'],
 } satisfies Record<keyof Fields, string[]>;
 
-type RowAt = { file: string; line: number };
-
-export function toExample(value: unknown, at: RowAt, fields: Fields, fallbackId: string): Example {
+export function toExample(value: unknown, at: RowPosition, fields: Fields, fallbackId: string): Example {
   const row = new UserRow(value, at, fields);
-  return { id: idOf(row, fallbackId), instruction: instructionOf(row), ...answerOf(row) };
+  const [id, instruction] = [idOf(row, fallbackId), instructionOf(row)];
+  const { rationale, answer } = answerOf(row);
+  return { id, instruction, original: rationale, rationale: rationale ?? '', answer, origin: null };
 }
 
-export function toCatalyst(value: unknown, at: RowAt, fields: Fields, fallbackId: string): Catalyst {
+export function toCatalyst(value: unknown, at: RowPosition, fields: Fields, fallbackId: string): Catalyst {
   const row = new UserRow(value, at, fields);
   const instruction = instructionOf(row);
   const given = row.optional('answer') === null ? null : answerOf(row);
@@ -44,7 +51,7 @@ export function toCatalyst(value: unknown, at: RowAt, fields: Fields, fallbackId
   };
 }
 
-export function toQuestion(value: unknown, at: RowAt, fields: Fields, fallbackId: string): Question {
+export function toQuestion(value: unknown, at: RowPosition, fields: Fields, fallbackId: string): Question {
   const row = new UserRow(value, at, fields);
   const question = instructionOf(row);
   const found = row.find('choices');
@@ -55,7 +62,7 @@ export function toQuestion(value: unknown, at: RowAt, fields: Fields, fallbackId
   return { id: idOf(row, fallbackId), question, choices: choices?.texts ?? null, answer };
 }
 
-export function toPrompt(value: unknown, at: RowAt, fields: Fields, fallbackId: string): Prompt {
+export function toPromptRow(value: unknown, at: RowPosition, fields: Fields, fallbackId: string): PromptRow {
   const row = new UserRow(value, at, fields, 'prompt');
   return { id: idOf(row, fallbackId), instruction: instructionOf(row) };
 }
@@ -71,17 +78,12 @@ function instructionOf(row: UserRow): string {
   return input === null ? instruction : `${instruction}\n\n${input}`;
 }
 
-/** `#### x` is only taken for an answer on the last line: in other texts it is a heading. */
+/** A rationale in a field of its own takes precedence over one that is part of the answer. */
 function answerOf(row: UserRow): { rationale: string | null; answer: string } {
   const text = row.required('answer');
   const rationale = row.optional('rationale');
-  const marked = /(?:^|\n)####[ \t]*(?=\S)([^\n]+)$/.exec(text);
-  if (!marked) return { rationale, answer: text };
-  const before = text
-    .slice(0, marked.index)
-    .replace(/<<[^<>\n]*>>/g, '')
-    .trim();
-  return { rationale: rationale ?? (before || null), answer: marked[1]!.trim() };
+  const parts = firstOf((form) => form.answer?.(text));
+  return { rationale: rationale ?? parts?.rationale ?? null, answer: parts?.answer ?? text };
 }
 
 function skillsOf(row: UserRow): string[] {
@@ -92,32 +94,35 @@ function skillsOf(row: UserRow): string[] {
   return skills.map((skill) => toText(skill, row.at(name)).trim()).filter((skill) => skill !== '');
 }
 
+function firstOf<T>(read: (form: Form) => T | null | undefined): T | null {
+  for (const form of FORMS) {
+    const found = read(form);
+    if (found) return found;
+  }
+  return null;
+}
+
 class UserRow {
-  private readonly row: Record<string, unknown>;
-  private readonly given: string[];
+  private readonly row: UserObject;
+  /** Names of the fields in the file, for messages. */
+  private readonly fieldNames: string[];
 
   constructor(
     value: unknown,
-    private readonly rowAt: RowAt,
+    private readonly position: RowPosition,
     private readonly fields: Fields,
     wanted: 'answer' | 'prompt' = 'answer',
   ) {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      throw rowInvalid(rowAt, `expected an object, found ${show(value)}.`);
+      throw rowInvalid(position, `expected an object, found ${show(value)}.`);
     }
-    const row = value as Record<string, unknown>;
-    this.given = Object.keys(row);
-    const instance = Array.isArray(row.instances) ? row.instances[0] : undefined;
-    if (Array.isArray(row.messages) && fields.instruction === undefined) {
-      const { input: _, ...rest } = row;
-      this.row = { ...rest, ...chatTexts(row.messages, rowAt, wanted) };
-    } else if (typeof instance === 'object' && instance !== null) {
-      this.row = { ...row, ...(instance as object) };
-    } else this.row = row;
+    const row = value as UserObject;
+    this.fieldNames = Object.keys(row);
+    this.row = firstOf((form) => form.row?.(row, { at: position, fields, wanted })) ?? row;
   }
 
   at(field: string): Position {
-    return { ...this.rowAt, field };
+    return { ...this.position, field };
   }
 
   find(what: keyof Fields): { name: string; value: unknown } {
@@ -126,7 +131,7 @@ class UserRow {
     return { name, value: Object.hasOwn(this.row, name) ? this.row[name] : undefined };
   }
 
-  /** null: not there, null, or nothing but white space. */
+  /** null: absent, null, or nothing but white space. */
   optional(what: keyof Fields): string | null {
     const { name, value } = this.find(what);
     if (value === undefined || value === null) return null;
@@ -137,7 +142,9 @@ class UserRow {
     const { name, value } = this.find(what);
     if (value === undefined) {
       const has =
-        this.given.length > 0 ? `has ${cut(this.given.join(', '))}; the spec can map them under fields` : 'is empty';
+        this.fieldNames.length > 0
+          ? `has ${cut(this.fieldNames.join(', '))}; the spec can map them under fields`
+          : 'is empty';
       throw rowInvalid(this.at(name), `expected text, found nothing (the row ${has}).`);
     }
     const text = toText(value, this.at(name)).trim();

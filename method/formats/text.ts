@@ -1,7 +1,7 @@
-/** Text out of a user's JSON. Throws data.invalid for what is neither text nor a number. */
-import { type Position, rowInvalid, show } from '../contracts/errors.js';
+/** Text from a user's JSON. Throws data.invalid for a value that is neither text nor a number. */
+import { type Position, rowInvalid, show } from '../../contracts/errors.js';
 
-/** Always encodable: a lone surrogate, which no file can hold, becomes U+FFFD. */
+/** The result can always be encoded: a lone surrogate, which no file can contain, becomes U+FFFD. */
 export function toText(value: unknown, at: Position): string {
   if (typeof value === 'string') return value.replace(/\p{Surrogate}/gu, '\uFFFD');
   if (typeof value !== 'number') throw rowInvalid(at, `expected text, found ${show(value)}.`);

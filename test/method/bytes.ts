@@ -1,8 +1,7 @@
-/** Helpers of these tests: text or bytes as a stream cut anywhere, and what a reader makes of it. */
-
+/** Helpers of these tests: text or bytes as a stream in small pieces, and what a reader makes of it. */
 import type { Fields } from '../../contracts/spec.js';
 import type { DataKind } from '../../contracts/steps.js';
-import { type DataRow, readData } from '../../method/formats.js';
+import { type DataRow, readData } from '../../method/formats/index.js';
 
 export async function* stream(content: string | Uint8Array, chunkSize = 7): AsyncGenerator<Uint8Array> {
   const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content;

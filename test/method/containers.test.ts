@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { readRows } from '../../method/formats.js';
+import { readValues } from '../../method/formats/containers.js';
 import { all, message, stream } from './bytes.js';
 
 const rows = (content: string | Uint8Array, chunkSize?: number) =>
-  all(readRows(stream(content, chunkSize), 'data.jsonl'));
+  all(readValues(stream(content, chunkSize), 'data.jsonl'));
 const bytes = (...parts: (string | number[])[]) =>
   Uint8Array.from(parts.flatMap((part) => (typeof part === 'string' ? [...new TextEncoder().encode(part)] : part)));
 
-describe('readRows', () => {
+describe('readValues', () => {
   it('gives the same rows for JSONL and for an array, however the bytes are cut', () =>
     fc.assert(
       fc.asyncProperty(
@@ -36,7 +36,7 @@ describe('readRows', () => {
     ]);
   });
 
-  it('names the line on which an element of an array starts', async () => {
+  it('reports the line on which an element of an array starts', async () => {
     const found = await rows('\n[\n  {\n    "a": "],[\\"{"\n  },\n\n  {"a": 2}\n]\n');
     expect(found).toEqual([
       { line: 3, value: { a: '],["{' } },
@@ -49,57 +49,57 @@ describe('readRows', () => {
     expect(await rows(`${JSON.stringify({ text })}\n`, 4096)).toEqual([{ line: 1, value: { text } }]);
   });
 
-  it('gives the rows before a bad one first', async () => {
+  it('gives the rows before an unusable one first', async () => {
     const seen: number[] = [];
     const work = async () => {
-      for await (const { line } of readRows(stream('{"a":1}\n{"a":2}\nnope'), 'data.jsonl')) seen.push(line);
+      for await (const { line } of readValues(stream('{"a":1}\n{"a":2}\nnope'), 'data.jsonl')) seen.push(line);
     };
     await expect(work()).rejects.toThrow('data.jsonl:3');
     expect(seen).toEqual([1, 2]);
   });
 
   const bad: [string, string | Uint8Array, string][] = [
-    ['an empty file', '', 'data.jsonl: the file is empty. Nothing was started. [file.empty]'],
-    ['a file of blank lines', ' \n\r\n\t', 'data.jsonl: the file is empty. Nothing was started. [file.empty]'],
+    ['an empty file', '', 'data.jsonl: the file is empty. [file.empty]'],
+    ['a file of blank lines', ' \n\r\n\t', 'data.jsonl: the file is empty. [file.empty]'],
     [
       'a broken line',
       '{"a":1}\n\n{"a" 1}\n',
-      "data.jsonl:3: this is not JSON (expected ':' after property name at character 6). Mend the row; nothing was started. [data.invalid]",
+      "data.jsonl:3: this is not JSON (expected ':' after property name at character 6). Fix the row. [data.invalid]",
     ],
     [
       'a line cut short',
       '{"a":1}\n{"a":',
-      'data.jsonl:2: this is not JSON (unexpected end of JSON input). Mend the row; nothing was started. [data.invalid]',
+      'data.jsonl:2: this is not JSON (unexpected end of JSON input). Fix the row. [data.invalid]',
     ],
     [
       'an array cut short',
       '[{"a":1},\n{"a":',
-      'data.jsonl:2: this is not JSON (the file ends inside the array). Mend the row; nothing was started. [data.invalid]',
+      'data.jsonl:2: this is not JSON (the file ends inside the array). Fix the row. [data.invalid]',
     ],
     [
       'a comma too many in an array',
       '[{"a":1},\n]',
-      'data.jsonl:2: this is not JSON (there is a comma too many). Mend the row; nothing was started. [data.invalid]',
+      'data.jsonl:2: this is not JSON (there is a comma too many). Fix the row. [data.invalid]',
     ],
     [
-      'more after an array',
+      'text after an array',
       '[{"a":1}]\n{"a":2}',
-      'data.jsonl:2: this is not JSON (there is more after the end of the array). Mend the row; nothing was started. [data.invalid]',
+      'data.jsonl:2: this is not JSON (there is more after the end of the array). Fix the row. [data.invalid]',
     ],
     [
       'Latin-1 in a line',
       bytes('{"a":1}\n{"a":"caf', [0xe9], '"}\n'),
-      'data.jsonl:2: this is not UTF-8. Convert the file to UTF-8; nothing was started. [file.not-utf8]',
+      'data.jsonl:2: this is not UTF-8. Convert the file to UTF-8. [file.not-utf8]',
     ],
     [
       'Latin-1 within an element of an array',
       bytes('[\n{"b":1,\n"a":"caf', [0xe9], '"}\n]'),
-      'data.jsonl:3: this is not UTF-8. Convert the file to UTF-8; nothing was started. [file.not-utf8]',
+      'data.jsonl:3: this is not UTF-8. Convert the file to UTF-8. [file.not-utf8]',
     ],
     [
       'UTF-16',
       bytes([0xff, 0xfe], '{\0"\0}\0'),
-      'data.jsonl:1: this is not UTF-8. Convert the file to UTF-8; nothing was started. [file.not-utf8]',
+      'data.jsonl:1: this is not UTF-8. Convert the file to UTF-8. [file.not-utf8]',
     ],
   ];
   it.each(bad)('refuses %s', async (_, content, says) => expect(await message(rows(content))).toBe(says));

@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Catalyst, Example, Prompt, Question } from '../../contracts/records.js';
+import { Catalyst, Example, PromptRow, Question } from '../../contracts/rows.js';
 import type { Fields } from '../../contracts/spec.js';
-import { toCatalyst, toExample, toPrompt, toQuestion } from '../../method/formats.js';
+import { toCatalyst, toExample, toPromptRow, toQuestion } from '../../method/formats/recognise.js';
 import { message, read } from './bytes.js';
 
 const at = { file: 'data.jsonl', line: 7 };
 const example = (value: unknown, fields: Fields = {}) => toExample(value, at, fields, 'r000007');
 const question = (value: unknown, fields: Fields = {}) => toQuestion(value, at, fields, 'r000007');
-const says = (work: () => unknown) => {
+const messageOf = (work: () => unknown) => {
   try {
     return work();
   } catch (error) {
@@ -16,13 +16,23 @@ const says = (work: () => unknown) => {
   }
 };
 
+/** r0, which is also the current rationale until a round replaces it. */
+const first = (rationale: string) => ({ original: rationale, rationale });
+
 describe('examples are recognised by their field names', () => {
-  const plain = { id: 'r000007', instruction: 'Add 2 and 3.', rationale: null, answer: '5' };
+  const plain = {
+    id: 'r000007',
+    instruction: 'Add 2 and 3.',
+    original: null,
+    rationale: '',
+    answer: '5',
+    origin: null,
+  };
   const known: [string, unknown, unknown][] = [
     [
       'own',
       { id: 'x', instruction: 'Q', rationale: 'R', answer: 'A' },
-      { id: 'x', instruction: 'Q', rationale: 'R', answer: 'A' },
+      { id: 'x', instruction: 'Q', original: 'R', rationale: 'R', answer: 'A', origin: null },
     ],
     ['Alpaca', { instruction: 'Add.', input: '2, 3', output: '5' }, { ...plain, instruction: 'Add.\n\n2, 3' }],
     ['Alpaca without input', { instruction: 'Add 2 and 3.', input: ' ', output: '5' }, plain],
@@ -34,7 +44,7 @@ describe('examples are recognised by their field names', () => {
     [
       'GSM8K',
       { question: 'Q', answer: '2+3 = <<2+3=5>>5 clips.\nSo $<<5*1=5>>5.\n#### 1,005' },
-      { ...plain, instruction: 'Q', rationale: '2+3 = 5 clips.\nSo $5.', answer: '1,005' },
+      { ...plain, instruction: 'Q', ...first('2+3 = 5 clips.\nSo $5.'), answer: '1,005' },
     ],
     ['GSM8K without rationale', { question: 'Add 2 and 3.', answer: '#### 5' }, plain],
     [
@@ -70,23 +80,26 @@ describe('examples are recognised by their field names', () => {
   it('and by the names the spec maps', () => {
     const svamp = { context: 'Add 2 and 3.', chain_of_thought: '( 2.0 + 3.0 )', answer: '5' };
     const fields = { instruction: 'context', rationale: 'chain_of_thought' };
-    expect(example(svamp, fields)).toEqual({ ...plain, rationale: '( 2.0 + 3.0 )' });
+    expect(example(svamp, fields)).toEqual({ ...plain, ...first('( 2.0 + 3.0 )') });
   });
 
   it('a heading in an answer is no GSM8K mark', () => {
     const answer = '#### Plan\nFirst, rest.';
-    expect(example({ instruction: 'Q', output: answer })).toMatchObject({ answer, rationale: null });
+    expect(example({ instruction: 'Q', output: answer })).toMatchObject({ answer, original: null, rationale: '' });
   });
 
   it('a rationale of its own field is not overwritten by the one before ####', () => {
     expect(example({ question: 'Q', rationale: 'mine', answer: 'theirs\n#### 5' })).toMatchObject({
-      rationale: 'mine',
+      ...first('mine'),
       answer: '5',
     });
   });
 
   it('an empty rationale counts as none', () => {
-    expect(example({ instruction: 'Q', rationale: ' \n', answer: 'A' }).rationale).toBeNull();
+    expect(example({ instruction: 'Q', rationale: ' \n', answer: 'A' })).toMatchObject({
+      original: null,
+      rationale: '',
+    });
   });
 
   it('nothing inside a text is changed', () => {
@@ -102,78 +115,70 @@ describe('examples are recognised by their field names', () => {
   });
 });
 
-describe('bad rows are named by line, field, expectation and finding', () => {
-  const mend = 'Mend the row; nothing was started. [data.invalid]';
+describe('an unusable row is reported with line, field, expectation and finding', () => {
+  const fix = 'Fix the row. [data.invalid]';
   const bad: [string, unknown, string][] = [
     [
       'a missing instruction',
       { context: 'x', answer: '5' },
-      `data.jsonl:7 instruction: expected text, found nothing (the row has context, answer; the spec can map them under fields). ${mend}`,
+      `data.jsonl:7 instruction: expected text, found nothing (the row has context, answer; the spec can map them under fields). ${fix}`,
     ],
     [
       'a missing answer',
       { instruction: 'Q' },
-      `data.jsonl:7 answer: expected text, found nothing (the row has instruction; the spec can map them under fields). ${mend}`,
+      `data.jsonl:7 answer: expected text, found nothing (the row has instruction; the spec can map them under fields). ${fix}`,
     ],
-    ['an empty row', {}, `data.jsonl:7 instruction: expected text, found nothing (the row is empty). ${mend}`],
+    ['an empty row', {}, `data.jsonl:7 instruction: expected text, found nothing (the row is empty). ${fix}`],
     [
       'a blank instruction',
       { instruction: ' ', output: 'A' },
-      `data.jsonl:7 instruction: expected text, found " ". ${mend}`,
+      `data.jsonl:7 instruction: expected text, found " ". ${fix}`,
     ],
-    ['a blank answer', { instruction: 'Q', output: '' }, `data.jsonl:7 output: expected text, found "". ${mend}`],
-    [
-      'an answer of null',
-      { instruction: 'Q', answer: null },
-      `data.jsonl:7 answer: expected text, found null. ${mend}`,
-    ],
-    [
-      'an answer of true',
-      { instruction: 'Q', answer: true },
-      `data.jsonl:7 answer: expected text, found true. ${mend}`,
-    ],
+    ['a blank answer', { instruction: 'Q', output: '' }, `data.jsonl:7 output: expected text, found "". ${fix}`],
+    ['an answer of null', { instruction: 'Q', answer: null }, `data.jsonl:7 answer: expected text, found null. ${fix}`],
+    ['an answer of true', { instruction: 'Q', answer: true }, `data.jsonl:7 answer: expected text, found true. ${fix}`],
     [
       'an instruction that is a list',
       { question: ['Q'], answer: 'A' },
-      `data.jsonl:7 question: expected text, found ["Q"]. ${mend}`,
+      `data.jsonl:7 question: expected text, found ["Q"]. ${fix}`,
     ],
     [
       'a rationale that is an object',
       { question: 'Q', rationale: {}, answer: 'A' },
-      `data.jsonl:7 rationale: expected text, found {}. ${mend}`,
+      `data.jsonl:7 rationale: expected text, found {}. ${fix}`,
     ],
     [
       'a number that JSON cannot hold',
       { question: 'Q', answer: JSON.parse('12345678901234567890') },
-      `data.jsonl:7 answer: the number 12345678901234567000 is too large to be read exactly; put it in quotes. ${mend}`,
+      `data.jsonl:7 answer: the number 12345678901234567000 is too large to be read exactly; put it in quotes. ${fix}`,
     ],
-    ['a row that is no object', [1], `data.jsonl:7: expected an object, found [1]. ${mend}`],
+    ['a row that is no object', [1], `data.jsonl:7: expected an object, found [1]. ${fix}`],
     [
       'a chat without an answer',
       { messages: [turn('user', 'Q')] },
-      `data.jsonl:7 answer: expected text, found nothing (the row has messages; the spec can map them under fields). ${mend}`,
+      `data.jsonl:7 answer: expected text, found nothing (the row has messages; the spec can map them under fields). ${fix}`,
     ],
     [
       'a chat with another role',
       { messages: [turn('tool', 'Q')] },
-      `data.jsonl:7 messages[0].role: expected system, user or assistant, found "tool". ${mend}`,
+      `data.jsonl:7 messages[0].role: expected system, user or assistant, found "tool". ${fix}`,
     ],
     [
       'a chat without text',
       { messages: [{ role: 'user' }] },
-      `data.jsonl:7 messages[0].content: expected text, found nothing. ${mend}`,
+      `data.jsonl:7 messages[0].content: expected text, found nothing. ${fix}`,
     ],
   ];
-  it.each(bad)('%s', (_, value, want) => expect(says(() => example(value))).toBe(want));
+  it.each(bad)('%s', (_, value, want) => expect(messageOf(() => example(value))).toBe(want));
 
-  it('a mapped field is named as in the file', () => {
-    expect(says(() => example({ question: 'Q', answer: 'A' }, { answer: 'gold' }))).toBe(
-      `data.jsonl:7 gold: expected text, found nothing (the row has question, answer; the spec can map them under fields). ${mend}`,
+  it('a mapped field is reported by its name in the file', () => {
+    expect(messageOf(() => example({ question: 'Q', answer: 'A' }, { answer: 'gold' }))).toBe(
+      `data.jsonl:7 gold: expected text, found nothing (the row has question, answer; the spec can map them under fields). ${fix}`,
     );
   });
 
   it('a name of Object.prototype is no field', () => {
-    expect(says(() => example({ question: 'Q' }, { answer: 'constructor' }))).toContain(
+    expect(messageOf(() => example({ question: 'Q' }, { answer: 'constructor' }))).toContain(
       'constructor: expected text, found nothing',
     );
   });
@@ -200,8 +205,8 @@ describe('catalysts', () => {
     expect(toCatalyst(value, at, {}, 'c')).toMatchObject({ rationale: '2+3 = 5', answer: '5', skills: [] });
   });
   it('without the enriched rationale are refused', () => {
-    expect(says(() => toCatalyst({ instruction: 'Q', rationale: 'R' }, at, {}, 'c'))).toBe(
-      'data.jsonl:7 enriched: expected text, found nothing (the row has instruction, rationale; the spec can map them under fields). Mend the row; nothing was started. [data.invalid]',
+    expect(messageOf(() => toCatalyst({ instruction: 'Q', rationale: 'R' }, at, {}, 'c'))).toBe(
+      'data.jsonl:7 enriched: expected text, found nothing (the row has instruction, rationale; the spec can map them under fields). Fix the row. [data.invalid]',
     );
   });
 });
@@ -239,46 +244,46 @@ describe('questions', () => {
     const fields = { instruction: 'ctx', choices: 'endings', answer: 'label' };
     expect(question({ ctx: 'Q', endings: choices, label: '1' }, fields)).toMatchObject({ question: 'Q', answer: 'B' });
   });
-  const mend = 'Mend the row; nothing was started. [data.invalid]';
+  const fix = 'Fix the row. [data.invalid]';
   const bad: [string, unknown, string][] = [
     [
       'an answer that is none of them',
       { question: 'Q', choices, answer: 'D' },
-      `data.jsonl:7 answer: expected one of the 3 choices, found "D". ${mend}`,
+      `data.jsonl:7 answer: expected one of the 3 choices, found "D". ${fix}`,
     ],
     [
       'no answer',
       { question: 'Q', choices },
-      `data.jsonl:7 answer: expected one of the 3 choices, found nothing. ${mend}`,
+      `data.jsonl:7 answer: expected one of the 3 choices, found nothing. ${fix}`,
     ],
     [
       'an answer that can be read in two ways',
       { question: 'Q', choices: ['B', 'A'], answer: 'A' },
-      `data.jsonl:7 answer: "A" can be read as A or B; give the index, from 0, as a number. ${mend}`,
+      `data.jsonl:7 answer: "A" can be read as A or B; give the index, from 0, as a number. ${fix}`,
     ],
     [
       'a single choice',
       { question: 'Q', choices: ['x'], answer: 0 },
-      `data.jsonl:7 choices: expected 2 to 26 choices, found 1. ${mend}`,
+      `data.jsonl:7 choices: expected 2 to 26 choices, found 1. ${fix}`,
     ],
     [
       'choices that are text',
       { question: 'Q', options: 'x', answer: 0 },
-      `data.jsonl:7 options: expected a list of texts, found "x". ${mend}`,
+      `data.jsonl:7 options: expected a list of texts, found "x". ${fix}`,
     ],
   ];
-  it.each(bad)('%s is refused', (_, value, want) => expect(says(() => question(value))).toBe(want));
+  it.each(bad)('%s is refused', (_, value, want) => expect(messageOf(() => question(value))).toBe(want));
 });
 
 describe('prompts', () => {
   it('a chat that ends with the user counts whole', () => {
     const messages = [turn('user', 'Hi'), turn('assistant', 'Yes?'), turn('user', '2+3')];
-    expect(toPrompt({ messages }, at, {}, 'p').instruction).toBe('User: Hi\nAssistant: Yes?\nUser: 2+3');
+    expect(toPromptRow({ messages }, at, {}, 'p').instruction).toBe('User: Hi\nAssistant: Yes?\nUser: 2+3');
   });
 });
 
 describe('readData', () => {
-  it('names rows without an id by their position', async () => {
+  it('gives rows without an id their position as id', async () => {
     const rows = await read('prompts', '{"prompt":"a"}\n{"prompt":"b","id":5}\n{"prompt":"c","id":""}\n');
     expect(rows.map(({ id }) => id)).toEqual(['r000001', '5', 'r000003']);
   });
@@ -286,9 +291,9 @@ describe('readData', () => {
     const rows = await read('prompts', '{"prompt":"a","id":"r000002"}\n{"prompt":"b"}\n');
     expect(rows.map(({ id }) => id)).toEqual(['r000002', 'r000002-2']);
   });
-  it('refuses an id that stands twice', async () => {
+  it('refuses an id that occurs twice', async () => {
     expect(await message(read('prompts', '{"prompt":"a","id":1}\n\n{"prompt":"b","id":"1"}\n'))).toBe(
-      'data.jsonl:3 id: "1" stands twice (first at line 1). Mend the row; nothing was started. [data.invalid]',
+      'data.jsonl:3 id: "1" occurs twice (first at line 1). Fix the row. [data.invalid]',
     );
   });
   it.each([
@@ -297,9 +302,7 @@ describe('readData', () => {
     ['questions', 'question'],
     ['prompts', 'prompt'],
   ] as const)('refuses %s without a row', async (kind, one) => {
-    expect(await message(read(kind, ' [ ]\n'))).toBe(
-      `data.jsonl: there is no usable ${one} in it. Nothing was started. [data.unusable]`,
-    );
+    expect(await message(read(kind, ' [ ]\n'))).toBe(`data.jsonl: there is no usable ${one} in it. [data.unusable]`);
   });
   it('reads no further than the limit', async () => {
     expect(await read('prompts', '{"prompt":"a"}\n{"prompt":"b"}\nnot JSON', {}, 2)).toHaveLength(2);
@@ -325,7 +328,7 @@ describe('readData', () => {
       'instances',
     ];
     const row = fc.dictionary(fc.constantFrom(...names), texts, { noNullPrototype: true });
-    const schemas = { examples: Example, catalysts: Catalyst, questions: Question, prompts: Prompt };
+    const schemas = { examples: Example, catalysts: Catalyst, questions: Question, prompts: PromptRow };
     return fc.assert(
       fc.asyncProperty(row, fc.constantFrom('examples', 'catalysts', 'questions', 'prompts'), async (value, kind) => {
         const found = await read(kind, JSON.stringify(value)).catch((error) => {

@@ -1,11 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Row } from '../../contracts/records.js';
-import { Prompts } from '../../contracts/spec.js';
-import { guard } from '../../method/guards.js';
+import type { Example } from '../../contracts/rows.js';
+import { PromptTemplates } from '../../contracts/spec.js';
+import { guardOf } from '../../method/guards/index.js';
+import { parseCandidate } from '../../method/parse.js';
 
-const prompts = Prompts.parse({});
-const row: Row = {
+const templates = PromptTemplates.parse({});
+const example: Example = {
   id: 'e1',
   instruction: 'What is 8 + 3 + 8 + 7 + 3 + 9?',
   original: 'Add them up.',
@@ -13,12 +14,16 @@ const row: Row = {
   answer: '38',
   origin: null,
 };
-const verdict = (text: string, of: Partial<Row> = {}, finish: 'stop' | 'length' = 'stop') =>
-  guard({ text, finish }, { prompts, row: { ...row, ...of }, enrichFrom: 'original' });
+const verdict = (text: string, change: Partial<Example> = {}, finish: 'stop' | 'length' = 'stop') =>
+  guardOf(parseCandidate({ text, finish }, templates), {
+    templates,
+    example: { ...example, ...change },
+    enrichFrom: 'original',
+  });
 
 describe('sound', () => {
   it.each([
-    ['working that moves on', 'Step by step: 8+3=11, 11+8=19, 19+7=26, 26+3=29, 29+9=38.'],
+    ['working that progresses', 'Step by step: 8+3=11, 11+8=19, 19+7=26, 26+3=29, 29+9=38.'],
     ['the same with spaces', '8 + 3 = 11; 11 + 8 = 19; 19 + 7 = 26; 26 + 3 = 29; 29 + 9 = 38'],
     ['the same by lines', '1. 8+3=11\n2. 11+8=19\n3. 19+7=26\n4. 26+3=29\n5. 29+9=38'],
     [
@@ -36,7 +41,7 @@ describe('sound', () => {
     ['a refrain', 'We add. Then we check. 8 and 3 make 11. Then we check. 11 and 8 make 19.'],
     ['another writing system', '先把前两个数相加得到十一，再加八得到十九，然后加七。'],
     [
-      'the question said again before the working',
+      'the question repeated before the working',
       'What is 8 + 3 + 8 + 7 + 3 + 9? First 8 and 3 make 11, with 8 it is 19, with 7 it is 26, then 29 and 38.',
     ],
     ['a short thought', 'Group the equal ones.'],
@@ -79,7 +84,7 @@ describe('degenerate', () => {
   it('truncated: a rationale cut by the limit of tokens', () => {
     expect(verdict('8+3=11, 11+8=19, 19+', {}, 'length')).toBe('truncated');
   });
-  it('copied-prompt: the original rationale given back, once another one is held', () => {
+  it('copied-prompt: the original rationale, where the incumbent is another one', () => {
     expect(verdict('Add them up.', { rationale: '8+3=11, 11+8=19.' })).toBe('copied-prompt');
   });
   it('pasted-answer: mostly the text of a long answer', () => {
@@ -91,6 +96,29 @@ describe('degenerate', () => {
       }),
     ).toBeNull();
   });
+});
+
+describe('the order of guards', () => {
+  it('is that of the contract: a candidate is reported by the first guard that it does not pass', () => {
+    expect(verdict('...', {}, 'length')).toBe('empty');
+    expect(verdict('Add the numbers. '.repeat(9), {}, 'length')).toBe('truncated');
+    expect(verdict('go on and '.repeat(12), { rationale: 'go on and '.repeat(12) })).toBe('repetition');
+    expect(verdict('Add them up.')).toBe('unchanged');
+    expect(verdict('38', { instruction: '38' })).toBe('copied-prompt');
+  });
+});
+
+it('the prompt is the one that the candidate was sampled from', () => {
+  const candidate = { rationale: 'First 8 and 3, then 8 more, then the rest of them.', truncated: false };
+  const held = { ...example, rationale: candidate.rationale.replace('First', 'At first') };
+  expect(guardOf(candidate, { templates, example: held, enrichFrom: 'original' })).toBeNull();
+  expect(guardOf(candidate, { templates, example: held, enrichFrom: 'current' })).toBe('copied-prompt');
+});
+
+it('an example without a first rationale is no reason for a guard', () => {
+  const bare = { ...example, original: null, rationale: '' };
+  const candidate = { rationale: '8+3=11, 11+8=19.', truncated: false };
+  expect(guardOf(candidate, { templates, example: bare, enrichFrom: 'original' })).toBeNull();
 });
 
 it('any text has a verdict, a long degenerate one without searching it for minutes', () => {

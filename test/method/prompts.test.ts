@@ -1,24 +1,24 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Catalyst, Row } from '../../contracts/records.js';
-import { Prompts } from '../../contracts/spec.js';
+import type { Catalyst, Example } from '../../contracts/rows.js';
+import { PromptTemplates } from '../../contracts/spec.js';
 import { answerRow, catalystRow } from '../../method/mixture.js';
-import { parseAnswer, parseRationale } from '../../method/parse.js';
 import {
   answerMark,
   answerPrompt,
   answerSuffix,
   enrichPrompt,
+  evaluatePrompt,
   fill,
-  questionPrompt,
   rationalizePrompt,
   reply,
   replyPrefix,
+  samplePrompt,
 } from '../../method/prompts.js';
 
-const prompts = Prompts.parse({});
-const withReply = (reply: string) => Prompts.parse({ reply });
-const row: Row = {
+const templates = PromptTemplates.parse({});
+const withReply = (reply: string) => PromptTemplates.parse({ reply });
+const example: Example = {
   id: 'e1',
   instruction: 'What is 2 + 3?',
   original: 'Add them up.',
@@ -27,7 +27,7 @@ const row: Row = {
   origin: null,
 };
 const anyText = fc.string({ unit: 'binary' });
-const templates = [
+const replies = [
   '{rationale}\nAnswer: {answer}',
   '{rationale} Answer: {answer}',
   '{rationale}{answer}',
@@ -43,7 +43,7 @@ describe('prompts', () => {
 
   it('prefix and suffix are the whole reply, and the white space belongs to the answer', () =>
     fc.assert(
-      fc.property(fc.constantFrom(...templates), anyText, anyText, (template, rationale, answer) => {
+      fc.property(fc.constantFrom(...replies), anyText, anyText, (template, rationale, answer) => {
         const own = withReply(template);
         const prefix = replyPrefix(own, rationale);
         expect(prefix + answerSuffix(own, answer)).toBe(reply(own, rationale, answer));
@@ -51,41 +51,87 @@ describe('prompts', () => {
       }),
     ));
   it('the reply is the template filled', () => {
-    expect(reply(prompts, '2+3=5.', '5')).toBe('2+3=5.\nAnswer: 5');
-    expect(replyPrefix(prompts, '2+3=5.')).toBe('2+3=5.\nAnswer:');
-    expect(answerSuffix(prompts, '5')).toBe(' 5');
+    expect(reply(templates, '2+3=5.', '5')).toBe('2+3=5.\nAnswer: 5');
+    expect(replyPrefix(templates, '2+3=5.')).toBe('2+3=5.\nAnswer:');
+    expect(answerSuffix(templates, '5')).toBe(' 5');
   });
-  it('a missing rationale leaves no gap', () => expect(reply(prompts, '', '5')).toBe('Answer: 5'));
+  it('a missing rationale leaves no gap', () => expect(reply(templates, '', '5')).toBe('Answer: 5'));
 
   it.each([
-    [templates[0]!, 'Answer:'],
-    [templates[2]!, null],
-    [templates[3]!, '</think>'],
+    [replies[0]!, 'Answer:'],
+    [replies[2]!, null],
+    [replies[3]!, '</think>'],
   ])('the answer mark of %j is %j', (template, mark) => expect(answerMark(withReply(template))).toBe(mark));
 
   it('enriches the original or the current rationale, and never shows the answer', () => {
-    const own = Prompts.parse({ enrich: '{instruction}|{rationale}' });
-    expect(enrichPrompt(own, row, 'original')).toBe('What is 2 + 3?|Add them up.');
-    expect(enrichPrompt(own, row, 'current')).toBe('What is 2 + 3?|2+3=5.');
-    expect(enrichPrompt(prompts, { ...row, answer: 'SECRET' }, 'original')).not.toContain('SECRET');
+    const own = PromptTemplates.parse({ enrich: '{instruction}|{rationale}' });
+    expect(enrichPrompt(own, example, 'original')).toBe('What is 2 + 3?|Add them up.');
+    expect(enrichPrompt(own, example, 'current')).toBe('What is 2 + 3?|2+3=5.');
+    const secret = { ...example, answer: 'SECRET' };
+    expect(enrichPrompt(templates, secret, 'original')).not.toContain('SECRET');
   });
   it('rationalizes from question and answer', () => {
-    const own = Prompts.parse({ rationalize: '{instruction}|{answer}' });
-    expect(rationalizePrompt(own, { ...row, rationale: null })).toBe('What is 2 + 3?|5');
+    const own = PromptTemplates.parse({ rationalize: '{instruction}|{answer}' });
+    expect(rationalizePrompt(own, example)).toBe('What is 2 + 3?|5');
   });
-  it('lists choices one a line', () => {
-    const own = Prompts.parse({ answer: 'Q: {instruction}' });
+  it('enriches nothing where there is no first rationale', () => {
+    const own = PromptTemplates.parse({ enrich: '{instruction}|{rationale}' });
+    expect(enrichPrompt(own, { ...example, original: null, rationale: '' }, 'original')).toBe('What is 2 + 3?|');
+  });
+  it('a sample run asks by its own template, or the instruction alone', () => {
+    expect(samplePrompt('Now: {instruction}', '{x}')).toBe('Now: {x}');
+    expect(samplePrompt(null, '{x}')).toBe('{x}');
+  });
+  it('evaluates with the answer template, applied once, and lists choices one per line', () => {
+    const own = PromptTemplates.parse({ answer: 'Q: {instruction}' });
     expect(answerPrompt(own, 'Why?')).toBe('Q: Why?');
-    expect(questionPrompt(own, { id: 'q', question: 'Which?', choices: ['{x}', 'y'], answer: 'B' })).toBe(
+    expect(evaluatePrompt(own, { id: 'q', question: 'Which?', choices: ['{x}', 'y'], answer: 'B' })).toBe(
       'Q: Which?\nA. {x}\nB. y',
     );
-    expect(questionPrompt(own, { id: 'q', question: 'Why?', choices: null, answer: 'B' })).toBe('Q: Why?');
+    expect(evaluatePrompt(own, { id: 'q', question: 'Why?', choices: null, answer: 'B' })).toBe('Q: Why?');
   });
+});
+
+describe('what a model is trained with is what it meets later', () => {
+  const own = fc.record({
+    answer: anyText.map((text) => `${text.slice(0, 3)}{instruction}`),
+    enrich: fc.constantFrom('{instruction}|{rationale}', '{rationale} {instruction} {other}'),
+    reply: fc.constantFrom(...replies),
+  });
+  const texts = fc.record({ instruction: anyText, original: anyText, rationale: anyText, answer: anyText });
+
+  it('in evaluation: the same text gets the same user turn, and so when the answer is scored', () =>
+    fc.assert(
+      fc.property(own, texts, (parts, text) => {
+        const all = PromptTemplates.parse(parts);
+        const [user, assistant] = answerRow({ ...example, ...text }, all).messages;
+        const question = { id: 'q', question: text.instruction, choices: null, answer: text.answer };
+        expect(evaluatePrompt(all, question)).toBe(user!.content);
+        expect(answerPrompt(all, text.instruction)).toBe(user!.content);
+        expect(replyPrefix(all, text.rationale) + answerSuffix(all, text.answer)).toBe(assistant!.content);
+      }),
+    ));
+
+  it('when a rationale is enriched: a catalyst is trained with the prompt of an example with the same texts', () =>
+    fc.assert(
+      fc.property(own, texts, (parts, text) => {
+        const all = PromptTemplates.parse(parts);
+        const { instruction, original, rationale } = text;
+        const trained = (short: string) =>
+          catalystRow(
+            { id: 'c', instruction, rationale: short, enriched: 'long', skills: [], answer: null },
+            all,
+            'enrich',
+          ).messages[0]!.content;
+        expect(enrichPrompt(all, { ...example, ...text }, 'original')).toBe(trained(original));
+        expect(enrichPrompt(all, { ...example, ...text }, 'current')).toBe(trained(rationale));
+      }),
+    ));
 });
 
 describe('mixture', () => {
   it('an example is trained as prompt and reply', () => {
-    expect(answerRow(row, prompts)).toEqual({
+    expect(answerRow(example, templates)).toEqual({
       messages: [
         { role: 'user', content: 'What is 2 + 3?' },
         { role: 'assistant', content: '2+3=5.\nAnswer: 5' },
@@ -103,7 +149,7 @@ describe('mixture', () => {
     answer: null,
   };
   it('a catalyst is trained as the task of enriching', () => {
-    const own = Prompts.parse({ enrich: '{instruction}|{rationale}' });
+    const own = PromptTemplates.parse({ enrich: '{instruction}|{rationale}' });
     expect(catalystRow(catalyst, own, 'enrich')).toEqual({
       messages: [
         { role: 'user', content: 'Q|short' },
@@ -114,59 +160,12 @@ describe('mixture', () => {
     });
   });
   it('as an answer a catalyst needs one', () => {
-    expect(catalystRow({ ...catalyst, answer: '5' }, prompts, 'answer')).toMatchObject({
+    expect(catalystRow({ ...catalyst, answer: '5' }, templates, 'answer')).toMatchObject({
       messages: [{ content: 'Q' }, { content: 'long\nAnswer: 5' }],
       source: 'catalyst-answer',
     });
-    expect(() => catalystRow(catalyst, prompts, 'answer')).toThrow(
-      'catalysts: catalyst "c1" has no answer, which use: answer needs. Nothing was started. [data.unusable]',
+    expect(() => catalystRow(catalyst, templates, 'answer')).toThrow(
+      'catalysts: catalyst "c1" has no answer, which use: answer needs. [data.unusable]',
     );
-  });
-});
-
-describe('parseRationale', () => {
-  it.each([
-    ['2+3=5.\nAnswer: 5 Answer: 6', '2+3=5.'],
-    ['2+3=5.\n**Final Answer:** 5', '2+3=5.'],
-    ['**2+3=5.** Answer: 5', '**2+3=5.**'],
-    ['Answer: 5', ''],
-    ['Reasoning: 2+3=5.', '2+3=5.'],
-    ['Here\'s a more detailed reasoning:\n\n```text\n"2+3=5."\n```', '2+3=5.'],
-    ['“2+3=5.”', '2+3=5.'],
-    ['"Two" and "three" make "five"', '"Two" and "three" make "five"'],
-    ['Step by step: 2+3=5.', 'Step by step: 2+3=5.'],
-    ['Here is how: add.', 'Here is how: add.'],
-    ['  \n ', ''],
-  ])('%j is %j', (text, want) => expect(parseRationale(text, prompts)).toBe(want));
-
-  it('keeps no answer, and reads what it gave the same again', () =>
-    fc.assert(
-      fc.property(
-        fc.array(fc.oneof(anyText, fc.constantFrom('Answer:', 'Final', '**', '"', '```', '\n', 'Reasoning:'))),
-        (parts) => {
-          const once = parseRationale(parts.join(''), prompts);
-          expect(once).not.toContain('Answer:');
-          expect(parseRationale(once, prompts)).toBe(once);
-        },
-      ),
-    ));
-});
-
-describe('parseAnswer', () => {
-  it.each([
-    ['2+3=5.\nAnswer: 5\nso it is', '5'],
-    ['Answer: 4. No.\nAnswer:\n 5', '5'],
-    ['**Answer:** 5', '5'],
-    ['Answer: **5**', '5'],
-    ['Answer: $\\boxed{\\frac{1}{2}}$', '\\frac{1}{2}'],
-    ['2+3=5\n#### 5', '5'],
-    ['so \\boxed{5} holds', '5'],
-    ['Answer:', null],
-    ['no mark at all', null],
-    ['\\boxed{5', null],
-    ['', null],
-  ])('of %j is %j', (text, want) => expect(parseAnswer(text, prompts)).toBe(want));
-  it('is the last line where the template has no mark', () => {
-    expect(parseAnswer('2+3=5\nso\n5\n', withReply('{rationale}\n{answer}'))).toBe('5');
   });
 });

@@ -1,17 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { SELECTORS, Selection } from '../../contracts/spec.js';
-import {
-  type CandidateRow,
-  choose,
-  needs,
-  selectByRankSum,
-  selectByVote,
-  selectLength,
-  selectOffPolicy,
-  selectOnPolicy,
-  selectRandom,
-} from '../../method/selectors.js';
+import { type CandidateRow, choose, scoresOf } from '../../method/selectors/index.js';
+import { lowestRankSum } from '../../method/selectors/rank-sum.js';
+import { best } from '../../method/selectors/selector.js';
+import { majority } from '../../method/selectors/vote.js';
 
 const select = (selector: Selection['selector'], bounds = {}) => Selection.parse({ selector, ...bounds });
 const line = (
@@ -24,8 +17,7 @@ const line = (
   k,
   chars,
   guard,
-  offPolicyNats: off,
-  onPolicyNats: on,
+  scores: { 'off-policy': off, 'on-policy': on },
 });
 
 const nats = fc.integer({ min: -5, max: 0 });
@@ -75,7 +67,7 @@ describe('every selector', () => {
     fc.assert(
       fc.property(tables, fc.constantFrom(...SELECTORS.filter((name) => name !== 'random')), (table, selector) => {
         const best = table.map((row) =>
-          row.k === -1 ? line(-1, 7, 0, 0) : { ...row, offPolicyNats: -1, onPolicyNats: -1 },
+          row.k === -1 ? line(-1, 7, 0, 0) : { ...row, scores: { 'off-policy': -1, 'on-policy': -1 } },
         );
         expect(choose(best, select(selector), 's')).toBe(-1);
       }),
@@ -89,8 +81,10 @@ describe('length', () => {
     expect(choose(table, select('length', { maxChars: 4 }), 's')).toBe(-1);
     expect(choose(table, select('length', { minChars: 13 }), 's')).toBe(-1);
   });
-  it('takes the first of equally long ones', () =>
-    expect(selectLength([3, 9, 9], 4, { minChars: 1, maxChars: 10 })).toBe(1));
+  it('takes the first of equally long ones', () => {
+    const table = [4, 3, 9, 9].map((chars, i) => line(i - 1, chars, null, null));
+    expect(choose(table, select('length', { minChars: 1, maxChars: 10 }), 's')).toBe(1);
+  });
 });
 
 describe('off-policy and on-policy', () => {
@@ -100,24 +94,55 @@ describe('off-policy and on-policy', () => {
     line(1, 5, -0.2, -0.9, 'repetition'),
     line(2, 5, -0.3, -0.4),
   ];
-  it('take the sound candidate under which the answer is likeliest, each by its own model', () => {
+  it('take the sound candidate under which the answer is most likely, each by its own model', () => {
     expect(choose([...table, line(3, 5, -0.9, -0.1)], select('off-policy'), 's')).toBe(2);
     expect(choose([...table, line(3, 5, -0.9, -0.1)], select('on-policy'), 's')).toBe(3);
   });
   it('a tie keeps the incumbent', () => {
-    expect(selectOffPolicy([-1, -2], -1)).toBe('incumbent');
-    expect(selectOnPolicy([-1, -2], -1)).toBe('incumbent');
-    expect(selectOnPolicy([-1, -0.5], -1)).toBe(1);
+    expect(best([-1, -2], -1)).toBe('incumbent');
+    expect(best([-1, -0.5, -0.5], -1)).toBe(1);
+    for (const selector of ['off-policy', 'on-policy'] as const)
+      expect(choose([line(-1, 5, -1, -1), line(0, 9, -1, -1), line(1, 9, -2, -2)], select(selector), 's')).toBe(-1);
   });
-  it('a missing score is an error, never a choice', () => {
-    expect(() => choose([line(-1, 5, -1, null), line(0, 5, null, null)], select('off-policy'), 's')).toThrow(
-      'candidate 0 has no off-policy score',
-    );
-    expect(() => choose([line(-1, 5, -1, null), line(0, 5, -1, -1)], select('vote'), 's')).toThrow(
-      'candidate -1 has no on-policy score',
-    );
+  it('a table without an incumbent is an error, never a choice', () => {
     expect(() => choose([line(0, 5, -1, -1)], select('length'), 's')).toThrow('the table has no incumbent');
   });
+});
+
+describe('a missing score', () => {
+  const table = [line(-1, 5, -1, -1), line(0, 9, null, -0.1), line(1, 9, -0.5, null), line(2, 9, -0.9, -0.9)];
+  it('leaves out the candidates that the selector cannot compare without it', () => {
+    const chosen = (selector: Selection['selector']) => choose(table, select(selector), 's');
+    expect([chosen('off-policy'), chosen('on-policy')]).toEqual([1, 0]);
+    expect([chosen('vote'), chosen('rank-sum'), chosen('length')]).toEqual([2, 2, 0]);
+  });
+  it('of the incumbent keeps it', () => {
+    const unscored = [line(-1, 5, null, -1), ...table.slice(1)];
+    const chosen = (selector: Selection['selector']) => choose(unscored, select(selector), 's');
+    expect([chosen('off-policy'), chosen('vote'), chosen('rank-sum')]).toEqual([-1, -1, -1]);
+    expect([chosen('on-policy'), chosen('length')]).toEqual([0, 0]);
+  });
+  it('is the same whether it is null or absent', () =>
+    fc.assert(
+      fc.property(tables, selectors, fc.array(fc.boolean()), (rows, selector, missing) => {
+        const nulls = rows.map((row, i) =>
+          missing[i] ? { ...row, scores: { ...row.scores, 'off-policy': null } } : row,
+        );
+        const absent = rows.map((row, i) =>
+          missing[i] ? { ...row, scores: { 'on-policy': row.scores['on-policy'] ?? null } } : row,
+        );
+        expect(choose(absent, select(selector), 's')).toBe(choose(nulls, select(selector), 's'));
+      }),
+    ));
+  it('never decides: what is chosen has every score that the selector reads', () =>
+    fc.assert(
+      fc.property(tables, selectors, fc.array(fc.boolean()), (rows, selector, missing) => {
+        const holes = rows.map((row, i) => (missing[i] ? line(row.k, row.chars, null, null, row.guard) : row));
+        const k = choose(holes, select(selector), 's');
+        const { scores } = holes.find((row) => row.k === k)!;
+        if (k !== -1) for (const name of scoresOf(selector)) expect(scores[name]).not.toBeNull();
+      }),
+    ));
 });
 
 describe('random', () => {
@@ -137,17 +162,22 @@ describe('random', () => {
     expect([...drawn.keys()].sort()).toEqual([0, 2, 5]);
     for (const times of drawn.values()) expect(times).toBeGreaterThan(900);
   });
-  it('draws the same for the same seed', () => expect(selectRandom(100, 'a')).toBe(selectRandom(100, 'a')));
+  it('draws by the seed alone: these choices are in stored runs', () => {
+    const table = Array.from({ length: 101 }, (_, i) => line(i - 1, 5, null, null));
+    expect(['0 1 r000001', '0 1 r000002', '7 2 a'].map((seed) => choose(table, select('random'), seed))).toEqual([
+      3, 49, 60,
+    ]);
+  });
 });
 
 describe('vote', () => {
   it('two of three decide', () => {
-    expect(selectByVote([2, 0, 2])).toBe(2);
-    expect(selectByVote(['incumbent', 1, 'incumbent'])).toBe('incumbent');
+    expect(majority([2, 0, 2])).toBe(2);
+    expect(majority(['incumbent', 1, 'incumbent'])).toBe('incumbent');
   });
   it('without a majority the incumbent stays', () => {
-    expect(selectByVote([0, 1, 2])).toBe('incumbent');
-    expect(selectByVote([0, 0, 1, 2])).toBe('incumbent');
+    expect(majority([0, 1, 2])).toBe('incumbent');
+    expect(majority([0, 0, 1, 2])).toBe('incumbent');
   });
   it('each selector votes once', () => {
     const table = [line(-1, 5, -1, -1), line(0, 9, -0.5, -0.9), line(1, 8, -0.9, -0.1)];
@@ -159,7 +189,7 @@ describe('rank-sum', () => {
   it('the lowest sum of ranks wins', () => {
     // Ranks of k = 0: 2, 2, 2; k = 1: 1, 3, 3; incumbent: 3, 1, 1 (sum 5).
     expect(
-      selectByRankSum([
+      lowestRankSum([
         [8, 9, 5],
         [-2, -3, -1],
         [-2, -3, -1],
@@ -167,7 +197,7 @@ describe('rank-sum', () => {
     ).toBe('incumbent');
     // Now k = 0: 2, 1, 2 (sum 5); incumbent: 3, 2, 1 (sum 6).
     expect(
-      selectByRankSum([
+      lowestRankSum([
         [8, 9, 5],
         [-1, -3, -2],
         [-2, -3, -1],
@@ -182,35 +212,35 @@ describe('rank-sum', () => {
       [1, 2, 3],
       [2, 1, 3],
     ];
-    expect(selectByRankSum(values)).toBe('incumbent');
+    expect(lowestRankSum(values)).toBe('incumbent');
   });
   it('a tie of sums keeps the incumbent, else takes the lower k', () => {
     expect(
-      selectByRankSum([
+      lowestRankSum([
         [9, 5],
         [-2, -1],
       ]),
     ).toBe('incumbent');
     expect(
-      selectByRankSum([
+      lowestRankSum([
         [9, 8, 1],
         [-2, -1, -3],
       ]),
     ).toBe(0);
   });
-  it('what is out of bounds ranks last by length', () => {
+  it('a candidate out of bounds ranks last by length', () => {
     const table = [line(-1, 5, -1, -1), line(0, 90, -0.9, -1), line(1, 6, -0.9, -1)];
     expect(choose(table, select('rank-sum', { maxChars: 10 }), 's')).toBe(1);
   });
 });
 
-it('only the scores a selector reads are needed', () => {
-  expect(Object.fromEntries(SELECTORS.map((name) => [name, needs(name)]))).toEqual({
-    length: { offPolicy: false, onPolicy: false },
-    'off-policy': { offPolicy: true, onPolicy: false },
-    'on-policy': { offPolicy: false, onPolicy: true },
-    vote: { offPolicy: true, onPolicy: true },
-    'rank-sum': { offPolicy: true, onPolicy: true },
-    random: { offPolicy: false, onPolicy: false },
+it('a selector reads these scores and no others', () => {
+  expect(Object.fromEntries(SELECTORS.map((name) => [name, scoresOf(name)]))).toEqual({
+    length: [],
+    'off-policy': ['off-policy'],
+    'on-policy': ['on-policy'],
+    vote: ['off-policy', 'on-policy'],
+    'rank-sum': ['off-policy', 'on-policy'],
+    random: [],
   });
 });
