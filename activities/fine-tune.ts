@@ -1,25 +1,29 @@
 /**
- * fineTune: a mixture and base weights become a model folder in the store. The work is a detached trainer's
- * (engine/trainer.ts) with a folder in the store named by the step's key, so that a retry, on this worker or the
- * next, comes back to the same job. Every chunk of the mixture is checked while it is written out for the trainer.
+ * fineTune: a mixture and base weights become a model in the store. The work is done by a detached trainer
+ * (training/trainer.ts) with a folder named by the step's key, so that a retry, on this worker or the next, returns to the
+ * same job. Every chunk of the mixture is checked while it is copied for the trainer, and not decoded.
  */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Context } from '@temporalio/activity';
-import type { Model, Spent } from '../contracts/artifacts.js';
-import { nameUnknown } from '../contracts/errors.js';
-import { TrainingRow } from '../contracts/records.js';
+import { ApplicationFailure, Context } from '@temporalio/activity';
+import { nameUnknown, Problem } from '../contracts/errors.js';
+import type { ModelRef, Usage } from '../contracts/refs.js';
 import { type FineTuneDone, FineTuneInput, FineTuneOutput } from '../contracts/steps.js';
-import { pythonPath } from '../engine/python-environment.js';
-import { followJob, prepareJob, readResult, type TrainerResult } from '../engine/trainer.js';
-import { fineTuneInputs } from '../storage/keys.js';
-import { stepKey } from '../storage/store.js';
-import { activity, type Deps, isOwn, isUnwanted, metered, once, stopSignal } from './activity.js';
+import { smallerMicroBatch, type Training } from '../contracts/training.js';
+import { pythonPath } from '../processes/python.js';
+import { keyOf } from '../storage/records.js';
+import type { Store } from '../storage/store.js';
+import { prepareJob, readResult, type TrainerResult } from '../training/job.js';
+import { followJob } from '../training/trainer.js';
+import { activity, type Deps, isUnwanted, stopSignal } from './activity.js';
+import { fineTuneInputs } from './keys.js';
+import { memoize } from './memoize.js';
+import { withProgress } from './progress.js';
 
-/** Thrown past `once`: what is not finished has no record. */
-class Unfinished {
-  constructor(readonly spent: Spent) {}
+/** Thrown past `memoize`: what is not finished has no record. */
+class Bounded {
+  constructor(readonly usage: Usage) {}
 }
 
 export const srlmFineTune = (deps: Deps) =>
@@ -27,79 +31,79 @@ export const srlmFineTune = (deps: Deps) =>
     try {
       return await fineTune(deps, input);
     } catch (error) {
-      if (error instanceof Unfinished) return { model: null, spent: error.spent };
+      if (error instanceof Bounded) return { bounded: true, usage: error.usage };
       throw error;
     }
   });
 
-async function fineTune({ store, host, deployment }: Deps, input: FineTuneInput): Promise<FineTuneDone> {
+async function fineTune({ store, engines, deployment }: Deps, input: FineTuneInput): Promise<FineTuneDone> {
   const inputs = fineTuneInputs(input);
-  const { microBatchSize } = input;
-  const trainer = deployment.trainers[input.trainer];
-  if (!trainer) throw nameUnknown('trainer', input.trainer, Object.keys(deployment.trainers));
-  const record = await once(store, 'fineTune', inputs, () =>
-    metered('fineTune', 'steps', 0, (meter) =>
-      host.withTrainer(stepKey('fineTune', inputs), stopSignal(), async () => {
-        const folder = store.jobFolder(stepKey('fineTune', inputs).slice(0, 20));
+  const key = keyOf('fineTune', inputs);
+  const { trainers } = deployment;
+  const trainer = Object.hasOwn(trainers, input.trainer) ? trainers[input.trainer] : undefined;
+  if (!trainer) throw nameUnknown('trainer', input.trainer, Object.keys(trainers));
+  const { processes } = trainer;
+  return memoize(store, 'fineTune', inputs, FineTuneOutput, () =>
+    withProgress('fineTune', 'steps', 0, (progress) =>
+      engines.withTrainer(key, stopSignal(), async () => {
+        const folder = store.jobs.folder(key);
+        const earlier = await readResult(folder);
+        if (earlier && !existsSync(join(folder, 'model'))) {
+          // The model left the folder before its step was recorded, or was damaged in the store since.
+          const model = await store.models.find(earlier.sha256);
+          if (model) return finished(folder, model, earlier, processes);
+          await rm(folder, { recursive: true, force: true });
+        }
+        const { microBatchSize } = input;
         const job = {
           folder,
           owner: Context.current().info.workflowExecution ?? { workflowId: '', runId: '' },
-          baseModel: await store.verifiedModel(input.base),
+          baseModel: await store.models.local(input.base),
           baseModelSha256: input.base.sha256,
           training: { ...input.training, ...(microBatchSize ? { microBatchSize } : {}) },
           seed: input.seed,
           deterministic: input.deterministic,
         };
-        const spent = await readResult(folder);
-        if (spent && !existsSync(join(folder, 'model'))) {
-          // The model left the folder before its step was recorded, or was damaged in the store since.
-          const model = await store.findModel(spent.sha256);
-          if (model) {
-            await rm(join(folder, 'checkpoints'), { recursive: true, force: true });
-            return finished(store, model, spent, trainer.processes);
-          }
-          await rm(folder, { recursive: true, force: true });
-        }
-        await prepareJob(job, trainer, lines(store, input));
-        const result = await followJob(
-          job,
-          trainer,
-          pythonPath(deployment),
-          (progress) => {
-            if (progress)
-              meter.set(
-                progress.step,
-                progress.totalSteps,
-                progress.loss == null ? undefined : `loss ${progress.loss.toFixed(3)}`,
-              );
-          },
-          stopSignal(),
+        await prepareJob(job, trainer, mixtureBytes(store, input));
+        const result = await followJob(job, trainer, {
+          python: pythonPath(deployment),
+          signal: stopSignal(),
           isUnwanted,
-          { tokens: input.tokenBound, seconds: input.gpuSecondsBound && input.gpuSecondsBound / trainer.processes },
-        );
-        if ('unfinished' in result) throw new Unfinished(spentOf(result.unfinished, trainer.processes));
-        const model = await store.adoptModel(join(folder, 'model'), result.sha256);
-        // Checkpoints are large and of no more use; spec, log and the list of steps stay for the audit.
-        await rm(join(folder, 'checkpoints'), { recursive: true, force: true });
-        return finished(store, model, result, trainer.processes);
+          onProgress: (at) =>
+            at && progress.set(at.step, at.totalSteps, at.loss == null ? undefined : `loss ${at.loss.toFixed(3)}`),
+          bounds: { tokens: input.tokenBound, seconds: input.gpuSecondsBound && input.gpuSecondsBound / processes },
+        }).catch((error) => {
+          throw withSmallerMicroBatch(error, job.training, processes);
+        });
+        if ('unfinished' in result) throw new Bounded(usageOf(result.unfinished, processes));
+        const model = await store.models.adopt(join(folder, 'model'), result);
+        return finished(folder, model, result, processes);
       }),
     ),
   );
-  return { ...FineTuneOutput.parse(record.output), spent: isOwn(record) ? (record.measured.spent ?? null) : null };
 }
 
-async function finished(store: Deps['store'], model: Model, result: TrainerResult, processes: number) {
+async function finished(folder: string, model: ModelRef, result: TrainerResult, processes: number) {
+  // Checkpoints are large and of no more use; spec, log and the list of steps stay for the audit.
+  await rm(join(folder, 'checkpoints'), { recursive: true, force: true });
   const { steps, trainLoss, tokens, precision } = result;
   const output: FineTuneOutput = { model, steps, trainLoss, tokens, precision };
-  return { files: await store.filesOf(model), output, spent: spentOf(result, processes) };
+  return { holds: [{ kind: 'model' as const, ref: model }], output, usage: usageOf(result, processes) };
 }
 
-const spentOf = ({ tokens, seconds }: { tokens: number; seconds: number }, processes: number): Spent => ({
+/** The run tries again with fewer rows at once, if there is such a number: it is in the failure's details. */
+function withSmallerMicroBatch(error: unknown, training: Training, processes: number): unknown {
+  if (!(error instanceof Problem && error.type === 'trainer.out-of-memory')) return error;
+  const { message, type } = error;
+  return ApplicationFailure.nonRetryable(message, type, smallerMicroBatch(training, processes));
+}
+
+const usageOf = ({ tokens, seconds }: { tokens: number; seconds: number }, processes: number): Usage => ({
   tokens,
   gpuSeconds: seconds * processes,
   money: 0,
 });
 
-async function* lines(store: Deps['store'], input: FineTuneInput): AsyncGenerator<string> {
-  for await (const row of store.rowsOf(input.data, TrainingRow)) yield JSON.stringify(row);
+async function* mixtureBytes(store: Store, { data }: FineTuneInput): AsyncGenerator<Buffer> {
+  for (const chunk of await store.datasets.chunks(data)) yield store.objects.read('rows', chunk);
 }

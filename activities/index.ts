@@ -1,24 +1,32 @@
-/** All activities by queue, bound to what they work with. Names begin with `srlm`: they live beside a user's own. */
+/** All activities by queue, bound to their dependencies. Names begin with `srlm`: they live beside a user's own. */
 import { type Deps, HOST } from './activity.js';
-import { srlmAudit } from './audit.js';
-import { srlmGate, srlmGrade } from './evaluate.js';
+import { srlmAddRationales } from './add-rationales.js';
+import { srlmExport } from './export.js';
 import { srlmFineTune } from './fine-tune.js';
+import { srlmGate } from './gate.js';
+import { srlmGrade } from './grade.js';
 import { srlmIngest } from './ingest.js';
+import { srlmMix } from './mix.js';
+import { srlmParse } from './parse.js';
 import { srlmPrepareModel } from './prepare.js';
-import { srlmMix, srlmRows, srlmSelect } from './select.js';
-import { srlmOpenStep, srlmSealStep, srlmShard } from './shards.js';
+import { srlmKeepRound, srlmReadRound } from './rounds.js';
+import { srlmSelect } from './select.js';
+import { srlmAssemble, srlmOpenStep, srlmShard } from './sharded.js';
 
 export function cpuActivities(deps: Deps) {
   return {
     srlmIngest: srlmIngest(deps),
+    srlmAddRationales: srlmAddRationales(deps),
     srlmOpenStep: srlmOpenStep(deps),
-    srlmSealStep: srlmSealStep(deps),
-    srlmRows: srlmRows(deps),
+    srlmAssemble: srlmAssemble(deps),
+    srlmParse: srlmParse(deps),
     srlmSelect: srlmSelect(deps),
     srlmMix: srlmMix(deps),
     srlmGrade: srlmGrade(deps),
     srlmGate: srlmGate(deps),
-    srlmAudit: srlmAudit(deps),
+    srlmKeepRound: srlmKeepRound(deps),
+    srlmReadRound: srlmReadRound(deps),
+    srlmExport: srlmExport(deps),
   };
 }
 
@@ -27,7 +35,7 @@ export function gpuActivities(deps: Deps) {
     srlmPrepareModel: srlmPrepareModel(deps),
     srlmShard: srlmShard(deps),
     srlmFineTune: srlmFineTune(deps),
-    /** Which GPU host takes the next job: whoever answers first. */
+    /** Which GPU host takes the next job: the first that answers. */
     srlmClaimHost: async () => ({ host: HOST }),
   };
 }

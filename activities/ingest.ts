@@ -1,42 +1,104 @@
 /**
- * Ingest: an uploaded file becomes chunks of normalised rows. The client has checked the file before; here it is read
- * again, since the worker believes nothing it did not see.
+ * Ingest: a user's file, already stored byte for byte, becomes chunks of normalised rows. The client does this while it
+ * checks the file, so that a row is decoded once; the run's own step then finds the record, and decodes the stored file
+ * again only when a chunk was damaged.
  */
-
-import type { Manifest } from '../contracts/artifacts.js';
-import { uploadDamaged } from '../contracts/errors.js';
+import { Problem, uploadDamaged } from '../contracts/errors.js';
+import type { ObjectRef } from '../contracts/refs.js';
+import type { Catalyst, Example, PromptRow, Question } from '../contracts/rows.js';
+import { type Fields, SpecTexts } from '../contracts/spec.js';
 import { IngestInput, IngestOutput } from '../contracts/steps.js';
-import { readData } from '../method/formats.js';
-import { sha256File } from '../storage/files.js';
-import { ingestInputs } from '../storage/keys.js';
-import { readPlain } from '../storage/plain.js';
-import { activity, type Deps, metered, once } from './activity.js';
+import { readData } from '../method/formats/index.js';
+import type { Store } from '../storage/store.js';
+import { unpack } from '../storage/unpack.js';
+import { activity, type Deps } from './activity.js';
+import { ingestInputs } from './keys.js';
+import { memoize, recorded } from './memoize.js';
+import { withProgress } from './progress.js';
+
+type DataRow = Example | Catalyst | Question | PromptRow;
+
+/** The user's name of the file, for messages, and the names of its fields. */
+interface Source {
+  path: string;
+  fields: Fields;
+}
 
 export const srlmIngest = ({ store }: Deps) =>
   activity('ingest', IngestInput, async (input) => {
-    const { name } = input;
-    const record = await once(store, 'ingest', ingestInputs(input), () =>
-      metered('ingest', 'rows', 0, async (meter) => {
-        const path = store.path(input.file.uri);
-        if ((await sha256File(path).catch(() => null)) !== input.file.sha256) throw uploadDamaged(name, input.file.uri);
-        const chunks: Manifest[] = [];
-        let rows: unknown[] = [];
-        let missingRationales = 0;
-        let total = 0;
-        const flush = async () => {
-          if (rows.length > 0) chunks.push(await store.putRows(rows));
-          rows = [];
-        };
-        for await (const row of readData(input.kind, readPlain(path, name), name, input.fields, input.limit)) {
-          if ('rationale' in row && row.rationale === null) missingRationales++;
-          rows.push(row);
-          meter.set(++total, 0);
-          if (rows.length === input.chunkSize) await flush();
-        }
-        await flush();
-        const data = await store.putDataset(chunks);
-        return { files: [data], output: { data, missingRationales } };
+    const texts = await store.objects.readJson(input.texts, SpecTexts);
+    const source = texts[input.source] ?? { path: input.source, fields: {} };
+    return memoize(store, 'ingest', ingestInputs(input, source.fields), IngestOutput, () =>
+      withProgress('ingest', 'rows', 0, async (progress) => {
+        let rows = 0;
+        await assertIntact(store, input, source);
+        return ingested(store, input, source, () => progress.set(++rows, 0));
       }),
     );
-    return IngestOutput.parse(record.output);
   });
+
+/**
+ * The same for a client, before its run starts: `run` is the id the run will have. `onRow` sees each row if the file is
+ * read now; it sees none if the file was ingested before (`reused`). Throws what is wrong with the file.
+ */
+export async function ingestOnce(
+  store: Store,
+  input: IngestInput,
+  source: Source,
+  run: string,
+  onRow: (row: DataRow) => void = () => {},
+): Promise<{ output: IngestOutput; reused: boolean }> {
+  let reused = true;
+  const work = () => {
+    reused = false;
+    return ingested(store, input, source, onRow);
+  };
+  const record = await recorded(store, 'ingest', ingestInputs(input, source.fields), work, run);
+  return { output: IngestOutput.parse(record.output), reused };
+}
+
+/** Before a row is read: a fault of the disk must not be reported as the user's. Throws data.damaged. */
+async function assertIntact(store: Store, { file }: IngestInput, { path }: Source): Promise<void> {
+  try {
+    await store.objects.verifyFile(file);
+  } catch (error) {
+    if (error instanceof Problem && error.type === 'artifact.damaged') throw uploadDamaged(path, file.sha256);
+    throw error;
+  }
+}
+
+/** Throws what is wrong with the file, by line and field. */
+async function ingested(
+  store: Store,
+  { kind, file, limit, chunkSize }: IngestInput,
+  { path, fields }: Source,
+  onRow: (row: DataRow) => void,
+) {
+  const chunks: ObjectRef[] = [];
+  let rows: unknown[] = [];
+  let total = 0;
+  let missingRationales = 0;
+  let rationaleChars = 0;
+  const flush = async () => {
+    if (rows.length > 0) chunks.push(await store.objects.putRows(rows));
+    rows = [];
+  };
+  for await (const row of readData(kind, unpack(store.objects.streamFile(file), path), path, fields, limit)) {
+    if ('original' in row) {
+      if (row.original === null) missingRationales++;
+      rationaleChars += row.rationale.length;
+    }
+    rows.push(row);
+    total++;
+    onRow(row);
+    if (rows.length === chunkSize) await flush();
+  }
+  await flush();
+  const dataset = await store.datasets.put(chunks);
+  const output: IngestOutput = {
+    dataset,
+    missingRationales,
+    meanRationaleChars: rationaleChars / Math.max(1, total),
+  };
+  return { holds: [{ kind: 'dataset' as const, ref: dataset }], output };
+}

@@ -1,37 +1,16 @@
-/** The starting model: found below the model roots, checked, told by its digest from here on. */
-import { realpath } from 'node:fs/promises';
-import { resolve, sep } from 'node:path';
-import { Model } from '../contracts/artifacts.js';
-import type { Deployment } from '../contracts/deployment.js';
-import { modelOutsideRoots, modelUnusable } from '../contracts/errors.js';
-import { PrepareModelInput } from '../contracts/steps.js';
-import { checkModelFolder, modelDigest } from '../storage/model-folder.js';
-import { activity, type Deps, metered } from './activity.js';
+/** The starting model: found below the model roots, checked, and identified by its digest from here on. */
 
-export const srlmPrepareModel = ({ deployment }: Deps) =>
-  activity('prepareModel', PrepareModelInput, ({ path }) =>
-    metered('prepare', 'files', 0, async () => {
-      const folder = await resolveModel(path, deployment);
-      const { sha256, bytes } = await modelDigest(folder);
-      return Model.parse({ sha256, bytes, path: folder });
+import { modelUnusable } from '../contracts/errors.js';
+import { SpecTexts } from '../contracts/spec.js';
+import { PrepareModelInput } from '../contracts/steps.js';
+import { activity, type Deps } from './activity.js';
+import { withProgress } from './progress.js';
+
+export const srlmPrepareModel = ({ store }: Deps) =>
+  activity('prepareModel', PrepareModelInput, ({ texts }) =>
+    withProgress('prepare', 'files', 0, async () => {
+      const { model } = await store.objects.readJson(texts, SpecTexts);
+      if (model === null) throw modelUnusable('model', 'the spec names none.');
+      return store.models.prepare(model);
     }),
   );
-
-/** The real path of a usable model folder. Throws model.outside-roots, model.unusable. */
-export async function resolveModel(
-  path: string,
-  deployment: Pick<Deployment, 'modelRoots' | 'artifactRoot'>,
-): Promise<string> {
-  // Links are followed before the roots are compared: a link in a root must not lead out of it.
-  const roots = [...deployment.modelRoots, `${deployment.artifactRoot}/models`].map((root) => resolve(root));
-  const reals = await Promise.all(roots.map((root) => realpath(root).catch(() => root)));
-  const tries = [resolve(path), ...roots.map((root) => resolve(root, path))];
-  for (const candidate of tries) {
-    const real = await realpath(candidate).catch(() => null);
-    if (!real) continue;
-    if (!reals.some((root) => real.startsWith(root + sep))) throw modelOutsideRoots(path, deployment.modelRoots);
-    await checkModelFolder(real);
-    return real;
-  }
-  throw modelUnusable(path, 'there is no such model folder.');
-}

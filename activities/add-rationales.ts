@@ -1,0 +1,38 @@
+/**
+ * First rationales that the model wrote join the examples that had none. One that could not be written stays empty: the
+ * example then teaches the plain answer.
+ */
+import { Candidate, Example } from '../contracts/rows.js';
+import { SpecTexts } from '../contracts/spec.js';
+import { AddRationalesInput, TrainingSet } from '../contracts/steps.js';
+import { parseRationale } from '../method/parse.js';
+import { activity, type Deps } from './activity.js';
+import { addRationalesInputs } from './keys.js';
+import { memoize } from './memoize.js';
+import { withProgress } from './progress.js';
+
+export const srlmAddRationales = ({ store }: Deps) =>
+  activity('addRationales', AddRationalesInput, async (input) => {
+    const { prompts } = await store.objects.readJson(input.texts, SpecTexts);
+    return memoize(store, 'addRationales', addRationalesInputs(input, prompts), TrainingSet, () =>
+      withProgress('addRationales', 'rows', input.data.rows, async (progress) => {
+        const writtenChunks = await store.datasets.chunks(input.candidates);
+        let chars = 0;
+        const dataset = await store.datasets.map(input.data, async (chunk, i) => {
+          const written = new Map<string, string>();
+          for (const { id, text } of await store.objects.readRows(writtenChunks[i]!, Candidate))
+            written.set(id, parseRationale(text, prompts));
+          const examples = (await store.objects.readRows(chunk, Example)).map((example) => {
+            const original = example.original ?? written.get(example.id) ?? '';
+            chars += original.length;
+            return { ...example, original, rationale: original };
+          });
+          progress.add(examples.length);
+          return examples;
+        });
+        const { rows } = input.data;
+        const set = { dataset, rows, enriched: 0, meanRationaleChars: chars / Math.max(1, rows) };
+        return { holds: [{ kind: 'dataset', ref: dataset }], output: set };
+      }),
+    );
+  });

@@ -1,0 +1,130 @@
+/**
+ * What decides the result of each step, in clear text: a step's key is the digest of its name and of this. A key holds
+ * digests of data and weights, never a name; the settings and templates that matter; and the version of every piece of
+ * code that takes part. Raising a version makes the old results of what it decides unfindable. Pure.
+ */
+import type { ObjectRef } from '../contracts/refs.js';
+import type { Fields, PromptTemplates } from '../contracts/spec.js';
+import type {
+  AddRationalesInput,
+  FineTuneInput,
+  GradeInput,
+  IngestInput,
+  LogprobStep,
+  MixInput,
+  ParseInput,
+  SampleStep,
+  SelectInput,
+} from '../contracts/steps.js';
+import { VERSION as ANSWERS } from '../method/answers.js';
+import { VERSION as FORMATS } from '../method/formats/index.js';
+import { VERSION as GRADERS } from '../method/graders/index.js';
+import { VERSION as GUARDS } from '../method/guards/index.js';
+import { VERSION as MIXTURE } from '../method/mixture.js';
+import { VERSION as PARSE } from '../method/parse.js';
+import { VERSION as PROMPTS } from '../method/prompts.js';
+import { VERSION as RANDOM } from '../method/random.js';
+import { VERSION as SELECTORS } from '../method/selectors/index.js';
+import { VERSION as STATISTICS } from '../method/statistics.js';
+
+/** Of the activities themselves, and of the programs behind them: model server (sample, logprob) and trainer. */
+const VERSION = {
+  ingest: 1,
+  addRationales: 1,
+  sample: 1,
+  logprob: 1,
+  parse: 1,
+  select: 1,
+  mix: 1,
+  fineTune: 1,
+  grade: 1,
+} as const;
+
+export const ingestInputs = ({ kind, file, limit, chunkSize }: IngestInput, fields: Fields) => ({
+  versions: [VERSION.ingest, FORMATS],
+  ...{ kind, file: file.sha256, fields, limit, chunkSize },
+});
+
+export const addRationalesInputs = ({ data, candidates }: AddRationalesInput, { reply }: PromptTemplates) => ({
+  versions: [VERSION.addRationales, PARSE],
+  ...{ data: data.sha256, candidates: candidates.sha256, templates: { reply } },
+});
+
+/**
+ * Everything that decides the samples of a chunk, its rows aside. `weights`: what the engine says it answers with.
+ * Greedy texts do not depend on seed or round, so that a run with another seed evaluates nothing twice.
+ */
+export function sampleRecipe(
+  { purpose, enrichFrom, sampling, seed, round, deterministic }: SampleStep,
+  texts: { prompts: PromptTemplates; system: string | null; prompt: string | null },
+  weights: string,
+) {
+  const { answer, reply, enrich, rationalize } = texts.prompts;
+  const asked = {
+    enrich: { enrich, reply, enrichFrom },
+    rationalize: { rationalize },
+    evaluate: { answer },
+    prompt: { system: texts.system, prompt: texts.prompt },
+  }[purpose];
+  const drawn = sampling.temperature === 0 ? {} : { seed, round };
+  return { versions: [VERSION.sample, PROMPTS, RANDOM], weights, deterministic, purpose, asked, sampling, ...drawn };
+}
+
+/** Guards take no part: every distinct candidate gets its log-probability. */
+export const logprobRecipe = ({ deterministic }: LogprobStep, prompts: PromptTemplates, weights: string) => ({
+  versions: [VERSION.logprob, PROMPTS],
+  ...{ weights, deterministic, templates: { answer: prompts.answer, reply: prompts.reply } },
+});
+
+/** A whole sharded step. `data`: all datasets it reads, chunk by chunk. */
+export const shardedInputs = (recipe: object, data: readonly ObjectRef[]) => ({
+  recipe,
+  data: data.map(({ sha256 }) => sha256),
+});
+
+/** One chunk. The recipe may hold long prompts, so a chunk's record has its digest only. */
+export const chunkInputs = (recipeSha256: string, chunks: readonly ObjectRef[]) => ({
+  recipe: recipeSha256,
+  data: chunks.map(({ sha256 }) => sha256),
+});
+
+export const parseInputs = ({ candidates }: ParseInput, { reply }: PromptTemplates) => ({
+  versions: [VERSION.parse, PARSE],
+  ...{ candidates: candidates.sha256, templates: { reply } },
+});
+
+export const selectInputs = (
+  { data, candidates, scores, enrichFrom, selection, seed, round }: SelectInput,
+  { enrich }: PromptTemplates,
+) => ({
+  versions: [VERSION.select, GUARDS, SELECTORS, PROMPTS, RANDOM],
+  ...{ data: data.sha256, candidates: candidates.sha256 },
+  scores: Object.fromEntries(Object.entries(scores).map(([name, ref]) => [name, ref.sha256])),
+  ...{ templates: { enrich }, enrichFrom, selection, round },
+  // Only chance needs a seed.
+  ...(selection.selector === 'random' ? { seed } : {}),
+});
+
+export const mixInputs = ({ data, catalysts, copies, use }: MixInput, prompts: PromptTemplates) => ({
+  versions: [VERSION.mix, MIXTURE, PROMPTS],
+  ...{ data: data.sha256, catalysts: catalysts?.sha256 ?? null, copies, use },
+  templates: { answer: prompts.answer, reply: prompts.reply, enrich: prompts.enrich },
+});
+
+/**
+ * Not how often a checkpoint is written. Nor how many rows a device takes at once, but for the last bits of the weights:
+ * only in deterministic mode do these matter.
+ */
+export const fineTuneInputs = ({ base, data, training, seed, deterministic }: FineTuneInput) => {
+  const { checkpoint: _, from: __, microBatchSize, ...decides } = training;
+  return {
+    versions: [VERSION.fineTune],
+    ...{ base: base.sha256, data: data.sha256, training: decides, seed, deterministic },
+    ...(deterministic && microBatchSize !== undefined ? { microBatchSize } : {}),
+  };
+};
+
+export const gradeInputs = ({ questions, replies, confidence }: GradeInput, { reply }: PromptTemplates) => ({
+  versions: [VERSION.grade, GRADERS, ANSWERS, PARSE, STATISTICS],
+  ...{ questions: questions.sha256, replies: replies.sha256, confidence, templates: { reply } },
+});

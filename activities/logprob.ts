@@ -1,0 +1,46 @@
+/**
+ * Log-probabilities: how likely a model finds the answer after the incumbent rationale and after each distinct
+ * candidate. Guards take no part in it: which candidates are sound is decided by the selection, so that a changed guard
+ * costs no new request.
+ */
+import type { ObjectRef } from '../contracts/refs.js';
+import { type AnswerLogprob, Example, INCUMBENT, type Message, ParsedCandidate } from '../contracts/rows.js';
+import type { LogprobStep } from '../contracts/steps.js';
+import { answerPrompt, answerSuffix, replyPrefix } from '../method/prompts.js';
+import { groupById } from '../method/rows.js';
+import { logprobRecipe } from './keys.js';
+import { type ShardedKind, settleAll, weightsOf } from './sharded-kind.js';
+
+export const logprob: ShardedKind<LogprobStep> = {
+  needs: () => ['loadsWeights', 'promptLogprobs'],
+  recipe: (step, { prompts }, engine) => logprobRecipe(step, prompts, weightsOf(step, engine)),
+  data: ({ data, candidates }) => [data, candidates],
+  // Paid for by what was read.
+  tokens: ({ promptTokens }) => promptTokens,
+  async work(_, { prompts }, [chunk, candidateChunk], { store, client, signal, cost, onRow }) {
+    const candidates = groupById(await store.objects.readRows(candidateChunk as ObjectRef, ParsedCandidate));
+    const examples = await store.objects.readRows(chunk as ObjectRef, Example);
+    const logprobs_E = await settleAll(
+      examples.map(async ({ id, instruction, rationale, answer }): Promise<AnswerLogprob[]> => {
+        const candidates_K = candidates.get(id) ?? [];
+        const rationales = [{ k: INCUMBENT, rationale }, ...candidates_K];
+        // Candidates that say the same are computed once. Without a candidate there is nothing to compare.
+        const distinct = candidates_K.length === 0 ? [] : [...new Set(rationales.map((one) => one.rationale))];
+        if (distinct.length === 0) {
+          onRow();
+          return [];
+        }
+        const messages: Message[] = [{ role: 'user', content: answerPrompt(prompts, instruction) }];
+        const prefixes = distinct.map((one) => replyPrefix(prompts, one));
+        const suffix = answerSuffix(prompts, answer);
+        const found = await client.logprobs(messages, prefixes, suffix, `logprob:${id}`, signal, cost);
+        onRow();
+        return rationales.flatMap((one) => {
+          const logprobNats = found.logprobNats_K[distinct.indexOf(one.rationale)] ?? null;
+          return logprobNats === null ? [] : [{ id, k: one.k, logprobNats, answerTokens: found.tokens }];
+        });
+      }),
+    );
+    return logprobs_E.flat();
+  },
+};

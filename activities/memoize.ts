@@ -1,0 +1,88 @@
+/**
+ * Steps that are done once: a step whose record exists under its key returns at once, for this run and for any other.
+ * Retries are therefore idempotent. Invariant: the record is written last, after everything it holds.
+ */
+import { Context } from '@temporalio/activity';
+import type { z } from 'zod';
+import type { StepRecord, StoredRef, Usage } from '../contracts/refs.js';
+import type { StepDone } from '../contracts/steps.js';
+import { keyOf } from '../storage/records.js';
+import type { Store } from '../storage/store.js';
+import { HOST } from './activity.js';
+
+interface Work {
+  holds: StoredRef[];
+  output: unknown;
+  usage?: Usage;
+}
+
+/**
+ * The output of `step` for `inputs`, made by `work` if no record has it. `inputs` must hold everything that decides the
+ * result: digests of data and weights, settings, and the version of every piece of code that takes part.
+ */
+export async function memoize<T>(
+  store: Store,
+  step: string,
+  inputs: unknown,
+  output: z.ZodType<T>,
+  work: () => Promise<Work>,
+): Promise<StepDone<T>> {
+  return doneOf(await recorded(store, step, inputs, work), output);
+}
+
+/** The output of a step that is done already, else null. */
+export async function findDone<T>(
+  store: Store,
+  step: string,
+  inputs: unknown,
+  output: z.ZodType<T>,
+): Promise<StepDone<T> | null> {
+  const found = await store.records.find(step, keyOf(step, inputs));
+  return found && doneOf(found, output);
+}
+
+/** The record itself. `run`: the run that does the work, if none has done it before. */
+export async function recorded(
+  store: Store,
+  step: string,
+  inputs: unknown,
+  work: () => Promise<Work>,
+  run = currentRun(),
+): Promise<StepRecord> {
+  const found = await store.records.find(step, keyOf(step, inputs));
+  if (found) return found;
+  const startedAt = Date.now();
+  const { usage = null, ...result } = await work();
+  const meta = {
+    seconds: (Date.now() - startedAt) / 1000,
+    host: HOST,
+    endedAt: new Date().toISOString(),
+    run,
+    usage,
+  };
+  // An attempt that timed out may finish late: the first record wins, since others have read it.
+  return store.records.add(step, inputs, { ...result, meta });
+}
+
+function doneOf<T>(record: StepRecord, output: z.ZodType<T>): StepDone<T> {
+  const own = isOwn(record);
+  const { run, usage } = record.meta;
+  return {
+    output: output.parse(record.output),
+    meta: { key: record.key, reused: !own, run, usage: own ? usage : null },
+  };
+}
+
+/**
+ * Did this run make the record since then, in whichever attempt? Then its cost is not counted yet.
+ * `since`: milliseconds since 1970; default: when this activity was scheduled.
+ */
+export function isOwn({ meta }: StepRecord, since = Context.current().info.scheduledTimestampMs): boolean {
+  return meta.run === currentRun() && Date.parse(meta.endedAt) >= since;
+}
+
+/** An activity outside of any workflow (a library user's) is its own run. */
+function currentRun(): string {
+  const { workflowExecution, activityId } = Context.current().info;
+  return workflowExecution?.workflowId ?? activityId;
+}

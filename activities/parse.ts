@@ -1,0 +1,30 @@
+/** Parsing: sampled texts become rationales, freed of labels and cut at the answer. Each candidate is parsed once. */
+import { DatasetRef } from '../contracts/refs.js';
+import { Candidate, type ParsedCandidate } from '../contracts/rows.js';
+import { SpecTexts } from '../contracts/spec.js';
+import { ParseInput } from '../contracts/steps.js';
+import { parseCandidate } from '../method/parse.js';
+import { activity, type Deps } from './activity.js';
+import { parseInputs } from './keys.js';
+import { memoize } from './memoize.js';
+import { withProgress } from './progress.js';
+
+export const srlmParse = ({ store }: Deps) =>
+  activity('parse', ParseInput, async (input) => {
+    const { prompts } = await store.objects.readJson(input.texts, SpecTexts);
+    return memoize(store, 'parse', parseInputs(input, prompts), DatasetRef, () =>
+      withProgress('parse', 'rows', input.candidates.rows, async (progress) => {
+        const parsed = await store.datasets.map(input.candidates, async (chunk) => {
+          const candidates = await store.objects.readRows(chunk, Candidate);
+          progress.add(candidates.length);
+          return candidates.map(
+            (candidate): ParsedCandidate => ({
+              ...{ id: candidate.id, k: candidate.k },
+              ...parseCandidate(candidate, prompts),
+            }),
+          );
+        });
+        return { holds: [{ kind: 'dataset', ref: parsed }], output: parsed };
+      }),
+    );
+  });

@@ -1,0 +1,111 @@
+/**
+ * Selection: guards and selectors choose r(t) for each example, or leave r(t-1). Every candidate and the incumbent, with
+ * guard and scores, is a line of `decisions`, so that another selector costs no new sample.
+ */
+import type { ObjectRef } from '../contracts/refs.js';
+import {
+  AnswerLogprob,
+  type Decision,
+  Example,
+  INCUMBENT,
+  ParsedCandidate,
+  type ScoreName,
+} from '../contracts/rows.js';
+import { type PromptTemplates, SpecTexts } from '../contracts/spec.js';
+import { SelectInput, SelectOutput } from '../contracts/steps.js';
+import { guardOf } from '../method/guards/index.js';
+import { groupById } from '../method/rows.js';
+import { choose } from '../method/selectors/index.js';
+import { activity, type Deps } from './activity.js';
+import { selectInputs } from './keys.js';
+import { memoize } from './memoize.js';
+import { withProgress } from './progress.js';
+
+type ScoreTable = ReadonlyMap<string, Partial<Record<ScoreName, number>>>;
+
+export const srlmSelect = ({ store }: Deps) =>
+  activity('select', SelectInput, async (input) => {
+    const { data, candidates, scores, texts, round } = input;
+    const { prompts } = await store.objects.readJson(texts, SpecTexts);
+    return memoize(store, 'select', selectInputs(input, prompts), SelectOutput, () =>
+      withProgress('select', 'rows', data.rows, async (progress) => {
+        const candidateChunks = await store.datasets.chunks(candidates);
+        const scoreChunks = await Promise.all(
+          Object.entries(scores).map(
+            async ([name, ref]) => [name as ScoreName, await store.datasets.chunks(ref)] as const,
+          ),
+        );
+        const decisionChunks: ObjectRef[] = [];
+        const count = { changed: 0, enriched: 0, chars: 0 };
+        const dataset = await store.datasets.map(data, async (chunk, i) => {
+          const table = await scoreTable(scoreChunks.map(([name, chunks]) => [name, chunks[i]!] as const));
+          const byExample = groupById(await store.objects.readRows(candidateChunks[i]!, ParsedCandidate));
+          const decisions: Decision[] = [];
+          const next = (await store.objects.readRows(chunk, Example)).map((example) => {
+            const lines = decide(example, byExample.get(example.id) ?? [], table, input, prompts);
+            decisions.push(...lines);
+            const winner = lines.find(({ chosen }) => chosen)!;
+            if (winner.k === INCUMBENT) return example;
+            count.changed++;
+            return { ...example, rationale: winner.rationale, origin: { round, k: winner.k } };
+          });
+          for (const { rationale, origin } of next) {
+            if (origin) count.enriched++;
+            count.chars += rationale.length;
+          }
+          decisionChunks.push(await store.objects.putRows(decisions));
+          progress.add(next.length);
+          return next;
+        });
+        const decisions = await store.datasets.put(decisionChunks);
+        const meanRationaleChars = count.chars / Math.max(1, data.rows);
+        const set = { dataset, rows: data.rows, enriched: count.enriched, meanRationaleChars };
+        const output: SelectOutput = { set, decisions, changed: count.changed };
+        return {
+          holds: [
+            { kind: 'dataset', ref: dataset },
+            { kind: 'dataset', ref: decisions },
+          ],
+          output,
+        };
+      }),
+    );
+
+    async function scoreTable(chunks: readonly (readonly [ScoreName, ObjectRef])[]): Promise<ScoreTable> {
+      const table = new Map<string, Partial<Record<ScoreName, number>>>();
+      for (const [name, chunk] of chunks)
+        for (const { id, k, logprobNats } of await store.objects.readRows(chunk, AnswerLogprob)) {
+          const key = lineKey(id, k);
+          table.set(key, { ...table.get(key), [name]: logprobNats });
+        }
+      return table;
+    }
+  });
+
+const lineKey = (id: string, k: number) => `${k} ${id}`;
+
+/** One line for the incumbent and one for each candidate; one of them is chosen. */
+function decide(
+  example: Example,
+  candidates: readonly ParsedCandidate[],
+  table: ScoreTable,
+  { scores, enrichFrom, selection, seed, round }: SelectInput,
+  templates: PromptTemplates,
+): Decision[] {
+  const { id } = example;
+  const names = Object.keys(scores) as ScoreName[];
+  const lines = [
+    { k: INCUMBENT, rationale: example.rationale, guard: null },
+    ...candidates.map((candidate) => ({
+      ...{ k: candidate.k, rationale: candidate.rationale },
+      guard: guardOf(candidate, { example, templates, enrichFrom }),
+    })),
+  ].map((line) => ({
+    id,
+    ...line,
+    chars: line.rationale.length,
+    scores: Object.fromEntries(names.map((name) => [name, table.get(lineKey(id, line.k))?.[name] ?? null])),
+  }));
+  const chosen = choose(lines, selection, `${seed} ${round} ${id}`);
+  return lines.map((line) => ({ ...line, chosen: line.k === chosen }));
+}

@@ -1,0 +1,159 @@
+/**
+ * Sharded steps. The durable unit is a chunk: its record is written when all its rows are there, and a chunk with a
+ * record is never worked on again. A shard is a range of chunks, and one activity.
+ *   srlmOpenStep   stores the step's input, and finds a step that is done already
+ *   srlmShard      works on the chunks of its range that have no record
+ *   srlmAssemble   lists the chunks of all shards as one dataset
+ * What a step does with one chunk is in a file of its own (sample.ts, logprob.ts); a new one is a line in KINDS.
+ */
+import { artifactDamaged } from '../contracts/errors.js';
+import { DatasetRef, type ObjectRef, type Usage } from '../contracts/refs.js';
+import { SpecTexts } from '../contracts/spec.js';
+import {
+  AssembleInput,
+  type OpenedStep,
+  ShardedStep,
+  ShardInput,
+  type ShardOutput,
+  type StepDone,
+} from '../contracts/steps.js';
+import type { RequestCost } from '../engines/client.js';
+import { type Engine, requireCapability } from '../engines/engine.js';
+import { addUsage, NO_USAGE, shareUsedUp } from '../method/budget.js';
+import { sha256 } from '../storage/files.js';
+import { keyOf } from '../storage/records.js';
+import { canonical } from '../storage/store.js';
+import { activity, type Deps } from './activity.js';
+import { pausableSignal } from './interrupt.js';
+import { chunkInputs, shardedInputs } from './keys.js';
+import { logprob } from './logprob.js';
+import { findDone, isOwn, memoize, recorded } from './memoize.js';
+import { ProgressReporter, withProgress } from './progress.js';
+import { sample } from './sample.js';
+import type { ShardedKind } from './sharded-kind.js';
+
+const KINDS: { [Kind in ShardedStep['step']]: ShardedKind<Extract<ShardedStep, { step: Kind }>> } = { sample, logprob };
+const kindOf = (step: ShardedStep) => KINDS[step.step] as ShardedKind<ShardedStep>;
+
+export const srlmOpenStep = (deps: Deps) =>
+  activity('open', ShardedStep, async (step): Promise<OpenedStep> => {
+    const { store } = deps;
+    const { recipe } = await recipeOf(deps, step);
+    const data = kindOf(step).data(step);
+    const stored = await store.objects.putJson(step);
+    const done = await withProgress(step.step, 'rows', data[0].rows, () =>
+      findDone(store, step.step, shardedInputs(recipe, data), DatasetRef),
+    );
+    return { step: stored, rows: data[0].rows, chunks: data[0].chunks, done };
+  });
+
+/**
+ * Works on the chunks of one shard, in order. Paused, or with its share of the budget used up, it stops after the current
+ * chunk and says that there is more; cancelled, it stops at once.
+ */
+export const srlmShard = (deps: Deps) =>
+  activity('shard', ShardInput, async ({ step: ref, from, to, share, countedUntil }): Promise<ShardOutput> => {
+    const { store } = deps;
+    const step = await store.objects.readJson(ref, ShardedStep);
+    const kind = kindOf(step);
+    const { recipe, texts, engine } = await recipeOf(deps, step);
+    const recipeSha256 = sha256(canonical(recipe));
+    const columns = await Promise.all(kind.data(step).map((dataset) => store.datasets.chunks(dataset, from, to)));
+    const rows = columns[0]!.map((_, i) => columns.map((column) => column[i]!));
+    const out: ShardOutput = { rows: 0, chunksReused: 0, chunksDone: 0, complete: true, usage: NO_USAGE };
+    const total = columns[0]!.reduce((sum, chunk) => sum + chunk.rows, 0);
+    const progress = new ProgressReporter(step.step, 'rows', total);
+    const stop = pausableSignal();
+    try {
+      const todo: (readonly ObjectRef[])[] = [];
+      for (const chunks of rows) {
+        const found = await store.records.find(
+          chunkStep(step),
+          keyOf(chunkStep(step), chunkInputs(recipeSha256, chunks)),
+        );
+        if (!found) {
+          todo.push(chunks);
+          continue;
+        }
+        out.chunksReused++;
+        out.rows += chunks[0]!.rows;
+        // Made by an attempt that died, or failed at a later chunk, before it could report its cost.
+        if (isOwn(found, countedUntil)) out.usage = addUsage(out.usage, found.meta.usage ?? NO_USAGE);
+        progress.add(chunks[0]!.rows, true);
+      }
+      // A shard that is whole needs no engine, and must not evict the model that another run has loaded.
+      if (todo.length === 0) return out;
+      const model = engine.capabilities.loadsWeights ? step.model : null;
+      await engine.withClient(model, step.deterministic, stop.signal, async (client) => {
+        for (const chunks of todo) {
+          // One chunk at least, so that a run with little left still makes progress.
+          if (stop.paused || (out.chunksDone > 0 && share && shareUsedUp(share, out.usage, Date.now()))) {
+            out.complete = false;
+            return;
+          }
+          stop.busy = true;
+          const record = await recorded(store, chunkStep(step), chunkInputs(recipeSha256, chunks), async () => {
+            const cost: RequestCost = { promptTokens: 0, completionTokens: 0, gpuSeconds: 0 };
+            const tools = { store, client, signal: stop.signal, cost, onRow: () => progress.add(1) };
+            const made = await store.objects.putRows(await kind.work(step, texts, chunks, tools));
+            return { holds: [{ kind: 'rows', ref: made }], output: {}, usage: usageOf(kind, cost, engine) };
+          });
+          stop.busy = false;
+          out.chunksDone++;
+          out.rows += chunks[0]!.rows;
+          out.usage = addUsage(out.usage, record.meta.usage ?? NO_USAGE);
+        }
+      });
+      return out;
+    } finally {
+      progress.end();
+    }
+  });
+
+/** All chunks of a finished step as one dataset, in the order of its input. */
+export const srlmAssemble = (deps: Deps) =>
+  activity('assemble', AssembleInput, async ({ step: ref }): Promise<StepDone<DatasetRef>> => {
+    const { store } = deps;
+    const step = await store.objects.readJson(ref, ShardedStep);
+    const kind = kindOf(step);
+    const { recipe } = await recipeOf(deps, step);
+    const recipeSha256 = sha256(canonical(recipe));
+    const data = kind.data(step);
+    return memoize(store, step.step, shardedInputs(recipe, data), DatasetRef, () =>
+      withProgress(step.step, 'rows', data[0].rows, async (progress) => {
+        const columns = await Promise.all(data.map((dataset) => store.datasets.chunks(dataset)));
+        const made: ObjectRef[] = [];
+        for (const [i, chunk] of columns[0]!.entries()) {
+          const key = keyOf(
+            chunkStep(step),
+            chunkInputs(
+              recipeSha256,
+              columns.map((column) => column[i]!),
+            ),
+          );
+          // What a record holds was there when its shard ended: to look at each file again would take as long.
+          const record = await store.records.read(chunkStep(step), key);
+          const [held] = record?.holds ?? [];
+          if (held?.kind !== 'rows') throw artifactDamaged(`${chunkStep(step)} ${i}`, `its record is missing.`);
+          made.push(held.ref);
+          progress.add(chunk.rows);
+        }
+        const dataset = await store.datasets.put(made);
+        return { holds: [{ kind: 'dataset', ref: dataset }], output: dataset };
+      }),
+    );
+  });
+
+const chunkStep = ({ step }: ShardedStep) => `${step}-chunk`;
+
+async function recipeOf({ store, engines }: Deps, step: ShardedStep) {
+  const engine = engines.engine(step.engine);
+  for (const capability of kindOf(step).needs(step)) requireCapability(engine, capability, `step ${step.step}`);
+  const texts = await store.objects.readJson(step.texts, SpecTexts);
+  return { engine, texts, recipe: kindOf(step).recipe(step, texts, engine) };
+}
+
+function usageOf(kind: ShardedKind<ShardedStep>, cost: RequestCost, engine: Engine): Usage {
+  const { promptTokens, completionTokens, gpuSeconds } = cost;
+  return { tokens: kind.tokens(cost), gpuSeconds, money: engine.money(promptTokens, completionTokens) };
+}
