@@ -1,232 +1,200 @@
 /**
- * A run: ingest -> (rationalize) -> round 0 -> round 1 ... round R. Each round is a child workflow; what operators
- * order of the run, it is told. Imports nothing of Node.
+ * The method, top to bottom: prepare -> (rationalize) -> round 0 -> round 1 ... round R. One execution a round; the first
+ * one also prepares (chain.ts).
  */
-import { ApplicationFailure, ChildWorkflowFailure, startChild, workflowInfo } from '@temporalio/workflow';
-import type { Dataset, Manifest } from '../contracts/artifacts.js';
-import { RoundLeft, type RoundOutcome } from '../contracts/progress.js';
-import type { RunSpec } from '../contracts/spec.js';
-import type { DataKind, RoundSummary, RunInput, RunResult } from '../contracts/steps.js';
-import { orderSignal } from './messages.js';
-import { stopped } from './orders.js';
-import { srlmRound } from './round.js';
-import { isFailure, type Steps, wholeRun } from './steps.js';
+import type { ObjectRef } from '../contracts/refs.js';
+import { type OperatorRecord, RunInput, type RunProgress, type RunResult } from '../contracts/run.js';
+import { RunSettings } from '../contracts/spec.js';
+import type {
+  DataKind,
+  GateOutput,
+  IngestOutput,
+  RoundSummary,
+  SourceName,
+  StepCost,
+  TrainingSet,
+} from '../contracts/steps.js';
+import { continueRun, inherited, parsed, toEnd } from './chain.js';
+import { RunControl, stopped } from './control/control.js';
+import { round } from './round.js';
+import { cpu, gpu } from './steps/proxies.js';
+import { sharded } from './steps/shards.js';
+import { label, step } from './steps/step.js';
 
-export async function srlmRun(input: RunInput): Promise<RunResult> {
-  const { operations, spec, fork } = input;
-  return wholeRun({ operations, spec, round: null, rounds: spec.rounds, fork }, async (steps) => {
-    if (fork) steps.orders.rewind();
-    return run(input, steps);
-  });
+export async function srlmRun(
+  rawInput: RunInput,
+  rawRecord?: OperatorRecord,
+  rawProgress?: RunProgress,
+): Promise<RunResult> {
+  const input = parsed('run input', RunInput, rawInput);
+  const { settings, config, fork } = input;
+  const start = { settings, schema: RunSettings, config, forkOf: fork?.of ?? null };
+  const run = new RunControl({ ...start, ...inherited(rawRecord, rawProgress) });
+  const soFar = () => finish(run, run.state.best, true);
+  return toEnd(run, input, () => execution(run, input), soFar);
 }
 
-async function run({ operations, ...files }: RunInput, steps: Steps<RunSpec>): Promise<RunResult> {
-  const runId = workflowInfo().workflowId;
-  const { spec } = steps;
+/** One execution: a round, and what comes before the first one. */
+async function execution(run: RunControl<RunSettings>, input: RunInput): Promise<RunResult> {
+  const { state } = run;
+  if (!state.prepared) await prepare(run, input);
+  const number = state.round ?? 0;
+  await applyPromotions(run, number);
+  run.enter(number);
+  const summary = await round(run, input);
+  await record(run, summary);
+  const verdict = await verdictOn(run, summary);
+  take(run, summary, verdict);
+  const isLast = verdict === 'stop' || number >= run.settings.rounds;
+  if (!isLast && !state.stopAfter) {
+    state.round = number + 1;
+    return continueRun(run, input);
+  }
+  // Without a best round nothing was kept: the first round was rejected.
+  return (await finish(run, summary, !isLast))!;
+}
 
-  const start = await steps.step('prepare', () => steps.gpu('prepare').srlmPrepareModel({ path: spec.model.path }));
-  const ingest = (
-    kind: DataKind,
-    file: Manifest,
-    source: { path: string; fields: object; limit?: number | undefined },
-    chunkSize: number,
-  ) =>
-    steps.step(`ingest ${kind}`, () =>
-      steps.cpu.srlmIngest({
-        kind,
-        file,
-        name: source.path,
-        fields: source.fields,
-        limit: source.limit ?? null,
-        chunkSize,
-      }),
-    );
-  const examples = await ingest('examples', files.data, spec.data, spec.sampling.chunkSize);
-  const catalysts =
-    files.catalysts && spec.catalysts !== 'none'
-      ? (await ingest('catalysts', files.catalysts, spec.catalysts, spec.sampling.chunkSize)).data
+/** The run's result: its best round, or `otherwise`; null: it has neither. */
+async function finish(
+  run: RunControl,
+  otherwise: Pick<RoundSummary, 'round' | 'model'> | null,
+  stopped: boolean,
+): Promise<RunResult | null> {
+  const { state } = run;
+  // Nothing is left to stop, and what was promoted meanwhile counts.
+  state.stopAfter = null;
+  await applyPromotions(run, (state.round ?? 0) + 1);
+  const best = state.best ?? otherwise;
+  return best && { best: best.round, model: best.model, table: state.table!, stopped };
+}
+
+// --- before the first round -------------------------------------------------------------------------------------------
+async function prepare(run: RunControl<RunSettings>, input: RunInput): Promise<void> {
+  const { texts } = input;
+  const { catalysts, evaluation, sampling } = run.settings;
+  const model = await step(run, 'prepare', () => gpu(run.config, label(run, 'prepare')).srlmPrepareModel({ texts }));
+  const examples = await ingest(run, input, 'examples', 'data', input.data, run.settings.data, sampling.chunkSize);
+  const demonstrations =
+    input.catalysts && catalysts !== 'none'
+      ? await ingest(run, input, 'catalysts', 'catalysts', input.catalysts, catalysts, sampling.chunkSize)
       : null;
   const questions =
-    files.evaluation && spec.evaluation !== 'none'
-      ? (await ingest('questions', files.evaluation, spec.evaluation, spec.evaluation.chunkSize)).data
+    input.evaluation && evaluation !== 'none'
+      ? await ingest(run, input, 'questions', 'evaluation', input.evaluation, evaluation, evaluation.chunkSize)
       : null;
+  const set = await firstSet(run, input, model, examples);
+  const dataset = demonstrations?.dataset ?? null;
+  const review = { data: dataset, rows: dataset?.rows ?? 0, enriched: null, evaluation: null, gate: null };
+  if (!(await run.approval('catalysts', review))) throw stopped('Stopped: the catalysts were rejected');
+  run.state.prepared = { model, set, catalysts: dataset, questions: questions?.dataset ?? null };
+  run.state.head = { round: null, model, set };
+}
 
-  const written = examples.missingRationales > 0 ? await rationalize(operations, steps, start, examples.data) : null;
-  const first = await steps.step('rows', () =>
-    steps.cpu.srlmRows({ data: examples.data, candidates: written, prompts: spec.prompts }),
+function ingest(
+  run: RunControl,
+  { texts }: RunInput,
+  kind: DataKind,
+  source: SourceName,
+  file: ObjectRef,
+  { limit = null }: { limit?: number | undefined | null },
+  chunkSize: number,
+): Promise<IngestOutput> {
+  const name = `ingest ${kind}`;
+  return step(run, name, () =>
+    cpu(run.config, label(run, name)).srlmIngest({ kind, source, texts, file, limit, chunkSize }),
   );
-  const about = { data: catalysts, rows: catalysts?.rows ?? 0, enriched: null, score: null, gate: null };
-  if (!(await steps.orders.approved('catalysts', about))) throw stopped('catalysts were rejected');
-
-  const { orders } = steps;
-  const { summaries, rulings } = orders.state;
-  let data = first.data;
-  let current = start;
-  let best: RoundSummary | null = null;
-  let failedInARow = 0;
-  let isStopped = false;
-  /** An operator's word on a round that is done, which holds from round `before` on. */
-  const rule = (before: number) => {
-    for (const ruling of rulings.filter((one) => one.verdict === 'promote' && one.before === before)) {
-      const chosen = summaries.find(({ round }) => round === ruling.round);
-      if (!chosen) continue;
-      ({ model: current, data } = chosen);
-      best = chosen;
-      failedInARow = 0;
-    }
-  };
-  for (let round = 0; round <= steps.spec.rounds && !isStopped; round++) {
-    rule(round);
-    if (orders.stopAfter === 'step' && best !== null) {
-      isStopped = true;
-      break;
-    }
-    orders.begin(round);
-    if (orders.isPaused || orders.stopAfter === 'step') await orders.clear();
-    steps.publish(table(summaries, `round ${round} of ${steps.spec.rounds} is under way`));
-    // What is ordered before the round can hear it.
-    const early: Parameters<NonNullable<typeof orders.forward>>[] = [];
-    orders.forward = (...order) => void early.push(order);
-    const child = await startChild(srlmRound, {
-      workflowId: `${runId}.round-${round}`,
-      args: [
-        {
-          runId,
-          round,
-          rounds: steps.spec.rounds,
-          spec: orders.wasApproved('before-train', round) ? withoutApproval(steps.spec) : steps.spec,
-          start,
-          current,
-          data,
-          meanRationaleChars: first.meanRationaleChars,
-          catalysts,
-          questions,
-          best: (best as RoundSummary | null)?.score ?? null,
-          failedInARow,
-          operations,
-          spent: orders.state.spent,
-          startedAt: new Date(orders.startedAtMs).toISOString(),
-        },
-      ],
-      staticSummary: `round ${round}`,
-    });
-    orders.forward = (kind, order) => void child.signal(orderSignal, { kind, order }).catch(() => {});
-    for (const order of early) orders.forward(...order);
-    let outcome: RoundOutcome;
-    try {
-      outcome = await child.result();
-    } catch (error) {
-      const left = error instanceof ChildWorkflowFailure && detailsOf(error.cause);
-      if (left) keep(round, left, steps);
-      if (!isFailure(error, 'run.stopped') || best === null) throw error;
-      isStopped = true;
-      break;
-    } finally {
-      orders.forward = null;
-    }
-    const { told: _, interventions: __, ...summary } = outcome;
-    keep(round, outcome, steps);
-    summaries.push(summary);
-    const ruled = await ruling(round, summary, steps);
-    if (ruled && summary.gate?.verdict === 'keep') summary.gate = { ...summary.gate, verdict: ruled };
-    const gated = summary.gate?.verdict ?? 'keep';
-    const verdict = gated === 'stop' ? gated : (ruled ?? gated);
-    if (verdict === 'keep') {
-      failedInARow = 0;
-      current = summary.model;
-      data = summary.data;
-      // One whose evaluation was skipped is nothing to compare the next with.
-      const isBetter = summary.score ? summary.score.accuracy >= (best?.score?.accuracy ?? 0) : !best?.score;
-      if (isBetter) best = summary;
-    } else {
-      failedInARow++;
-      // The rejected round stays on record; the next one starts where the best one ended.
-      if (best) ({ model: current, data } = best);
-      if (verdict === 'stop') break;
-    }
-    isStopped = orders.stopAfter === 'round' && round < steps.spec.rounds;
-  }
-  rule((orders.state.round ?? 0) + 1);
-  // Nothing was kept: a first round that was rejected.
-  const model = (best as RoundSummary | null) ?? summaries.at(-1)!;
-  orders.state.state = isStopped ? 'stopped' : 'done';
-  steps.publish(table(summaries, orders.state.state));
-  return { rounds: summaries, best: model.round, model: model.model, ...(isStopped ? { stopped: true } : {}) };
-}
-
-/** Of its training. */
-const withoutApproval = (spec: RunSpec): RunSpec => ({
-  ...spec,
-  approvals: spec.approvals.filter((one) => one !== 'before-train'),
-});
-
-/** What a round leaves, however it ended. */
-function keep(round: number, { told, interventions = [], spent = {} }: RoundLeft, { orders }: Steps<RunSpec>): void {
-  if (told) orders.adopt(round, told);
-  orders.state.interventions.push(...interventions);
-  for (const one of Object.values(spent)) orders.spend(one);
-}
-
-function detailsOf(failure: Error | undefined): RoundLeft | null {
-  const details = failure instanceof ApplicationFailure ? failure.details?.[0] : null;
-  return RoundLeft.safeParse(details).data ?? null;
-}
-
-/** What somebody says of a round, where the run asks, or where its parent was told so. */
-async function ruling(round: number, summary: RoundSummary, { orders }: Steps<RunSpec>): Promise<'roll-back' | null> {
-  const { rulings } = orders.state;
-  if (rulings.some((one) => one.round === round && one.verdict === 'roll-back')) return 'roll-back';
-  const { data, rows, enriched, score, gate } = summary;
-  if (await orders.approved('after-round', { data, rows, enriched, score, gate })) return null;
-  rulings.push({ round, verdict: 'roll-back', before: round + 1 });
-  return 'roll-back';
 }
 
 /** Where r0 is missing, the starting model (or a named engine) writes a short one from (x, y) [ours]. */
-async function rationalize(
-  operations: RunInput['operations'],
-  steps: Steps<RunSpec>,
-  start: RoundSummary['model'],
-  data: Dataset,
-): Promise<Dataset> {
-  return steps.sharded(() => {
-    const { spec } = steps;
-    const engine = spec.rationalizeEngine ?? spec.engine;
+async function firstSet(
+  run: RunControl<RunSettings>,
+  { texts }: RunInput,
+  model: RoundSummary['model'],
+  { dataset, missingRationales, meanRationaleChars }: IngestOutput,
+): Promise<TrainingSet> {
+  if (missingRationales === 0) return { dataset, rows: dataset.rows, enriched: 0, meanRationaleChars };
+  const candidates = await sharded(run, 'rationalize', () => {
+    const { engine, rationalizeEngine, sampling, seed, deterministic } = run.settings;
+    const { chunkSize: _, ...drawn } = sampling;
     return {
-      step: 'sample',
-      input: {
-        purpose: 'rationalize',
-        engine,
-        model: operations.hostedEngines.includes(engine) ? null : start,
-        data,
-        prompts: spec.prompts,
-        system: null,
-        prompt: null,
-        enrichFrom: 'original',
-        // Short by its prompt; the bound only ends what would not.
-        sampling: {
-          ...spec.sampling,
-          k: 1,
-          temperature: 0,
-          maxTokens: Math.min(160, spec.sampling.maxTokens),
-          stop: [],
-        },
-        seed: spec.seed,
-        round: 0,
-        deterministic: spec.deterministic,
-      },
+      ...{ step: 'sample', purpose: 'rationalize', engine: rationalizeEngine ?? engine, model, data: dataset, texts },
+      // Short because of its prompt; the bound only ends what would not stop.
+      sampling: { ...drawn, k: 1, temperature: 0, maxTokens: Math.min(160, sampling.maxTokens), stop: [] },
+      ...{ enrichFrom: 'original', seed, round: 0, deterministic },
     };
-  }, 'rationalize');
+  });
+  return step(run, 'addRationales', () =>
+    cpu(run.config, label(run, 'addRationales')).srlmAddRationales({ data: dataset, candidates, texts }),
+  );
 }
 
-function table(summaries: RoundSummary[], state: string): string {
-  const lines = summaries.map(({ round, enriched, rows, trainLoss, score, gate }) => {
-    const shown = score
-      ? `${(100 * score.accuracy).toFixed(1)} % (${(100 * score.low).toFixed(1)}-${(100 * score.high).toFixed(1)})`
-      : '';
-    return `| ${round} | ${enriched}/${rows} | ${trainLoss.toFixed(3)} | ${shown} | ${gate?.verdict ?? ''} |`;
-  });
-  return [`**${state}**`, '', '| round | enriched | loss | held-out | gate |', '|---|---|---|---|---|', ...lines].join(
-    '\n',
+// --- after a round ----------------------------------------------------------------------------------------------------
+/** Adds the round to the run's table; a round that is there already is replaced. */
+async function record(run: RunControl, summary: RoundSummary): Promise<void> {
+  const { state } = run;
+  const isFirst = summary.round === 0;
+  state.table = await step(run, 'record', () =>
+    cpu(run.config, label(run, 'record')).srlmKeepRound({
+      table: isFirst ? null : state.table,
+      preparation: isFirst ? costs(run, null) : null,
+      round: { ...summary, steps: costs(run, summary.round) },
+    }),
   );
+  state.rounds = summary.round + 1;
+}
+
+/** What the steps of a round took; `round` null: those before the first one. */
+const costs = ({ state }: RunControl, round: number | null): StepCost[] =>
+  state.steps
+    .filter((one) => one.round === round && one.step !== 'record')
+    .map(({ step, seconds, usage, reused }) => ({ step, seconds: seconds ?? 0, usage, reused }));
+
+/** The gate's verdict, or the operator's: given now, or recorded in an earlier pass over the rounds or by a fork's parent. */
+async function verdictOn(run: RunControl, summary: RoundSummary): Promise<GateOutput['verdict']> {
+  const { overrides } = run.state;
+  const { round, set, evaluation, gate } = summary;
+  const known = overrides.some((one) => one.round === round && one.verdict === 'roll-back');
+  const review = { data: set.dataset, rows: set.rows, enriched: set.enriched, evaluation, gate };
+  const rejected = known || !(await run.approval('after-round', review));
+  if (rejected && !known) overrides.push({ round, verdict: 'roll-back', before: round + 1 });
+  if (!rejected || (gate && gate.verdict !== 'keep')) return gate?.verdict ?? 'keep';
+  if (gate) {
+    summary.gate = { ...gate, verdict: 'roll-back' };
+    await record(run, summary);
+  }
+  return 'roll-back';
+}
+
+/** Where the next round starts: this round's model and data, or, rolled back, those of the best round. */
+function take(
+  { state }: RunControl,
+  { round, model, set, evaluation }: RoundSummary,
+  verdict: GateOutput['verdict'],
+): void {
+  if (verdict === 'keep') {
+    state.rollbacksInARow = 0;
+    state.head = { round, model, set };
+    // An unevaluated round cannot be the reference for later ones.
+    const best = state.best?.evaluation ?? null;
+    if (evaluation ? evaluation.accuracy >= (best?.accuracy ?? 0) : !best)
+      state.best = { round, model, set, evaluation };
+    return;
+  }
+  state.rollbacksInARow++;
+  if (state.best) state.head = { round: state.best.round, model: state.best.model, set: state.best.set };
+}
+
+/** Applies what `promote` has set for the beginning of a round. */
+async function applyPromotions(run: RunControl, before: number): Promise<void> {
+  const { state } = run;
+  for (const override of state.overrides.filter((one) => one.verdict === 'promote' && one.before === before)) {
+    const { table } = state;
+    if (!table || override.round >= state.rounds) continue;
+    const { round, model, set, evaluation } = await step(run, 'promote', () =>
+      cpu(run.config, label(run, 'promote')).srlmReadRound({ table, round: override.round }),
+    );
+    state.head = { round, model, set };
+    state.best = { round, model, set, evaluation };
+    state.rollbacksInARow = 0;
+  }
 }

@@ -1,49 +1,51 @@
-/** Durable sampling of a data set from any engine, a run of its own. Imports nothing of Node. */
+/** Durable sampling of a data set from any engine: a run of its own, with one sharded step. */
+import { type OperatorRecord, type RunProgress, SampleInput, type SampleResult } from '../contracts/run.js';
+import { SampleSettings } from '../contracts/spec.js';
+import { inherited, parsed, toEnd } from './chain.js';
+import { RunControl } from './control/control.js';
+import { cpu, gpu } from './steps/proxies.js';
+import { sharded } from './steps/shards.js';
+import { step } from './steps/step.js';
 
-import { Prompts, type SampleSpec } from '../contracts/spec.js';
-import type { SampleRunInput, SampleRunResult } from '../contracts/steps.js';
-import { type Steps, wholeRun } from './steps.js';
-
-export async function srlmSample(input: SampleRunInput): Promise<SampleRunResult> {
-  const { operations, spec } = input;
-  return wholeRun({ operations, spec, round: null, rounds: null }, (steps) => sample(input, steps));
+export async function srlmSample(
+  rawInput: SampleInput,
+  rawRecord?: OperatorRecord,
+  rawProgress?: RunProgress,
+): Promise<SampleResult> {
+  const input = parsed('sample input', SampleInput, rawInput);
+  const { settings, config } = input;
+  const start = { settings, schema: SampleSettings, config, forkOf: null };
+  const run = new RunControl({ ...start, ...inherited(rawRecord, rawProgress) });
+  return toEnd(run, input, () => sample(run, input));
 }
 
-async function sample({ data }: SampleRunInput, steps: Steps<SampleSpec>): Promise<SampleRunResult> {
-  const { spec } = steps;
-  const path = spec.model?.path;
-  const model = path ? await steps.step('prepare', () => steps.gpu('prepare').srlmPrepareModel({ path })) : null;
-  const prompts = await steps.step('ingest prompts', () =>
-    steps.cpu.srlmIngest({
+async function sample(
+  run: RunControl<SampleSettings>,
+  { texts, data, loadsModel }: SampleInput,
+): Promise<SampleResult> {
+  const { sampling } = run.settings;
+  const model = loadsModel
+    ? await step(run, 'prepare', () => gpu(run.config, 'prepare').srlmPrepareModel({ texts }))
+    : null;
+  const { dataset } = await step(run, 'ingest prompts', () => {
+    const { limit = null } = run.settings.data;
+    const { chunkSize } = sampling;
+    return cpu(run.config, 'ingest prompts').srlmIngest({
       kind: 'prompts',
+      source: 'data',
+      texts,
       file: data,
-      name: spec.data.path,
-      fields: spec.data.fields,
-      limit: spec.data.limit ?? null,
-      chunkSize: spec.sampling.chunkSize,
-    }),
-  );
-  const candidates = await steps.sharded(() => {
-    const { engine, system, prompt, sampling, seed, deterministic } = steps.spec;
+      limit,
+      chunkSize,
+    });
+  });
+  const candidates = await sharded(run, 'sample', () => {
+    const { engine, seed, deterministic } = run.settings;
+    const { chunkSize: _, ...drawn } = run.settings.sampling;
     return {
-      step: 'sample',
-      input: {
-        purpose: 'prompt',
-        engine,
-        model,
-        data: prompts.data,
-        prompts: Prompts.parse({}),
-        system: system ?? null,
-        prompt,
-        enrichFrom: 'original',
-        sampling,
-        seed,
-        round: 0,
-        deterministic,
-      },
+      ...{ step: 'sample', purpose: 'prompt', engine, model, data: dataset, texts, enrichFrom: 'original' },
+      ...{ sampling: drawn, seed, round: 0, deterministic },
     };
-  }, 'sample');
-  steps.state.state = 'done';
-  steps.publish();
-  return { prompts: prompts.data, candidates };
+  });
+  return { prompts: dataset, candidates };
 }

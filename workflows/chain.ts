@@ -1,0 +1,148 @@
+/**
+ * A run as a chain of executions under one workflow id: how an execution begins, how the next one takes over
+ * (continue-as-new: one execution a round, so that each has a small history of its own), how damage is repaired, and how
+ * the run ends. Invariants:
+ * - Input is parsed first; what does not parse fails the workflow once, with one sentence.
+ * - No accepted command is lost between two executions: nothing is carried before all handlers have finished.
+ * - The history of every execution is exported by the next one, and that of the last before the run closes.
+ */
+import {
+  ApplicationFailure,
+  allHandlersFinished,
+  CancellationScope,
+  CancelledFailure,
+  condition,
+  isCancellation,
+  log,
+  makeContinueAsNewFunc,
+  TemporalFailure,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { z } from 'zod';
+import { inputInvalid } from '../contracts/errors.js';
+import { type End, OperatorRecord, RunProgress } from '../contracts/run.js';
+import { isFailure, now, type RunControl } from './control/control.js';
+import { carried, freshProgress, freshRecord } from './control/record.js';
+import { memoOf, publish } from './status.js';
+import { patientCpu } from './steps/proxies.js';
+
+/** Objects damaged again after so many repairs are the disk's fault. */
+const MAX_REPAIRS = 20;
+
+type Execution = (input: object, record: OperatorRecord, progress: RunProgress) => Promise<unknown>;
+
+/** Throws input.invalid, which fails the workflow. */
+export function parsed<T>(what: string, schema: z.ZodType<T>, value: unknown): T {
+  const found = schema.safeParse(value);
+  if (found.success) return found.data;
+  const issue = found.error.issues[0]!;
+  const { message, type } = inputInvalid(what, `${issue.path.join('.') || 'it'}: ${issue.message}`.slice(0, 800));
+  throw ApplicationFailure.nonRetryable(message, type);
+}
+
+/** What the execution before has left; a fresh state for the first one. */
+export const inherited = (record: unknown, progress: unknown) => ({
+  record: record === undefined ? freshRecord() : parsed('operator record', OperatorRecord, record),
+  progress:
+    progress === undefined
+      ? freshProgress(workflowInfo().startTime.toISOString())
+      : parsed('run progress', RunProgress, progress),
+});
+
+/**
+ * Runs the work of one execution to its end: the run's result, a repair, a stop, an abort. A failure that is not
+ * Temporal's is a fault of this code: it fails the workflow task, which is tried again with mended code.
+ * `soFar`: the result of a run that is stopped early; null if it has none.
+ */
+export async function toEnd<T extends object>(
+  run: RunControl,
+  input: object,
+  work: () => Promise<T>,
+  soFar: () => Promise<T | null> = async () => null,
+): Promise<T> {
+  const exported = exportHistories(run);
+  let why: string | null = null;
+  const toResult = async () => {
+    try {
+      return await work();
+    } catch (error) {
+      const result = isFailure(error, 'run.stopped') ? await soFar() : null;
+      if (result === null) throw error;
+      why = (error as Error).message;
+      return result;
+    }
+  };
+  try {
+    const result = await run.work.run(toResult);
+    await end(run, exported, 'stopped' in result && result.stopped ? 'stopped' : 'done', why);
+    return result;
+  } catch (error) {
+    if (!(error instanceof TemporalFailure)) throw error;
+    if (run.aborted) {
+      const { who, why } = run.aborted;
+      const where = run.state.steps.at(-1)?.step ?? 'its start';
+      const message = `Aborted at ${where} by ${who}${why ? `: ${why}` : ''}. All artifacts are kept.`;
+      await end(run, exported, 'aborted', message);
+      throw ApplicationFailure.nonRetryable(message, 'run.aborted');
+    }
+    if (run.work.consideredCancelled || isCancellation(error)) {
+      await end(run, exported, 'aborted', error.message);
+      throw isCancellation(error) ? error : new CancelledFailure(error.message);
+    }
+    if (isFailure(error, 'artifact.damaged') && run.state.repairs < MAX_REPAIRS)
+      return repair(run, input, error.message);
+    await end(run, exported, isFailure(error, 'run.stopped') ? 'stopped' : 'failed', error.message);
+    throw error;
+  }
+}
+
+/** Begins the next execution with this one's state. Never returns. */
+export async function continueRun(run: RunControl, input: object): Promise<never> {
+  // A command that arrived with the event that brought us here has its handler run first.
+  await condition(allHandlersFinished);
+  if (CancellationScope.current().consideredCancelled) throw new CancelledFailure('the run was ended');
+  const { state, config, forkOf } = run;
+  state.unexported.push(workflowInfo().runId);
+  const next = makeContinueAsNewFunc<Execution>({
+    // Search attributes are carried over by the server, a memo that was changed since the start is not.
+    memo: { ...workflowInfo().memo, srlm: memoOf(state, forkOf) },
+    ...(config.upgrades ? { initialVersioningBehavior: 'AUTO_UPGRADE' } : {}),
+  });
+  return next(input, ...carried(state));
+}
+
+/** Goes through all steps again. They are found by their keys, but for those that lost a record: these are done again. */
+async function repair(run: RunControl, input: object, message: string): Promise<never> {
+  log.warn(message);
+  const { state } = run;
+  Object.assign(state, {
+    ...{ repairs: state.repairs + 1, warnings: [...state.warnings, message], rollbacksInARow: 0 },
+    ...{ round: null, prepared: null, head: null, best: null, table: null, rounds: 0 },
+  });
+  return continueRun(run, input);
+}
+
+async function end(run: RunControl, exported: Promise<void>, kind: End['kind'], message: string | null): Promise<void> {
+  const { state } = run;
+  state.end = { kind, at: now(), message: message?.slice(0, 1000) ?? null };
+  state.halt = null;
+  publish(run);
+  await CancellationScope.nonCancellable(async () => {
+    await exported;
+    state.unexported.push(workflowInfo().runId);
+    await exportHistories(run);
+  });
+}
+
+/** Exports what is not exported yet, one after the other. Never throws: a failed export never fails a run. */
+async function exportHistories({ state, config }: RunControl): Promise<void> {
+  const { workflowId, firstExecutionRunId: firstRunId } = workflowInfo();
+  for (const runId of [...state.unexported]) {
+    try {
+      await patientCpu(config, 'export of an execution').srlmExport({ workflowId, firstRunId, runId });
+      state.unexported = state.unexported.filter((one) => one !== runId);
+    } catch (error) {
+      log.warn(`the history of execution ${runId} could not be exported: ${(error as Error).message}`);
+    }
+  }
+}

@@ -1,0 +1,58 @@
+/**
+ * What a run shows of itself without being asked: memo (readable with no worker up), search attributes, and the page in
+ * Temporal's UI. Pure functions of the run's state, but for `publish`, which writes them.
+ */
+import { defineSearchAttributeKey } from '@temporalio/common';
+import { setCurrentDetails, upsertMemo, upsertSearchAttributes, workflowInfo } from '@temporalio/workflow';
+import { phaseOf, type RunMemo, type RunState } from '../contracts/run.js';
+import type { RunControl } from './control/control.js';
+
+const STATE = defineSearchAttributeKey('SrlmState', 'KEYWORD');
+const STEP = defineSearchAttributeKey('SrlmStep', 'KEYWORD');
+const ROUND = defineSearchAttributeKey('SrlmRound', 'INT');
+const SCORE = defineSearchAttributeKey('SrlmScore', 'DOUBLE');
+
+export function publish({ state, config, forkOf }: RunControl): void {
+  upsertMemo({ srlm: memoOf(state, forkOf) });
+  if (config.searchAttributes) {
+    upsertSearchAttributes([
+      { key: STATE, value: phaseOf(state) },
+      { key: STEP, value: stepOf(state) },
+      { key: ROUND, value: state.round },
+      { key: SCORE, value: state.best?.evaluation?.accuracy ?? null },
+    ]);
+  }
+  setCurrentDetails(detailsOf(state, workflowInfo().workflowId));
+}
+
+export function memoOf(state: RunState, forkOf: string | null): RunMemo {
+  const { round, lastRound, halt } = state;
+  return { phase: phaseOf(state), round, lastRound, step: stepOf(state), halt, forkOf };
+}
+
+const stepOf = ({ steps }: RunState): string | null => steps.at(-1)?.step ?? null;
+
+/** Markdown. */
+export function detailsOf(state: RunState, runId: string): string {
+  const { halt, steps, round, lastRound, best, usage } = state;
+  const phase = phaseOf(state);
+  if (halt?.kind === 'parked') {
+    const answers = ['retry', ...(halt.skippable ? ['skip'] : []), 'abort'];
+    const commands = answers.map((answer) => `\`srlm ${answer} ${runId}\``).join(' or ');
+    return [`**parked at ${halt.step}**`, halt.message, halt.kept, commands].filter(Boolean).join('\n\n');
+  }
+  if (halt?.kind === 'waiting')
+    return `**waiting for approval: ${halt.approval}**\n\n\`srlm approve ${runId}\` or \`srlm reject ${runId}\``;
+  const score = best?.evaluation
+    ? [`best: round ${best.round}, ${(100 * best.evaluation.accuracy).toFixed(1)} % of held-out questions`]
+    : [];
+  const lines = steps.map(
+    ({ step, state, seconds }) => `- ${step}: ${state}${seconds === null ? '' : ` (${seconds.toFixed(1)} s)`}`,
+  );
+  return [
+    `**${phase}**${round === null || lastRound === null ? '' : ` · round ${round} of ${lastRound}`}`,
+    ...(phase === 'paused' ? [`\`srlm resume ${runId}\``] : []),
+    [...score, `${Math.round(usage.tokens)} tokens, ${Math.round(usage.gpuSeconds)} GPU seconds`].join('\n\n'),
+    lines.join('\n'),
+  ].join('\n\n');
+}

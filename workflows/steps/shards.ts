@@ -1,0 +1,112 @@
+/** A sharded step: its chunks in shards, a sliding window of them in flight, within the budget. */
+import { ActivityFailure } from '@temporalio/workflow';
+import type { DatasetRef } from '../../contracts/refs.js';
+import type { StepState } from '../../contracts/run.js';
+import type { OpenedStep, ShardedStep, StepDone } from '../../contracts/steps.js';
+import { budgetShare } from '../../method/budget.js';
+import type { RunControl } from '../control/control.js';
+import { cpu, gpu } from './proxies.js';
+import { assertBudget, label, pausable, rootOf, spend, step } from './step.js';
+
+/** Bounds a step's part of the history: six events a shard, three sharded steps a round, 8,000 events at most. */
+const MAX_SHARDS = 300;
+/** Fewer, longer shards cost less history and fewer round trips, once there are enough to fill the window. */
+const CHUNKS_PER_SHARD = 8;
+
+interface Range {
+  from: number;
+  to: number;
+}
+
+/** `make` is called again when the step is tried again, since settings may have changed. */
+export async function sharded(run: RunControl, name: string, make: () => ShardedStep): Promise<DatasetRef> {
+  /** By shard, up to when the cost of its chunks is counted: also of chunks whose shard failed before it could report. */
+  const countedUntil = new Map<number, number>();
+  return step(run, name, (state) => shards(run, name, make(), state, countedUntil), make().data.rows);
+}
+
+async function shards(
+  run: RunControl,
+  name: string,
+  input: ShardedStep,
+  state: StepState,
+  countedUntil: Map<number, number>,
+): Promise<StepDone<DatasetRef>> {
+  const opened = await cpu(run.config, label(run, name)).srlmOpenStep(input);
+  if (opened.done) {
+    state.rowsDone = opened.rows;
+    return opened.done;
+  }
+  await window(run, name, opened, state, countedUntil);
+  return cpu(run.config, label(run, `${name} · assemble`)).srlmAssemble({ step: opened.step });
+}
+
+/** Keeps `shardsInFlight` shards running until all are done. When one fails, those in flight end first: what they did is kept. */
+async function window(
+  run: RunControl,
+  name: string,
+  { step: ref, chunks }: OpenedStep,
+  state: StepState,
+  countedUntil: Map<number, number>,
+): Promise<void> {
+  const ranges = planShards(chunks, run.config.shardsInFlight);
+  const todo = ranges.map((range, i) => ({
+    ...range,
+    summary: label(run, `${name} · shard ${i + 1}/${ranges.length}`),
+  }));
+  const lanes = Math.min(run.config.shardsInFlight, ranges.length);
+  const rowsDone = new Map<number, number>();
+  const count = () => {
+    state.rowsDone = [...rowsDone.values()].reduce((sum, one) => sum + one, 0);
+  };
+  let failed: unknown = null;
+  const lane = async () => {
+    for (let shard = todo.shift(); shard && failed === null; shard = todo.shift()) {
+      const { from, to, summary } = shard;
+      try {
+        await run.unpaused();
+        assertBudget(run);
+        rowsDone.delete(from);
+        count();
+        const input = {
+          ...{ step: ref, from, to },
+          share: budgetShare(run.settings.budget, run.state.usage, Date.parse(run.state.startedAt), lanes),
+          countedUntil: countedUntil.get(from) ?? Date.parse(state.startedAt),
+        };
+        const done = await pausable(run, () => gpu(run.config, summary).srlmShard(input));
+        if (done) {
+          spend(run, state, done.usage);
+          rowsDone.set(from, done.rows);
+          countedUntil.set(from, Date.now());
+          count();
+        }
+        if (!done?.complete) todo.unshift(shard);
+      } catch (error) {
+        if (batchWasHalved(run, error, name)) todo.unshift(shard);
+        else failed ??= error;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: lanes }, lane));
+  if (failed !== null) throw failed;
+}
+
+/** Chunk ranges: enough to fill the window, then CHUNKS_PER_SHARD each, never more than MAX_SHARDS. */
+export function planShards(chunks: number, inFlight: number): Range[] {
+  const count = Math.min(MAX_SHARDS, chunks, Math.max(inFlight, Math.ceil(chunks / CHUNKS_PER_SHARD)));
+  return Array.from({ length: count }, (_, i) => ({
+    from: Math.floor((i * chunks) / count),
+    to: Math.floor(((i + 1) * chunks) / count),
+  }));
+}
+
+/** An engine that ran out of memory has halved its batch: the run records that as a decision, and continues. */
+function batchWasHalved(run: RunControl, error: unknown, name: string): boolean {
+  if (!(error instanceof ActivityFailure)) return false;
+  const { type, message } = rootOf(error);
+  if (type !== 'engine.batch-halved') return false;
+  // Every shard in flight reports it of the engine that they share.
+  const known = run.state.interventions.some(({ kind, why }) => kind === 'decision' && why === message);
+  if (!known) run.intervened('decision', { who: 'srlm', why: message }, name);
+  return true;
+}

@@ -1,0 +1,170 @@
+/**
+ * How a step runs: its state is kept for whoever asks, and a step that runs out of retries parks the run instead of
+ * failing it. What operators do about it is in control/.
+ */
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  CancellationScope,
+  isCancellation,
+  log,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { Usage } from '../../contracts/refs.js';
+import type { Parked, StepState } from '../../contracts/run.js';
+import type { StepDone, StepMeta } from '../../contracts/steps.js';
+import { addUsage, NO_USAGE } from '../../method/budget.js';
+import { spend as spendOfRun, usedUpBound } from '../control/budget.js';
+import { now, type RunControl } from '../control/control.js';
+import { clipped } from '../control/record.js';
+import { publish } from '../status.js';
+
+/** Somebody chose to continue without this step. */
+class Skipped {
+  constructor(readonly step: string) {}
+}
+
+/** A bound of the budget is used up. */
+class BudgetSpent {
+  constructor(readonly bound: string) {}
+}
+
+/** Messages are part of the memo, which is one payload. */
+const MAX_MESSAGE_CHARS = 1000;
+const MAX_MESSAGE_BYTES = 2000;
+const MAX_TYPE_BYTES = 200;
+
+/**
+ * Runs `work` under a name, again and again until it succeeds or somebody ends it.
+ * Throws artifact.damaged, run.stopped, cancellation, and Skipped (for `optional`).
+ */
+export async function step<T>(
+  run: RunControl,
+  name: string,
+  work: (state: StepState) => Promise<StepDone<T> | T>,
+  rows: number | null = null,
+): Promise<T> {
+  await run.checkpoint();
+  const startedAt = Date.now();
+  const state: StepState = {
+    ...{ step: name, round: run.state.round, state: 'running', rowsDone: rows === null ? null : 0, rowsTotal: rows },
+    ...{ startedAt: new Date(startedAt).toISOString(), seconds: null, reused: false, usage: null },
+  };
+  run.state.steps.push(state);
+  for (;;) {
+    publish(run);
+    try {
+      const done = await work(state);
+      state.state = 'done';
+      state.seconds = (Date.now() - startedAt) / 1000;
+      if (!isStepDone(done)) return done;
+      state.reused = done.meta.reused;
+      return done.output;
+    } catch (error) {
+      const failure = failureOf(run, error);
+      const kept = state.rowsDone ? `${state.rowsDone} of ${rows} rows are done and kept.` : '';
+      if (rows !== null) state.rowsDone = 0;
+      await park(run, state, failure, kept);
+    }
+  }
+}
+
+/** Runs steps that a round can do without [ours]: null if an operator skipped one of them. */
+export async function optional<T>(run: RunControl, work: () => Promise<T>): Promise<T | null> {
+  const outer = run.skippable;
+  run.skippable = true;
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof Skipped) return null;
+    throw error;
+  } finally {
+    run.skippable = outer;
+  }
+}
+
+async function park(
+  run: RunControl,
+  state: StepState,
+  failure: Pick<Parked, 'type' | 'message' | 'attempts'>,
+  kept: string,
+): Promise<void> {
+  state.state = 'parked';
+  const { step, round } = state;
+  // A budget stop cannot be skipped: the round would have nothing to train on.
+  const skippable = run.skippable && failure.type !== 'budget.spent';
+  const parked: Parked = { kind: 'parked', step, round, ...failure, since: now(), kept, skippable };
+  log.warn('parked', { ...parked });
+  const { kind, command } = await run.halted(parked);
+  log.info(`${kind} by ${command.who}`, { why: command.why });
+  state.state = kind === 'skip' ? 'skipped' : 'running';
+  if (kind === 'skip') throw new Skipped(step);
+  await run.unpaused();
+}
+
+/** The park reason for an error; rethrows errors that end the run. */
+function failureOf({ config }: RunControl, error: unknown): Pick<Parked, 'type' | 'message' | 'attempts'> {
+  if (error instanceof BudgetSpent) {
+    const { bound } = error;
+    const raise = `Raise it: srlm set ${workflowInfo().workflowId} ${bound}=N`;
+    return {
+      type: 'budget.spent',
+      message: `${bound} is used up. Everything done is kept. ${raise} [budget.spent]`,
+      attempts: 1,
+    };
+  }
+  if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
+  const { type, message } = rootOf(error);
+  // The run repeats its steps, and does again what lost its record.
+  if (type === 'artifact.damaged') throw ApplicationFailure.nonRetryable(message, type);
+  const attempts = error.retryState === 'MAXIMUM_ATTEMPTS_REACHED' ? config.maxAttempts : 1;
+  return {
+    type: clipped(type, MAX_TYPE_BYTES),
+    message: clipped(message.slice(0, MAX_MESSAGE_CHARS), MAX_MESSAGE_BYTES),
+    attempts,
+  };
+}
+
+export function rootOf({ cause, message }: ActivityFailure): { type: string; message: string } {
+  if (cause instanceof ApplicationFailure) return { type: cause.type ?? 'unknown', message: cause.message };
+  return { type: cause?.name ?? 'unknown', message: cause?.message ?? message };
+}
+
+/** Work that a pause may end soon; null if it did. */
+export async function pausable<T>(run: RunControl, work: () => Promise<T>, timeoutMs?: number): Promise<T | null> {
+  const timeout = timeoutMs === undefined ? {} : { timeout: timeoutMs };
+  const scope = new CancellationScope({ cancellable: true, ...timeout });
+  run.pausable.add(scope);
+  try {
+    return await scope.run(work);
+  } catch (error) {
+    // A run that is cancelled cancels this scope through the one around it. An attempt whose worker died after it was
+    // asked to stop is not made again, and fails.
+    const isEnded =
+      isCancellation(error) || (error instanceof ActivityFailure && error.retryState === 'CANCEL_REQUESTED');
+    if (isEnded && scope.consideredCancelled && !CancellationScope.current().consideredCancelled) return null;
+    throw error;
+  } finally {
+    run.pausable.delete(scope);
+  }
+}
+
+/** Counts what a step has cost, for the step and for the run's budget. */
+export function spend(run: RunControl, state: StepState, usage: Usage): void {
+  state.usage = addUsage(state.usage ?? NO_USAGE, usage);
+  spendOfRun(run, usage);
+}
+
+export function assertBudget(run: RunControl): void {
+  const bound = usedUpBound(run);
+  if (bound) throw new BudgetSpent(bound);
+}
+
+/** `round 2 · sample · shard 3/8`, for Temporal's UI. */
+export const label = ({ state }: RunControl, text: string): string =>
+  state.round === null ? text : `round ${state.round} · ${text}`;
+
+function isStepDone<T>(done: StepDone<T> | T): done is StepDone<T> {
+  const { meta } = (done ?? {}) as { meta?: Partial<StepMeta> };
+  return typeof meta?.key === 'string';
+}
