@@ -1,16 +1,11 @@
-/** An entry with the instant it is ordered by, and the digests that a value names. Pure. */
-import type { Digest, Entry } from './account.js';
-
-export interface Told {
-  order: string;
-  entry: Entry;
-}
+/** The digests that the input or output of an activity holds. Pure. */
+import type { Digest } from './timeline.js';
 
 const DEPTH = 3;
-/** Parts of these say how, not with what. */
-const HOW = new Set(['prompts', 'sampling', 'training', 'selection', 'fields']);
+/** Settings and texts: how a step works, not what it works on. */
+const SETTINGS = new Set(['texts', 'sampling', 'training', 'selection', 'gate']);
 
-/** `{ data: { sha256, rows }, best: { grades: { sha256 } } }` -> data, best.grades. A digest of its own is `model` or `data`. */
+/** `{ data: { sha256, rows }, best: { grades: { sha256 } } }` -> data, best.grades. A bare reference is `model` or `data`. */
 export function digestsOf(value: unknown, name = '', depth = DEPTH): Digest[] {
   if (value === null || typeof value !== 'object' || Array.isArray(value)) return [];
   const { sha256, rows } = value as { sha256?: unknown; rows?: unknown };
@@ -22,6 +17,6 @@ export function digestsOf(value: unknown, name = '', depth = DEPTH): Digest[] {
   }
   if (depth === 0) return [];
   return Object.entries(value).flatMap(([key, inner]) =>
-    HOW.has(key) ? [] : digestsOf(inner, name ? `${name}.${key}` : key, depth - 1),
+    SETTINGS.has(key) ? [] : digestsOf(inner, name ? `${name}.${key}` : key, depth - 1),
   );
 }

@@ -1,11 +1,21 @@
 /**
- * Temporal's history events as JSON has them (historyToJSON, and the files of an export): the fields that are read
- * here, and what their payloads and failures say. Pure. A payload that is not plain JSON (a codec of the user's own)
+ * Temporal's history events as JSON has them (`historyToJSON`, and the files of an export): the fields that are read
+ * here, and what their payloads and failures mean. Pure. A payload that is not plain JSON (a codec of the user's own)
  * reads as undefined.
  */
-export interface Recorded {
+
+/** What Temporal's SDKs replay, and what a history file holds. */
+export interface WorkflowHistory {
   workflowId: string;
   history: { events: Event[] };
+}
+
+/** One execution of a run. `history` null: neither Temporal nor an export has it any more. */
+export interface Execution {
+  workflowId: string;
+  /** Temporal's id of the execution. */
+  runId: string;
+  history: { events: Event[] } | null;
 }
 
 interface Payload {
@@ -22,21 +32,13 @@ export interface Failure {
   timeoutFailureInfo?: { timeoutType?: string };
 }
 
-export interface Execution {
-  workflowId: string;
-  runId: string;
-}
-
-interface Ref {
+interface ActivityRef {
   scheduledEventId: string;
   identity?: string;
 }
 interface Closed {
   failure?: Failure;
   result?: Payloads;
-}
-interface ChildClosed extends Closed {
-  initiatedEventId: string;
 }
 
 export interface Event {
@@ -47,8 +49,11 @@ export interface Event {
     workflowType: { name: string };
     input?: Payloads;
     identity?: string;
-    originalExecutionRunId: string;
+    firstExecutionRunId: string;
+    /** The execution before this one; empty or absent in the first. */
+    continuedExecutionRunId?: string;
   };
+  workflowExecutionContinuedAsNewEventAttributes?: { newExecutionRunId: string; input?: Payloads };
   workflowExecutionCompletedEventAttributes?: Closed;
   workflowExecutionFailedEventAttributes?: Closed;
   workflowExecutionTimedOutEventAttributes?: object;
@@ -65,25 +70,14 @@ export interface Event {
     deploymentVersion?: { deploymentName?: string; buildId?: string };
   };
   activityTaskScheduledEventAttributes?: { activityType: { name: string }; input?: Payloads };
-  activityTaskStartedEventAttributes?: Ref & { attempt?: number; lastFailure?: Failure };
-  activityTaskCompletedEventAttributes?: Ref & Closed;
-  activityTaskFailedEventAttributes?: Ref & Closed;
-  activityTaskTimedOutEventAttributes?: Ref & Closed;
-  activityTaskCanceledEventAttributes?: Ref;
-  startChildWorkflowExecutionInitiatedEventAttributes?: { workflowId: string; input?: Payloads };
-  childWorkflowExecutionStartedEventAttributes?: { initiatedEventId: string; workflowExecution: Execution };
-  childWorkflowExecutionCompletedEventAttributes?: ChildClosed;
-  childWorkflowExecutionFailedEventAttributes?: ChildClosed;
-  childWorkflowExecutionCanceledEventAttributes?: ChildClosed;
-  childWorkflowExecutionTimedOutEventAttributes?: ChildClosed;
-  childWorkflowExecutionTerminatedEventAttributes?: ChildClosed;
+  activityTaskStartedEventAttributes?: ActivityRef & { attempt?: number; lastFailure?: Failure };
+  activityTaskCompletedEventAttributes?: ActivityRef & Closed;
+  activityTaskFailedEventAttributes?: ActivityRef & Closed;
+  activityTaskTimedOutEventAttributes?: ActivityRef & Closed;
+  activityTaskCanceledEventAttributes?: ActivityRef;
 }
 
-/** The first value, or undefined. */
-export function value(payloads: Payloads | undefined): unknown {
-  return decoded(payloads?.payloads?.[0]);
-}
-
+/** The one place where payloads are decoded. */
 export function decoded(payload: Payload | undefined): unknown {
   if (payload?.data === undefined) return undefined;
   try {
@@ -93,26 +87,30 @@ export function decoded(payload: Payload | undefined): unknown {
   }
 }
 
+export const values = (payloads: Payloads | undefined): unknown[] => (payloads?.payloads ?? []).map(decoded);
+
+/** The first value, or undefined. */
+export const value = (payloads: Payloads | undefined): unknown => decoded(payloads?.payloads?.[0]);
+
 const TIMEOUTS: Record<string, string> = {
-  TIMEOUT_TYPE_HEARTBEAT: 'its worker fell silent',
+  TIMEOUT_TYPE_HEARTBEAT: 'its worker stopped responding',
   TIMEOUT_TYPE_START_TO_CLOSE: 'it took longer than it may',
   TIMEOUT_TYPE_SCHEDULE_TO_START: 'no worker took it',
   TIMEOUT_TYPE_SCHEDULE_TO_CLOSE: 'it took longer than it may',
 };
+const MESSAGES: Record<string, string> = { WORKER_SHUTDOWN: 'its worker was stopped' };
 
-/** The root of a failure in one line, and its type. */
+/** The root cause of a failure: its type, and one line of text. */
 export function rootOf(failure: Failure | undefined): { type: string | null; message: string } {
   let root = failure ?? {};
   while (root.cause && (root.cause.message || root.cause.timeoutFailureInfo)) root = root.cause;
   const timeout = TIMEOUTS[root.timeoutFailureInfo?.timeoutType ?? ''];
   const message = (root.message ?? '').split('\n')[0]!;
   if (timeout) return { type: 'timeout', message: timeout };
-  return { type: root.applicationFailureInfo?.type ?? null, message: WORDS[message] ?? (message || 'unknown') };
+  return { type: root.applicationFailureInfo?.type ?? null, message: MESSAGES[message] ?? (message || 'unknown') };
 }
 
-const WORDS: Record<string, string> = { WORKER_SHUTDOWN: 'its worker was stopped' };
-
-/** The deployment's version where workers declare one, else SDK and checksum of the workflow code. */
+/** The deployment version where workers declare one, else SDK version and checksum of the workflow code. */
 export function versionOf(task: NonNullable<Event['workflowTaskCompletedEventAttributes']>): string {
   const { deploymentVersion, workerVersion } = task;
   if (deploymentVersion?.buildId) return `${deploymentVersion.deploymentName}.${deploymentVersion.buildId}`;
@@ -122,35 +120,17 @@ export function versionOf(task: NonNullable<Event['workflowTaskCompletedEventAtt
 }
 
 /** A key that sorts by time: servers write three to nine digits of a second. */
-export function instant(event: Pick<Event, 'eventTime'>): string {
-  const [whole = '', fraction = ''] = event.eventTime.replace(/Z$/, '').split('.');
+export function instant({ eventTime }: Pick<Event, 'eventTime'>): string {
+  const [whole = '', fraction = ''] = eventTime.replace(/Z$/, '').split('.');
   return `${whole}.${fraction.padEnd(9, '0')}`;
 }
 
-export const isoOf = (event: Pick<Event, 'eventTime'>): string => new Date(event.eventTime).toISOString();
+export const isoOf = ({ eventTime }: Pick<Event, 'eventTime'>): string => new Date(eventTime).toISOString();
 
 export const secondsBetween = (from: string, to: string): number => (Date.parse(to) - Date.parse(from)) / 1000;
 
-/** An execution that has ended: its history changes no more. */
-export function isClosed({ history }: Recorded): boolean {
-  const last = history.events.at(-1)?.eventType ?? '';
-  return /WORKFLOW_EXECUTION_(COMPLETED|FAILED|TIMED_OUT|CANCELED|TERMINATED|CONTINUED_AS_NEW)$/.test(last);
-}
-
-/** What a run's or round's history says it was started with. */
-export function startOf({ history }: Recorded) {
-  const first = history.events[0]?.workflowExecutionStartedEventAttributes;
-  return {
-    type: first?.workflowType.name ?? '',
-    runId: first?.originalExecutionRunId ?? '',
-    identity: first?.identity ?? '',
-    input: value(first?.input),
-  };
-}
-
-/** Executions of rounds that a run has started, in order. */
-export function childrenOf({ history }: Recorded): Execution[] {
-  return history.events.flatMap(({ childWorkflowExecutionStartedEventAttributes: started }) =>
-    started ? [started.workflowExecution] : [],
+/** A closed execution's history does not change any more. */
+export const isClosed = ({ history }: Pick<WorkflowHistory, 'history'>): boolean =>
+  /WORKFLOW_EXECUTION_(COMPLETED|FAILED|TIMED_OUT|CANCELED|TERMINATED|CONTINUED_AS_NEW)$/.test(
+    history.events.at(-1)?.eventType ?? '',
   );
-}

@@ -1,136 +1,158 @@
 /**
- * Writes down what Temporal's retention would lose (bundle.ts says where). The same run exported again gives the same
- * files; run.json is taken away first and written last, so that a folder cut short is never taken for a whole one.
+ * Writes to files what Temporal's retention would delete (bundle.ts says where). The same run exported again gives the
+ * same files. An export that was cut short has no run.json, so it is never taken for a complete one.
  */
-import { copyFile, mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Client } from '@temporalio/client';
-import pLimit from 'p-limit';
-import type { z } from 'zod';
-import type { Deployment } from '../contracts/deployment.js';
-import { withSettings } from '../contracts/settings.js';
-import { RunSpec, SampleSpec } from '../contracts/spec.js';
-import { RunInput, type Settings } from '../contracts/steps.js';
+import { inputInvalid, Problem, runUnknown } from '../contracts/errors.js';
+import { SpecTexts } from '../contracts/spec.js';
 import { sweep, writeWhole } from '../storage/files.js';
-import type { ArtifactStore } from '../storage/store.js';
-import type { Account } from './account.js';
-import { historyFile, type RunFile } from './bundle.js';
-import { childrenOf, isClosed, startOf } from './events.js';
-import { executionOf, type Histories, loadRun } from './load.js';
-import { Records } from './records.js';
-import { roundOf, tell } from './tell.js';
-import { renderAccount } from './text.js';
+import type { Store } from '../storage/store.js';
+import { timelineOf } from './build-timeline.js';
+import { exportOf, HISTORIES, historyFiles, historyName, type RunFile, readHistory } from './bundle.js';
+import type { Event, Execution } from './events.js';
+import { fetchEvents, fetchFirstEvent } from './fetch-history.js';
+import { HistoryReader } from './history-reader.js';
+import { headOf, loadExport, loadRun, type RunHistories } from './load.js';
+import { renderTimeline } from './render-timeline.js';
+import { inputOf, runFileOf } from './run-file.js';
 
-type Json = RunFile['spec'];
+type OnProgress = (done: number, total: number) => void;
+type ExportStore = Pick<Store, 'root' | 'objects'>;
 
-/** Columns of account.md, which no terminal wraps. */
+/** Columns of timeline.md, which no terminal wraps. */
 const WIDTH = 100;
 
-export interface ExportOf {
+export interface RunExport {
   temporal: Client | null;
-  store: ArtifactStore;
-  engines: Deployment['engines'];
+  store: ExportStore;
   workflowId: string;
-  execution?: string;
-  /** Who asked for it; null: the run itself, as its last act. */
-  by: string | null;
-  /** Whatever export is in the folder goes. */
+  firstRunId?: string | undefined;
+  by: string;
+  /** Removes an export that is in the folder. */
   replace?: boolean;
 }
 
+/** Writes all executions of a run to `folder`. Throws run.unknown. */
 export async function exportRun(
-  { temporal, store, engines, workflowId, execution, by, replace = false }: ExportOf,
+  { temporal, store, workflowId, firstRunId, by, replace = false }: RunExport,
   folder: string,
-  onProgress: (done: number, total: number) => void = () => {},
+  onProgress: OnProgress = () => {},
 ): Promise<RunFile> {
-  const histories = await loadRun(temporal, store.root, workflowId, execution);
-  const records = await Records.read(store, engines, histories, 'all');
-  const account = tell(histories, records);
+  const histories = await loadRun(temporal, store.root, workflowId, firstRunId);
+  await begin(folder);
+  if (replace) await rm(join(folder, HISTORIES), { recursive: true, force: true });
+  return writeExport(store, histories, folder, by, onProgress, async (execution, nn) => {
+    await writeHistory(folder, execution, nn);
+  });
+}
 
-  await mkdir(folder, { recursive: true });
+export interface ExecutionExport {
+  temporal: Client;
+  store: ExportStore;
+  workflowId: string;
+  firstRunId: string;
+  runId: string;
+}
+
+/**
+ * Adds one execution, which may still be running, to the export that a run makes of itself, and brings the rest of the
+ * export up to date. Throws run.unknown where neither Temporal nor the export has the execution.
+ */
+export async function exportExecution(
+  { temporal, store, workflowId, firstRunId, runId }: ExecutionExport,
+  onProgress: OnProgress = () => {},
+): Promise<RunFile> {
+  const folder = exportOf(store.root, workflowId, firstRunId);
+  const events = (await fetchEvents(temporal, workflowId, runId)) ?? (await exportedEvents(folder, runId));
+  if (!events?.[0]) throw runUnknown(workflowId);
+  const head = headOf(runId, events[0]);
+  if (head.firstRunId !== firstRunId) throw inputInvalid('export', `execution ${runId} is not one of ${firstRunId}`);
+  const nn = await positionOf(temporal, folder, workflowId, head);
+  await begin(folder);
+  await writeHistory(folder, { workflowId, runId, history: { events } }, nn);
+  return writeExport(store, await loadExport(folder, workflowId, firstRunId), folder, null, onProgress);
+}
+
+async function exportedEvents(folder: string, runId: string): Promise<Event[] | null> {
+  const file = (await historyFiles(folder)).get(runId);
+  return file ? ((await readHistory(folder, file.name))?.history.events ?? null) : null;
+}
+
+async function begin(folder: string): Promise<void> {
+  await mkdir(join(folder, HISTORIES), { recursive: true });
   sweep(folder);
-  const path = (name: string) => join(folder, name);
-  for (const name of replace ? ['run.json', 'histories', 'steps'] : ['run.json'])
-    await rm(path(name), { recursive: true, force: true });
-  const write = (name: string, text: string) => writeWhole(path(name), `${text}\n`, folder);
+  await rm(join(folder, 'run.json'), { force: true });
+}
+
+async function writeExport(
+  store: ExportStore,
+  histories: RunHistories,
+  folder: string,
+  by: string | null,
+  onProgress: OnProgress,
+  onExecution: (execution: Execution, nn: number) => Promise<void> = async () => {},
+): Promise<RunFile> {
+  const reader = new HistoryReader();
   let done = 0;
-  const total = histories.length + records.all().length;
-  for (const recorded of histories) {
-    const { workflowId, history } = recorded;
-    await write(historyFile(executionOf(recorded)), JSON.stringify({ workflowId, history }));
-    onProgress(++done, total);
+  const { workflowId, firstRunId, count, executions } = histories;
+  for await (const execution of executions) {
+    await onExecution(execution, ++done);
+    reader.read(execution);
+    onProgress(done, count);
   }
-  // Small files by the hundred, which the store has: copies need no care but that run.json comes after them.
-  const limit = pLimit(16);
-  const folders = new Set(records.all().map(({ step }) => path(`steps/${step}`)));
-  for (const one of folders) await mkdir(one, { recursive: true });
-  await Promise.all(
-    records.all().map(({ step, key }) =>
-      limit(async () => {
-        await copyFile(store.recordPath(step, key), path(`steps/${step}/${key}.json`));
-        onProgress(++done, total);
-      }),
-    ),
-  );
-  await write('account.json', JSON.stringify(account));
-  await write('account.md', ['```', ...renderAccount(account, WIDTH), '```'].join('\n'));
-  const run = runFile(histories, account, records.all().length, by);
-  await write('run.json', JSON.stringify(run, null, 2));
+  const timeline = timelineOf(workflowId, firstRunId, reader);
+  const files = new Map([...(await historyFiles(folder))].map(([runId, { name }]) => [runId, `${HISTORIES}/${name}`]));
+  const facts = {
+    artifactRoot: store.root,
+    files,
+    texts: await textsOf(store, reader),
+    by,
+    at: new Date().toISOString(),
+  };
+  const run = runFileOf(reader, timeline, facts);
+  await write(folder, 'timeline.json', JSON.stringify(timeline));
+  await write(folder, 'timeline.md', ['```', ...renderTimeline(timeline, WIDTH), '```'].join('\n'));
+  await write(folder, 'run.json', JSON.stringify(run, null, 2));
   return run;
 }
 
-function runFile(histories: Histories, account: Account, records: number, by: string | null): RunFile {
-  const [run] = histories;
-  const { input } = startOf(run);
-  const { spec = null } = (input ?? {}) as { spec?: RunFile['spec'] };
-  const changes = account.entries.flatMap((entry) => {
-    if (entry.kind !== 'intervention' || entry.set === null || entry.what === 'decision') return [];
-    const { at, who, why, fromRound, set } = entry;
-    return [{ at, who, why, fromRound, set }];
-  });
-  const complete = histories.every(isClosed) && histories.length > childrenOf(run).length;
-  const files = new Map(histories.map((recorded) => [executionOf(recorded).runId, recorded]));
-  const workflows = [executionOf(run), ...childrenOf(run)].map((execution) => {
-    const recorded = files.get(execution.runId);
-    return {
-      workflowId: execution.workflowId,
-      execution: execution.runId,
-      round: recorded ? roundOf(recorded) : null,
-      file: recorded ? historyFile(execution) : null,
-      events: recorded?.history.events.length ?? 0,
-    };
-  });
-  const { type, state, startedAt, endedAt, fork } = account;
-  return {
-    version: 1,
-    ...{ run: run.workflowId, type, state, startedAt, endedAt, workflows, fork, spec },
-    specSince: changed(spec, [...(RunInput.safeParse(input).data?.fork?.changes ?? []), ...changes], type),
-    ...{ changes, records },
-    exported: {
-      at: new Date().toISOString(),
-      by: by ?? 'the run itself',
-      complete,
-      note: complete ? '' : whyNot(histories, by),
-    },
-  };
+const write = (folder: string, name: string, text: string) => writeWhole(join(folder, name), `${text}\n`, folder);
+
+/** Replaces the file of the same execution, whatever its number. */
+async function writeHistory(folder: string, { workflowId, runId, history }: Execution, nn: number): Promise<void> {
+  if (history === null) return;
+  const name = (await historyFiles(folder)).get(runId)?.name ?? historyName(nn, runId);
+  await write(folder, `${HISTORIES}/${name}`, JSON.stringify({ workflowId, history }));
 }
 
-function whyNot(histories: Histories, by: string | null): string {
-  const [run] = histories;
-  if (isClosed(run)) return 'Temporal had the histories of some rounds no more.';
-  return by === null
-    ? 'Written by the run as its last act: the events after that, its end among them, are not in its history here.'
-    : 'The run had not ended.';
+/** Counted back to an execution that has been exported, or to the first one. */
+async function positionOf(
+  temporal: Client,
+  folder: string,
+  workflowId: string,
+  { continued }: ReturnType<typeof headOf>,
+): Promise<number> {
+  const files = await historyFiles(folder);
+  let nn = 1;
+  for (let runId = continued; runId; nn++) {
+    const file = files.get(runId);
+    if (file) return file.nn + nn;
+    const event = await fetchFirstEvent(temporal, workflowId, runId);
+    runId = event ? headOf(runId, event).continued : null;
+  }
+  return nn;
 }
 
-/** A setting that the spec did not take is left out: what was refused changed nothing. */
-function changed(spec: Json, changes: readonly { set: Settings }[], type: RunFile['type']): Json {
-  const schema = (type === 'run' ? RunSpec : SampleSpec) as unknown as z.ZodType<Json>;
-  return changes.reduce((now, { set }) => {
-    try {
-      return withSettings(now, set, schema);
-    } catch {
-      return now;
-    }
-  }, spec);
+/** null: the store no longer has them. */
+async function textsOf({ objects }: ExportStore, reader: HistoryReader): Promise<SpecTexts | null> {
+  const input = inputOf(reader);
+  if (!input) return null;
+  try {
+    return await objects.readJson(input.texts, SpecTexts);
+  } catch (error) {
+    if (error instanceof Problem && error.type === 'artifact.damaged') return null;
+    throw error;
+  }
 }

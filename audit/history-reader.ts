@@ -1,103 +1,130 @@
 /**
- * One history, of a run or of a round, as entries of an account. Steps are told by the memo that the workflow keeps
- * (which step it is at, parked or waiting), everything else by the events themselves. Pure.
+ * Reads the executions of a run, in order, into the entries of its timeline. Keeps no history, so a run of a hundred
+ * rounds need not fit into memory. Workers, commands, halts and the end are read here, steps and rounds in files of
+ * their own. Where a step begins, and where the run is parked or waiting, comes from the memo. Pure.
  */
-import { Parked, RoundOutcome, Waiting } from '../contracts/progress.js';
-import { GateInput, GateOutput, RoundInput, RunResult, type ShardOutput } from '../contracts/steps.js';
-import type { Entry, InterventionEntry, StepEntry } from './account.js';
+import { CommandName, type Settings, updateName } from '../contracts/commands.js';
+import { End, OperatorRecord, type Phase, RunMemo, RunProgress, RunResult } from '../contracts/run.js';
+import { EntryLog } from './entry-log.js';
 import {
   decoded,
   type Event,
-  type Failure,
-  instant,
+  type Execution,
+  isClosed,
   isoOf,
-  type Recorded,
   rootOf,
   secondsBetween,
-  startOf,
   value,
+  values,
   versionOf,
 } from './events.js';
-import type { Records } from './records.js';
-import { digestsOf, type Told } from './told.js';
+import { RoundReader } from './rounds-of-history.js';
+import { type Activity, type RecordRef, StepReader } from './steps-of-history.js';
+import type { Entry, EntryOf, InterventionEntry } from './timeline.js';
 
-/** An activity of a step, as far as the history tells. */
-interface Activity {
+export interface ExecutionFacts {
+  runId: string;
+  /** false: its history is no longer available. */
+  known: boolean;
+  startedAt: string | null;
+  /** The last round it has begun; null: none. */
+  round: number | null;
+  events: number;
+  closed: boolean;
+}
+
+interface Start {
   type: string;
-  input: unknown;
-  order: string;
-  scheduledAt: string;
-  closedAt: string | null;
-  identity: string | null;
-  attempts: number;
-  output: unknown;
-  failure: Failure | null;
-  /** Of the attempt before the last. */
-  lastFailure: Failure | null;
-  isDone: boolean;
+  identity: string;
+  /** When the run began: known even where its first history is missing. */
+  at: string;
+  args: unknown[];
 }
 
-interface Stretch {
-  step: string;
-  activities: Activity[];
-}
+type EndKind = End['kind'];
 
-/** Not the work of a step: it is written down after all of them. */
-const AUDIT = 'srlmAudit';
-/** Says where to work, and with what. */
-const PREPARING = new Set(['srlmClaimHost']);
-const ENDED = new Set(['done', 'failed', 'aborted', 'stopped']);
+const isEnd = (phase: Phase): phase is EndKind => End.shape.kind.safeParse(phase).success;
+const COMMANDS = new Map<string, CommandName>(CommandName.options.map((name) => [updateName(name), name]));
+/** They answer a parked step or an approval. */
+const ANSWERS = new Set<string>(['retry', 'skip', 'approve', 'reject', 'abort'] satisfies CommandName[]);
 
-export function readWorkflow(recorded: Recorded, run: string, round: number | null, records: Records): Told[] {
-  return new Reader(recorded, run, round, records).read();
-}
-
-class Reader {
-  private readonly told: Told[] = [];
-  private readonly activities = new Map<string, Activity>();
-  private readonly stretches: Stretch[] = [];
-  private open: Stretch | null = null;
-  private parked: (Entry & { kind: 'parked' }) | null = null;
-  private waiting: (Entry & { kind: 'waiting' }) | null = null;
-  private worker = '';
-  private microBatchSize: unknown;
+export class HistoryReader {
+  readonly executions: ExecutionFacts[] = [];
+  start: Start | null = null;
+  phase: Phase = 'running';
+  /** Settings that operators have changed, in the order in which they are applied. */
+  settings: Settings[] = [];
+  private readonly log = new EntryLog();
+  private readonly steps = new StepReader(this.log);
+  private readonly rounds = new RoundReader(this.log);
+  /** Decisions of the execution that is being read. */
   private readonly decisions = new Set<string>();
-  private readonly rounds = new Map<string, RoundInput>();
-  private readonly roundsBegan = new Map<string, string>();
-  /** What the rounds so far came to, newest last. */
-  private outcomes: RoundOutcome[] = [];
-  private ended = false;
-  private lastState: string | null = null;
+  private microBatchSize: number | undefined;
+  private halt: { since: string; entry: EntryOf<'parked'> | EntryOf<'waiting'> } | null = null;
+  private worker = '';
+  private lost: string[] = [];
+  private lastEvent: Event | null = null;
+  private isEnded = false;
 
-  constructor(
-    private readonly recorded: Recorded,
-    private readonly run: string,
-    private readonly round: number | null,
-    private readonly records: Records,
-  ) {}
-
-  read(): Told[] {
-    const { events } = this.recorded.history;
-    for (const event of events) {
-      this.readWorker(event);
-      this.readOrders(event);
-      this.readMemo(event);
-      this.readActivity(event);
-      this.readRounds(event);
-      this.readEnd(event);
+  read({ runId, history }: Execution): void {
+    const first = history?.events[0];
+    if (!history || !first) {
+      this.lost.push(runId);
+      this.executions.push({ runId, known: false, startedAt: null, round: null, events: 0, closed: true });
+      return;
     }
-    const entries = this.stretches.flatMap((stretch) => this.stepOf(stretch));
-    return [...this.told, ...entries];
+    this.log.nextExecution();
+    this.addGaps({ ...first, eventId: '0' });
+    this.decisions.clear();
+    this.microBatchSize = undefined;
+    for (const event of history.events) this.readEvent(event);
+    this.lastEvent = history.events.at(-1)!;
+    const closed = isClosed({ history });
+    // An export that a run makes of itself ends before the run does; its memo has the end already.
+    if (!closed && isEnd(this.phase)) this.addEnd(this.lastEvent, this.phase, { message: null });
+    this.steps.endExecution(closed || this.isEnded);
+    const { current: round } = this.rounds;
+    this.executions.push({ runId, known: true, startedAt: isoOf(first), round, events: history.events.length, closed });
   }
 
-  private tell<E extends Entry>(
-    event: Pick<Event, 'eventTime'>,
-    entry: Omit<E, 'at' | 'round'>,
-    round = this.round,
-  ): E {
-    const whole = { at: isoOf(event), round, ...entry } as unknown as E;
-    this.told.push({ order: instant(event), entry: whole });
-    return whole;
+  entries(): Entry[] {
+    if (this.lastEvent) this.addGaps({ ...this.lastEvent, eventId: String(Number(this.lastEvent.eventId) + 1) });
+    return this.log.entries();
+  }
+
+  recordRefs(): RecordRef[] {
+    return this.steps.recordRefs();
+  }
+
+  private readEvent(event: Event): void {
+    this.readStart(event);
+    this.readWorker(event);
+    this.readCommand(event);
+    this.readMemo(event);
+    this.readActivity(event);
+    this.readEnd(event);
+  }
+
+  private addGaps(event: Event): void {
+    for (const runId of this.lost)
+      this.log.add(event, null, 'gap', { message: `The history of execution ${runId} is no longer available.` });
+    this.lost = [];
+  }
+
+  private readStart(event: Event): void {
+    const started = event.workflowExecutionStartedEventAttributes;
+    if (!started) return;
+    const args = values(started.input);
+    const [input, record, progress] = args;
+    this.rounds.startExecution(args);
+    this.settings = settingsOf(record);
+    if (this.start) return;
+    const { identity = '', workflowType, continuedExecutionRunId } = started;
+    const at = RunProgress.safeParse(progress).data?.startedAt ?? isoOf(event);
+    this.start = { type: workflowType.name, identity, at, args };
+    if (continuedExecutionRunId) return;
+    const { settings } = (input ?? {}) as { settings?: { rounds?: number } };
+    this.log.add(event, null, 'started', { by: identity, lastRound: settings?.rounds ?? null });
   }
 
   private readWorker(event: Event): void {
@@ -106,354 +133,139 @@ class Reader {
     const worker = { identity: task.identity ?? '', version: versionOf(task) };
     if (JSON.stringify(worker) === this.worker) return;
     this.worker = JSON.stringify(worker);
-    this.tell<Entry & { kind: 'worker' }>(event, { kind: 'worker', ...worker });
+    this.log.add(event, this.rounds.current, 'worker', worker);
   }
 
-  // --- what people ordered ------------------------------------------------------------------------------------------
+  // --- interventions ------------------------------------------------------------------------------------------------
 
-  private readOrders(event: Event): void {
+  private readCommand(event: Event): void {
     const { name, args } = event.workflowExecutionUpdateAcceptedEventAttributes?.acceptedRequest?.input ?? {};
-    const what = /^srlm([A-Z]\w*)$/.exec(name ?? '')?.[1]?.toLowerCase();
-    if (what) {
-      const { who = '', why = '', set = null, fromRound = null, after = null, round } = orderOf(value(args));
-      const promoted = round ?? null;
-      this.intervene(event, { what, who, why, set, fromRound, after, promoted, step: this.answerable() });
+    const command = COMMANDS.get(name ?? '');
+    if (command) {
+      const sent = (value(args) ?? {}) as Partial<InterventionEntry> & { round?: number };
+      const { who = '', why = '', set = null, fromRound = null, after = null, round: promoted = null } = sent;
+      const step = ANSWERS.has(command) ? this.halted() : null;
+      this.intervene(event, { command, who, why, set, fromRound, after, promoted, step });
+      if (set) this.settings.push(set);
     }
     const cancel = event.workflowExecutionCancelRequestedEventAttributes;
-    // A run that is cancelled cancels its round.
-    if (cancel && this.round === null) {
-      const { identity: who = '', cause: why = '' } = cancel;
-      this.intervene(event, { what: 'cancel', who, why });
-    }
+    if (cancel) this.intervene(event, { command: 'cancel', who: cancel.identity ?? '', why: cancel.cause ?? '' });
   }
 
-  private answerable(): string | null {
-    return this.parked?.step ?? this.waiting?.approval ?? null;
+  private halted(): string | null {
+    const entry = this.halt?.entry;
+    return entry ? (entry.kind === 'parked' ? entry.step : entry.approval) : null;
   }
 
-  private intervene(event: Event, entry: Partial<InterventionEntry> & Pick<InterventionEntry, 'what' | 'who' | 'why'>) {
+  private intervene(
+    event: Event,
+    fields: Pick<InterventionEntry, 'command' | 'who' | 'why'> & Partial<InterventionEntry>,
+  ) {
     const blank = { step: null, set: null, fromRound: null, after: null, promoted: null };
-    this.tell<InterventionEntry>(event, { kind: 'intervention', ...blank, ...entry });
+    this.log.add(event, this.rounds.current, 'intervention', { ...blank, ...fields });
   }
 
-  /** What the run itself changed, so as to go on. */
-  private decide(event: Event, why: string, set: InterventionEntry['set']): void {
-    // Every shard in flight says it of an engine that all of them share.
+  /** A choice of the run itself. Each shard in flight reports what happens to the engine that all of them share. */
+  private decide(event: Event, why: string, set: Settings | null): void {
     const known = JSON.stringify([why, set]);
     if (this.decisions.has(known)) return;
     this.decisions.add(known);
-    this.intervene(event, { what: 'decision', who: 'srlm', why, set, step: this.open?.step ?? null });
+    this.intervene(event, { command: 'decision', who: 'srlm', why, set, step: this.steps.current });
   }
 
-  // --- where it stands ----------------------------------------------------------------------------------------------
+  // --- memo: where the run is ---------------------------------------------------------------------------------------
 
   private readMemo(event: Event): void {
-    const field = event.workflowPropertiesModifiedEventAttributes?.upsertedMemo?.fields?.srlm;
-    if (!field) return;
-    const memo = (decoded(field) ?? {}) as { state?: string; step?: string; parked?: unknown; waiting?: unknown };
-    this.lastState = memo.state ?? null;
-    const parked = Parked.safeParse(memo.parked).data ?? null;
-    const waiting = Waiting.safeParse(memo.waiting).data ?? null;
-    if (!parked && this.parked) {
-      this.parked.until = isoOf(event);
-      this.parked = null;
+    const memo = RunMemo.safeParse(
+      decoded(event.workflowPropertiesModifiedEventAttributes?.upsertedMemo?.fields?.srlm),
+    );
+    if (!memo.success) return;
+    const { phase, round, step, halt } = memo.data;
+    this.phase = phase;
+    this.rounds.enter(event, round);
+    if (this.halt && this.halt.since !== halt?.since) {
+      this.halt.entry.until = isoOf(event);
+      this.halt = null;
     }
-    if (!waiting && this.waiting) {
-      this.waiting.until = isoOf(event);
-      this.waiting = null;
+    if (halt && !this.halt) {
+      const entry =
+        halt.kind === 'waiting'
+          ? this.log.add(event, round, 'waiting', { approval: halt.approval, until: null })
+          : this.log.add(event, round, 'parked', {
+              ...{ step: halt.step, type: halt.type, message: halt.message, attempts: halt.attempts, until: null },
+            });
+      this.halt = { since: halt.since, entry };
     }
-    if (parked && !this.parked) {
-      this.open = null;
-      const { step, type, message, attempts } = parked;
-      this.parked = this.tell(event, { kind: 'parked', step, type, message, attempts, until: null });
-    }
-    if (waiting && !this.waiting) {
-      this.open = null;
-      this.waiting = this.tell(event, { kind: 'waiting', approval: waiting.approval, until: null });
-    }
-    if (parked || waiting || !memo.step) return;
-    if (ENDED.has(memo.state ?? '')) this.open = null;
-    else if (this.open?.step !== memo.step) this.begin(memo.step);
+    this.steps.enter(halt || isEnd(phase) ? null : step, round);
   }
 
-  private begin(step: string): Stretch {
-    this.open = { step, activities: [] };
-    this.stretches.push(this.open);
-    return this.open;
-  }
-
-  // --- what it did --------------------------------------------------------------------------------------------------
+  // --- activities ---------------------------------------------------------------------------------------------------
 
   private readActivity(event: Event): void {
-    const made = event.activityTaskScheduledEventAttributes;
-    if (made && made.activityType.name !== AUDIT) this.scheduled(event, made.activityType.name, value(made.input));
-
-    const started = event.activityTaskStartedEventAttributes;
-    const activity = this.activities.get(started?.scheduledEventId ?? '');
-    if (started && activity) {
-      activity.attempts = started.attempt ?? 1;
-      activity.identity = started.identity ?? null;
-      activity.lastFailure = started.lastFailure ?? null;
+    if (event.activityTaskScheduledEventAttributes) {
+      const activity = this.steps.scheduled(event, this.rounds.current);
+      this.rounds.scheduled(activity);
+      this.readMicroBatch(event, activity);
     }
-
-    const done = event.activityTaskCompletedEventAttributes;
-    const failed = event.activityTaskFailedEventAttributes ?? event.activityTaskTimedOutEventAttributes;
-    const closed = done ?? failed ?? event.activityTaskCanceledEventAttributes;
-    const ended = this.activities.get(closed?.scheduledEventId ?? '');
-    if (!ended) return;
-    ended.closedAt = isoOf(event);
-    if (done) {
-      ended.isDone = true;
-      ended.output = value(done.result);
-      if (ended.type === 'srlmGate') this.readGate(event, ended);
-    }
-    if (failed) {
-      ended.failure = failed.failure ?? null;
-      const { type, message } = rootOf(failed.failure);
-      if (type === 'engine.batch-halved') this.decide(event, message, null);
-      // In a round it ends the round, and is told there.
-      if (type === 'artifact.damaged' && this.round === null)
-        this.tell<Entry & { kind: 'repair' }>(event, { kind: 'repair', message });
-    }
+    if (event.activityTaskStartedEventAttributes) this.steps.started(event);
+    const closed = this.steps.closed(event);
+    if (!closed) return;
+    this.rounds.closed(event, closed);
+    if (!closed.failure) return;
+    const { type, message } = rootOf(closed.failure);
+    if (type === 'engine.batch-halved') this.decide(event, message, null);
   }
 
-  private scheduled(event: Event, type: string, input: unknown): void {
-    const activity: Activity = {
-      ...{
-        type,
-        input,
-        order: instant(event),
-        scheduledAt: isoOf(event),
-        closedAt: null,
-        identity: null,
-        attempts: 0,
-        output: null,
-      },
-      ...{ failure: null, lastFailure: null, isDone: false },
-    };
-    this.activities.set(event.eventId, activity);
-    if (type === 'srlmFineTune') {
-      const { microBatchSize } = (input ?? {}) as { microBatchSize?: number };
-      if (microBatchSize !== undefined && microBatchSize !== this.microBatchSize)
-        this.decide(event, 'memory ran out; gradients are accumulated', { microBatchSize });
-      this.microBatchSize = microBatchSize;
-    }
-    (this.open ?? this.begin(type)).activities.push(activity);
+  private readMicroBatch(event: Event, { type, input }: Activity): void {
+    if (type !== 'srlmFineTune') return;
+    const { microBatchSize } = (input ?? {}) as { microBatchSize?: number };
+    if (microBatchSize !== undefined && microBatchSize !== this.microBatchSize)
+      this.decide(event, 'memory ran out; gradients are accumulated', { microBatchSize });
+    this.microBatchSize = microBatchSize;
   }
 
-  private readGate(event: Event, { input, output }: Activity): void {
-    const asked = GateInput.safeParse(input).data;
-    const answer = GateOutput.safeParse(output).data;
-    if (!asked || !answer) return;
-    const { best, current, gate } = asked;
-    this.tell<Entry & { kind: 'gate' }>(event, {
-      kind: 'gate',
-      ...answer,
-      best: best.accuracy,
-      current: current.accuracy,
-      tolerance: gate.tolerance,
-    });
-  }
-
-  private stepOf({ step, activities }: Stretch): Told[] {
-    const first = activities[0];
-    if (!first) return []; // The memo was written for another reason.
-    const work = activities.filter(({ type }) => !PREPARING.has(type));
-    const last = work.at(-1) ?? first;
-    const shards = activities.filter(({ type }) => type === 'srlmShard');
-    const told = shards.length > 0 ? shardsOf(shards) : null;
-    const isOver = activities.every(({ closedAt }) => closedAt !== null);
-    const isDone =
-      last.isDone &&
-      !(last.type === 'srlmOpenStep' && last.output === null) &&
-      last.type !== 'srlmShard' &&
-      !isUnfinished(last);
-    const ends = activities.map(({ closedAt }) => closedAt ?? '').sort();
-    const state = isDone ? 'done' : !isOver && !this.ended ? 'running' : last.failure ? 'failed' : 'interrupted';
-    const failures = activities.flatMap(({ failure, lastFailure, isDone }) =>
-      // What made a step park is told by the park.
-      failure && !isDone && state !== 'failed' ? [failure] : lastFailure ? [lastFailure] : [],
-    );
-    const source = work.find(({ type }) => type === 'srlmOpenStep') ?? last;
-    const entry: StepEntry = {
-      kind: 'step',
-      at: first.scheduledAt,
-      round: this.round,
-      step,
-      state,
-      seconds: state === 'running' ? null : secondsBetween(first.scheduledAt, ends.at(-1) || first.scheduledAt),
-      workers: [...new Set(activities.flatMap(({ identity }) => identity ?? []))],
-      attempts: Math.max(...activities.map(({ attempts }) => attempts)),
-      retried: activities.filter(({ attempts }) => attempts > 1).length,
-      lastFailure: failures.length > 0 ? rootOf(failures.at(-1)).message : null,
-      shards: told,
-      inputs: digestsOf(sourceOf(source.input)),
-      outputs: isDone ? digestsOf(last.output) : [],
-      ...this.originOf(source, last, isDone, told?.chunksFound ?? 0),
-    };
-    return [{ order: first.order, entry }];
-  }
-
-  /** Was it found done? By which run? And what did it cost, if it was not? */
-  private originOf(
-    source: Activity,
-    last: Activity,
-    isDone: boolean,
-    found: number,
-  ): Pick<StepEntry, 'reused' | 'spent'> {
-    const record = isDone ? this.records.of(source.type, source.input) : null;
-    if (!record) return { reused: null, spent: null };
-    const { run = null, endedAt, spent = null } = record.measured;
-    const isOther = run !== null && run !== this.run;
-    if (isOther || Date.parse(endedAt) < Date.parse(source.scheduledAt))
-      return { reused: { whole: true, run }, spent: null };
-    // Another run at work on the same step at the same time may have recorded what this one did, too.
-    const chunks = found > 0 ? this.records.chunksOf(source.type, source.input) : [];
-    const others = chunks.filter(({ measured }) => measured.run !== undefined && measured.run !== this.run);
-    const by = others.length > 0 ? { whole: false, run: others[0]!.measured.run ?? null } : null;
-    return { reused: by, spent: last.type === 'srlmSealStep' ? null : spent };
-  }
-
-  // --- rounds, and the end ------------------------------------------------------------------------------------------
-
-  private readRounds(event: Event): void {
-    const made = event.startChildWorkflowExecutionInitiatedEventAttributes;
-    if (made) {
-      const input = RoundInput.safeParse(value(made.input)).data;
-      if (input) this.rounds.set(event.eventId, input);
-    }
-    const started = event.childWorkflowExecutionStartedEventAttributes;
-    const begun = this.rounds.get(started?.initiatedEventId ?? '');
-    if (started && begun) {
-      this.roundsBegan.set(started.initiatedEventId, isoOf(event));
-      this.tell<Entry & { kind: 'round-started' }>(
-        event,
-        { kind: 'round-started', ...this.originOfRound(begun) },
-        begun.round,
-      );
-    }
-    const done = event.childWorkflowExecutionCompletedEventAttributes;
-    const failed =
-      event.childWorkflowExecutionFailedEventAttributes ??
-      event.childWorkflowExecutionCanceledEventAttributes ??
-      event.childWorkflowExecutionTimedOutEventAttributes ??
-      event.childWorkflowExecutionTerminatedEventAttributes;
-    const closed = done ?? failed;
-    const input = this.rounds.get(closed?.initiatedEventId ?? '');
-    if (!closed || !input) return;
-    const outcome = RoundOutcome.safeParse(value(done?.result)).data;
-    if (outcome) this.outcomes = [...this.outcomes.filter(({ round }) => round !== outcome.round), outcome];
-    const { type, message } = rootOf(failed?.failure);
-    const seconds = secondsBetween(this.roundsBegan.get(closed.initiatedEventId) ?? isoOf(event), isoOf(event));
-    this.tell<Entry & { kind: 'round-ended' }>(
-      event,
-      {
-        kind: 'round-ended',
-        state: done ? 'done' : stateOf(type, event.eventType),
-        seconds,
-        summary: outcome ? summaryOf(outcome) : null,
-        message: failed?.failure ? message : null,
-      },
-      input.round,
-    );
-    if (type === 'artifact.damaged') this.tell<Entry & { kind: 'repair' }>(event, { kind: 'repair', message });
-  }
-
-  /** The model a round begins with tells which round it goes on from. */
-  private originOfRound({ start, current, data, round }: RoundInput) {
-    const from = this.outcomes.findLast(({ model }) => model.sha256 === current.sha256)?.round ?? null;
-    const before = this.outcomes.findLast((outcome) => outcome.round === round - 1);
-    const because = before && from !== before.round ? this.whyNotFrom(before, from) : null;
-    return {
-      from: current.sha256 === start.sha256 ? null : from,
-      model: current.sha256,
-      data: data.sha256,
-      because,
-    };
-  }
-
-  /** The newest word counts: a person's goes before the gate's. */
-  private whyNotFrom(before: RoundOutcome, from: number | null): string {
-    const { round, gate } = before;
-    const orders = this.told.flatMap(({ entry }) => (entry.kind === 'intervention' ? [entry] : []));
-    const word = orders.findLast(
-      ({ what, promoted, step }) =>
-        (what === 'promote' && promoted === from) || (what === 'reject' && step === 'after-round'),
-    );
-    if (word?.what === 'promote') return `${word.who} promoted round ${from}`;
-    if (gate && gate.verdict !== 'keep') return `round ${round} was rolled back`;
-    if (word) return `${word.who} rejected round ${round}`;
-    return `round ${round} was set aside, as in the run this one was forked from`;
-  }
+  // --- end ----------------------------------------------------------------------------------------------------------
 
   private readEnd(event: Event): void {
-    const { type, input, identity } = startOf(this.recorded);
-    if (event.workflowExecutionStartedEventAttributes && this.round === null) {
-      const { spec } = (input ?? {}) as { spec?: { rounds?: number } };
-      this.tell<Entry & { kind: 'started' }>(event, { kind: 'started', by: identity, rounds: spec?.rounds ?? null });
+    const continued = event.workflowExecutionContinuedAsNewEventAttributes;
+    if (continued) {
+      const args = values(continued.input);
+      this.rounds.continued(event, args);
+      this.settings = settingsOf(args[1]);
     }
-    const failure = event.workflowExecutionFailedEventAttributes?.failure;
     const done = event.workflowExecutionCompletedEventAttributes;
+    const failed = event.workflowExecutionFailedEventAttributes;
     const killed = event.workflowExecutionTerminatedEventAttributes;
-    const isEnd =
-      done ||
-      failure ||
-      killed ||
-      event.workflowExecutionCanceledEventAttributes ||
-      event.workflowExecutionTimedOutEventAttributes;
-    // The export that a run makes of itself ends before the run does: then its memo tells.
-    const isLast = event === this.recorded.history.events.at(-1) && ENDED.has(this.lastState ?? '');
-    if (!isEnd && !isLast) return;
-    this.ended = true;
-    if (this.parked) this.parked.until = isoOf(event);
-    if (this.round !== null) return;
-    const result = type === 'srlmRun' ? RunResult.safeParse(value(done?.result)).data : undefined;
-    const root = rootOf(failure);
-    const state = isEnd
-      ? done
-        ? result?.stopped
-          ? 'stopped'
-          : 'done'
-        : stateOf(root.type, event.eventType)
-      : (this.lastState as 'done');
-    this.tell<Entry & { kind: 'ended' }>(event, {
-      kind: 'ended',
-      state,
-      seconds: secondsBetween(isoOf(this.recorded.history.events[0]!), isoOf(event)),
-      message: failure ? root.message : killed ? `Terminated by ${killed.identity}: ${killed.reason}` : null,
-      best: result?.best ?? null,
-      model: result?.model.sha256 ?? null,
+    const isCanceled = event.workflowExecutionCanceledEventAttributes !== undefined;
+    const isTimedOut = event.workflowExecutionTimedOutEventAttributes !== undefined;
+    const root = rootOf(failed?.failure);
+    if (done) {
+      const result = RunResult.safeParse(value(done.result)).data;
+      this.addEnd(event, result?.stopped ? 'stopped' : 'done', { message: null, result });
+    } else if (failed) {
+      const state = root.type === 'run.stopped' ? 'stopped' : root.type === 'run.aborted' ? 'aborted' : 'failed';
+      this.addEnd(event, state, { message: root.message });
+    } else if (killed) {
+      this.addEnd(event, 'aborted', { message: `Terminated by ${killed.identity}: ${killed.reason}` });
+    } else if (isCanceled) this.addEnd(event, 'aborted', { message: null });
+    else if (isTimedOut) this.addEnd(event, 'failed', { message: 'It took longer than it may.' });
+  }
+
+  private addEnd(
+    event: Event,
+    state: EndKind,
+    { message, result }: { message: string | null; result?: RunResult | undefined },
+  ) {
+    this.isEnded = true;
+    this.phase = state;
+    if (this.halt) this.halt.entry.until = isoOf(event);
+    this.rounds.end(event, state);
+    this.log.add(event, null, 'ended', {
+      ...{ state, message, best: result?.best ?? null, model: result?.model.sha256 ?? null },
+      seconds: secondsBetween(this.start?.at ?? isoOf(event), isoOf(event)),
     });
   }
 }
 
-function orderOf(order: unknown) {
-  return (order ?? {}) as Partial<InterventionEntry> & { round?: number };
-}
-
-function stateOf(type: string | null, eventType: string): 'failed' | 'aborted' | 'stopped' {
-  if (type === 'run.stopped') return 'stopped';
-  return type === 'run.aborted' || /CANCELED|TERMINATED/.test(eventType) ? 'aborted' : 'failed';
-}
-
-function summaryOf({ model, data, enriched, rows, trainLoss, score }: RoundOutcome) {
-  const short = score && { accuracy: score.accuracy, low: score.low, high: score.high };
-  return { model: model.sha256, data: data.sha256, enriched, rows, trainLoss, score: short };
-}
-
-function shardsOf(shards: Activity[]): NonNullable<StepEntry['shards']> {
-  // Histories of other versions have other fields beside these.
-  const outputs = shards.map(({ output }) => (output ?? {}) as Partial<ShardOutput>);
-  const sum = (field: 'chunksDone' | 'chunksReused') => outputs.reduce((total, one) => total + (one[field] ?? 0), 0);
-  return { count: shards.length, chunksDone: sum('chunksDone'), chunksFound: sum('chunksReused') };
-}
-
-/** A sharded step's input stands one level down. */
-function sourceOf(input: unknown): unknown {
-  const { step, input: inner } = (input ?? {}) as { step?: unknown; input?: unknown };
-  return step !== undefined && inner !== undefined ? inner : input;
-}
-
-/** A training that left a checkpoint, because the budget was spent. */
-const isUnfinished = ({ type, output }: Activity): boolean =>
-  type === 'srlmFineTune' && (output as { model?: unknown } | null)?.model === null;
+const settingsOf = (record: unknown): Settings[] =>
+  (OperatorRecord.safeParse(record).data?.changes ?? []).map(({ set }) => set);

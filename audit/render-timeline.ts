@@ -1,25 +1,23 @@
 /**
- * An account as people read it: a line an event, its time before it, rounds as headings. No line is wider than asked
- * for. Digests are the first twelve digits; times are UTC. Pure.
+ * A timeline as people read it: one line for each event, with its time; rounds as headings. No line is wider than asked
+ * for. Digests are cut to twelve digits; times are UTC. Pure.
  */
-import { duration, percent, printable, wrap } from '../client/cli/text.js';
 import { describeSettings } from '../contracts/settings.js';
-import type { Account, Digest, Entry, InterventionEntry, StepEntry } from './account.js';
+import { duration, percent, printable, wrap } from '../text/text.js';
+import type { Digest, Entry, EntryOf, InterventionEntry, StepEntry, Timeline } from './timeline.js';
 
-type Of<Kind extends Entry['kind']> = Extract<Entry, { kind: Kind }>;
-
-export function renderAccount(account: Account, width: number): string[] {
-  const { run, state, startedAt, endedAt, execution, fork, entries } = account;
-  const took = endedAt ? ` · ${duration((Date.parse(endedAt) - Date.parse(startedAt)) / 1000)}` : '';
-  const lines = wrap(`${run} · ${state}${took} · execution ${execution}`, width);
+export function renderTimeline(timeline: Timeline, width: number): string[] {
+  const { run, state, startedAt, endedAt, firstRunId, fork, entries } = timeline;
+  const took = endedAt ? ` · ${duration(secondsOf(startedAt, endedAt))}` : '';
+  const lines = wrap(`${run} · ${state}${took} · first execution ${firstRunId}`, width);
   if (fork) {
     const set = Object.keys(fork.set).length > 0 ? `, with ${describeSettings(fork.set)}` : '';
-    lines.push(...wrap(printable(`a fork of ${fork.of} from round ${fork.fromRound}${set}`), width));
+    lines.push(...wrap(printable(`fork of ${fork.of} from round ${fork.fromRound}${set}`), width));
   }
   let day = '';
   let inRound = false;
   for (const entry of entries) {
-    // Its verdict is a line of its own.
+    // Its verdict has a line of its own.
     if (entry.kind === 'step' && entry.step === 'gate' && entry.state === 'done') continue;
     const [date = '', time = ''] = entry.at.split('T');
     if (date !== day) lines.push(`${date} (UTC)`);
@@ -30,7 +28,7 @@ export function renderAccount(account: Account, width: number): string[] {
     const [first = '', ...more] = linesOf(entry, run).map(printable);
     const room = width - head.length - 2;
     const [start = '', ...rest] = wrap(first, room + 2);
-    // What belongs to a line stands below it, two columns further in.
+    // Details are below their line, two columns further in.
     lines.push(head + start);
     for (const line of [...wrapRest(rest, room), ...more.flatMap((text) => wrap(text, room))]) {
       lines.push(`${' '.repeat(head.length + 2)}${line}`);
@@ -42,40 +40,36 @@ export function renderAccount(account: Account, width: number): string[] {
 
 const wrapRest = (lines: readonly string[], room: number) => (lines.length > 0 ? wrap(lines.join(' '), room) : []);
 
-/** The first line, and what stands below it. */
+const secondsOf = (from: string, to: string) => (Date.parse(to) - Date.parse(from)) / 1000;
+
+/** The line of an entry, and its details. */
 function linesOf(entry: Entry, run: string): string[] {
   switch (entry.kind) {
     case 'started':
-      return [
-        `started by ${entry.by}${entry.rounds === null ? '' : entry.rounds === 0 ? ': round 0' : `: rounds 0 to ${entry.rounds}`}`,
-      ];
+      return [`started by ${entry.by}${roundsOf(entry.lastRound)}`];
     case 'worker':
       return [`workflow worker ${entry.identity} (${entry.version})`];
     case 'step':
       return stepLines(entry, run);
     case 'parked':
       return [
-        `PARKED at ${entry.step}${lasting(entry)}, after ${entry.attempts} attempt${entry.attempts === 1 ? '' : 's'} [${entry.type}]`,
+        `PARKED at ${entry.step}${lasting(entry)}, after ${counted(entry.attempts, 'attempt')} [${entry.type}]`,
         entry.message,
       ];
     case 'waiting':
-      return [`WAITS for approval (${entry.approval})${lasting(entry)}`];
+      return [`WAITING for approval (${entry.approval})${lasting(entry)}`];
     case 'intervention':
       return interventionLines(entry);
     case 'round-started':
-      return [
-        `ROUND ${entry.round} goes on from ${entry.from === null ? 'the starting model' : `round ${entry.from}`}${entry.because ? `: ${entry.because}` : ''}`,
-        `model ${short(entry.model)} · data ${short(entry.data)}`,
-      ];
+      return roundStartLines(entry);
     case 'round-ended':
       return roundEndLines(entry);
     case 'gate':
       return gateLines(entry);
     case 'repair':
       return [
-        'A damaged artifact was found: all steps are gone through again',
-        // A round that found it has said so at its end.
-        ...(entry.round === null ? [entry.message] : []),
+        'REPAIR: a stored object was damaged; the run repeats its steps, and reuses what is intact',
+        entry.message,
       ];
     case 'gap':
       return [entry.message];
@@ -87,80 +81,92 @@ function linesOf(entry: Entry, run: string): string[] {
   }
 }
 
+const short = (digest: string) => digest.slice(0, 12);
+
+const counted = (count: number, what: string) => `${count} ${what}${count === 1 ? '' : 's'}`;
+
+const roundsOf = (last: number | null) => (last === null ? '' : last === 0 ? ': round 0' : `: rounds 0 to ${last}`);
+
 const lasting = ({ at, until }: { at: string; until: string | null }) =>
-  until ? ` for ${duration((Date.parse(until) - Date.parse(at)) / 1000)}` : ', and still is';
+  until ? ` for ${duration(secondsOf(at, until))}` : ', and still is';
 
 function stepLines(entry: StepEntry, run: string): string[] {
-  const by = (other: string | null) => (other === null ? '' : ` by ${other === run ? 'this run' : other}`);
-  const { step, state, seconds, workers, shards, reused, attempts, retried, lastFailure, inputs, outputs, spent } =
-    entry;
-  const took = seconds === null ? 'under way' : `${state === 'done' ? '' : `${state} after `}${duration(seconds)}`;
-  const whole = reused?.whole ? [`found done${by(reused.run)}`] : [took];
-  const rows = outputs.find(({ rows }) => rows !== null)?.rows;
-  const many = shards
-    ? [
-        [
-          `${shards.count} shard${shards.count === 1 ? '' : 's'}`,
-          ...(retried > 0 ? [`${retried} retried`] : []),
-          ...(rows ? [`${rows} rows`] : []),
-        ].join(', '),
-        ...(reused
-          ? [`${shards.chunksFound} of ${shards.chunksFound + shards.chunksDone} chunks found done${by(reused.run)}`]
-          : []),
-      ]
-    : rows
-      ? [`${rows} rows`]
-      : [];
-  const cost = spent && spent.tokens > 0 ? [`${spent.tokens} tokens`] : [];
+  const { step, workers, attempts, lastFailure, inputs, outputs, usage } = entry;
+  const cost = usage && usage.tokens > 0 ? [`${usage.tokens} tokens`] : [];
   const digests = [...list(inputs), ...(outputs.length > 0 ? ['->', ...list(outputs)] : [])].join(' ');
-  const again =
+  const failures =
     attempts > 1
-      ? [`up to ${attempts} attempts; the last failure: ${lastFailure}`]
+      ? [`up to ${attempts} attempts${lastFailure ? `; the last failure: ${lastFailure}` : ''}`]
       : lastFailure
-        ? [`went on after a failure: ${lastFailure}`]
+        ? [`continued after a failure: ${lastFailure}`]
         : [];
-  return [[step, ...whole, ...many, ...cost, ...workers].join(' · '), ...(digests ? [digests] : []), ...again];
+  return [
+    [step, outcomeOf(entry, run), ...amountOf(entry), ...cost, ...workers].join(' · '),
+    ...(digests ? [digests] : []),
+    ...failures,
+  ];
+}
+
+function outcomeOf({ state, seconds, reused }: StepEntry, run: string): string {
+  if (reused?.whole) return reused.run === run ? 'reused from this run' : `reused from run ${reused.run}`;
+  if (seconds === null) return 'running';
+  return `${state === 'done' ? '' : `${state} after `}${duration(seconds)}`;
+}
+
+function amountOf({ shards, retried, outputs }: StepEntry): string[] {
+  const rows = outputs.find(({ rows }) => rows !== null)?.rows;
+  const many = [
+    ...(shards ? [counted(shards.count, 'shard')] : []),
+    ...(shards && retried > 0 ? [`${retried} retried`] : []),
+    ...(rows ? [counted(rows, 'row')] : []),
+  ];
+  const reused =
+    shards && shards.chunksReused > 0
+      ? [`${shards.chunksReused} of ${shards.chunksReused + shards.chunksDone} chunks reused`]
+      : [];
+  return [...(many.length > 0 ? [many.join(', ')] : []), ...reused];
 }
 
 const list = (digests: readonly Digest[]) => digests.map(({ name, sha256 }) => `${name} ${short(sha256)}`);
-const short = (digest: string) => digest.slice(0, 12);
 
 function interventionLines(entry: InterventionEntry): string[] {
-  const { what, who, why, step, set, fromRound, after, promoted } = entry;
+  const { command, who, why, step, set, fromRound, after, promoted } = entry;
   const about = [
     ...(step ? [`(${step})`] : []),
     ...(promoted === null ? [] : [`round ${promoted}`]),
-    ...(after ? [`after ${after}`] : []),
+    ...(after ? [`after this ${after}`] : []),
     ...(set ? [describeSettings(set)] : []),
     ...(fromRound === null ? [] : [`from round ${fromRound} on`]),
   ].join(' ');
-  return [`${what.toUpperCase()} by ${who}${about ? `: ${about}` : ''}`, ...(why ? [`why: ${why}`] : [])];
+  return [`${command.toUpperCase()} by ${who}${about ? `: ${about}` : ''}`, ...(why ? [`why: ${why}`] : [])];
 }
 
-function roundEndLines({ round, state, seconds, summary, message }: Of<'round-ended'>): string[] {
-  const told = summary
+function roundStartLines({ round, from, model, data, because }: EntryOf<'round-started'>): string[] {
+  const start = from === null ? 'the starting model' : `round ${from}`;
+  const digests = [...(model ? [`model ${short(model)}`] : []), ...(data ? [`data ${short(data)}`] : [])];
+  return [
+    `ROUND ${round} continues from ${start}${because ? `: ${because}` : ''}`,
+    ...(digests.length > 0 ? [digests.join(' · ')] : []),
+  ];
+}
+
+function roundEndLines({ round, state, seconds, summary }: EntryOf<'round-ended'>): string[] {
+  const facts = summary
     ? [
         `model ${short(summary.model)}`,
         `${summary.enriched}/${summary.rows} enriched`,
         `loss ${summary.trainLoss.toFixed(3)}`,
-        ...(summary.score ? [`held-out ${percent(summary.score.accuracy)} %`] : []),
+        ...(summary.evaluation ? [`held-out ${percent(summary.evaluation.accuracy)} %`] : []),
       ]
     : [];
-  return [
-    `round ${round} ${state} after ${duration(seconds)}`,
-    ...(told.length > 0 ? [told.join(' · ')] : []),
-    ...(message ? [message] : []),
-  ];
+  return [`round ${round} ${state} after ${duration(seconds)}`, ...(facts.length > 0 ? [facts.join(' · ')] : [])];
 }
 
 const VERDICTS = { keep: 'KEPT', 'roll-back': 'ROLLED BACK', stop: 'ROLLED BACK, and the run stops' } as const;
 
-function gateLines({ verdict, best, current, difference, low, high, tolerance }: Of<'gate'>): string[] {
+function gateLines({ verdict, best, current, difference, low, high, tolerance }: EntryOf<'gate'>): string[] {
   const points = (share: number) => `${share > 0 ? '+' : ''}${percent(share)}`;
-  const why =
-    verdict === 'keep'
-      ? `not surely worse by more than the tolerance of ${percent(tolerance)}`
-      : `surely worse by more than the tolerance of ${percent(tolerance)}`;
+  const why = `${verdict === 'keep' ? 'not ' : ''}surely worse by more than the tolerance of ${percent(tolerance)}`;
   return [
     `gate: ${VERDICTS[verdict]} · ${percent(current)} % against ${percent(best)} %, the best so far`,
     `difference ${points(difference)} points (${points(low)} to ${points(high)}): ${why}`,

@@ -1,52 +1,56 @@
 /**
- * The account of a run: what happened to it and its rounds, in order of time. What `srlm history --json` prints and
- * account.json of an export holds. Times are ISO, UTC; digests are whole here, and short where people read them.
+ * The timeline of a run: what happened to it, in order. `srlm history --json` prints it, and timeline.json of an export
+ * holds it. Times are ISO, UTC. Digests are complete here; the rendered text shortens them.
  */
 import { z } from 'zod';
-import { Sha256, Spent } from '../contracts/artifacts.js';
-import { RunState } from '../contracts/progress.js';
+import { Settings } from '../contracts/commands.js';
+import { Sha256, Usage } from '../contracts/refs.js';
+import { Phase } from '../contracts/run.js';
 import { APPROVALS } from '../contracts/spec.js';
-import { Settings } from '../contracts/steps.js';
 
-/** `round` is null for what happened to the run as a whole. */
+/** `round` is null for what concerns the run as a whole. */
 const At = z.strictObject({ at: z.string(), round: z.int().nullable() });
 
 export const Digest = z.strictObject({
-  /** What it is to the step: model, data, candidates, ... */
+  /** The role it has in the step: model, data, candidates, ... */
   name: z.string(),
   sha256: Sha256,
   rows: z.int().nullable(),
 });
 export type Digest = z.infer<typeof Digest>;
 
-const Started = At.extend({
+/** `lastRound` null: a sample run. */
+const StartedEntry = At.extend({
   kind: z.literal('started'),
   by: z.string(),
-  rounds: z.int().nullable(),
+  lastRound: z.int().nullable(),
 });
 
-/** Who runs the workflow code from here on. A new one after a kill, a deployment, or a move. */
-const Worker = At.extend({ kind: z.literal('worker'), identity: z.string(), version: z.string() });
+/** The worker that runs the workflow code from here on: another one after a crash, a deployment, or a move. */
+const WorkerEntry = At.extend({ kind: z.literal('worker'), identity: z.string(), version: z.string() });
 
-/** A step from its beginning until it was done or could not go on; tried again after that, it is another entry. */
+/** A step from its start until it was done or could not continue; tried again after that, it is another entry. */
 export const StepEntry = At.extend({
   kind: z.literal('step'),
   step: z.string(),
-  /** `interrupted`: the run ended first. */
+  /** `interrupted`: paused, out of budget, or the execution ended first. */
   state: z.enum(['done', 'failed', 'interrupted', 'running']),
   seconds: z.number().nullable(),
-  /** Identities of the workers that did it. */
+  /** Identities of the workers that ran its activities. */
   workers: z.array(z.string()),
-  /** Of the activity that needed most; retried: activities that needed more than one. */
+  /** The most that any of its activities needed; `retried` counts the activities that needed more than one. */
   attempts: z.int(),
   retried: z.int(),
   lastFailure: z.string().nullable(),
-  shards: z.strictObject({ count: z.int(), chunksDone: z.int(), chunksFound: z.int() }).nullable(),
+  shards: z.strictObject({ count: z.int(), chunksDone: z.int(), chunksReused: z.int() }).nullable(),
   inputs: z.array(Digest),
   outputs: z.array(Digest),
-  /** Not done here but found: all of it, or some chunks. `run` is null where its record does not say. */
+  /**
+   * Found in the store instead of computed. `whole`: the complete step, by the run that made it; else some chunks, whose
+   * runs the history does not name.
+   */
   reused: z.strictObject({ whole: z.boolean(), run: z.string().nullable() }).nullable(),
-  spent: Spent.nullable(),
+  usage: Usage.nullable(),
 });
 export type StepEntry = z.infer<typeof StepEntry>;
 
@@ -66,36 +70,38 @@ const WaitingEntry = At.extend({
   until: z.string().nullable(),
 });
 
-/** A person's word (or, `decision`, the run's own): `what` is the order that was given. */
+/** A command of a person, a cancellation, or (`decision`) a choice of the run itself. */
 export const InterventionEntry = At.extend({
   kind: z.literal('intervention'),
-  what: z.string(),
+  command: z.string(),
   who: z.string(),
   why: z.string(),
-  /** The parked step or the approval that was answered. */
+  /** The parked step or the approval that was answered; the step that a decision concerns. */
   step: z.string().nullable(),
   set: Settings.nullable(),
   fromRound: z.int().nullable(),
-  /** Of `stop`. */
+  /** `stop` only. */
   after: z.string().nullable(),
-  /** Of `promote`. */
+  /** `promote` only. */
   promoted: z.int().nullable(),
 });
 export type InterventionEntry = z.infer<typeof InterventionEntry>;
 
-const RoundStarted = At.extend({
+const RoundStartedEntry = At.extend({
   kind: z.literal('round-started'),
-  /** The round whose model and data this one begins with; null: the starting model, the data as they came. */
+  /** The round whose model and data this one starts with; null: the starting model and the ingested data. */
   from: z.int().nullable(),
-  model: Sha256,
-  data: Sha256,
-  /** What was before it, where that is not the round before: "round 2 was rolled back". */
+  /** null: the histories that are left do not say. */
+  model: Sha256.nullable(),
+  data: Sha256.nullable(),
+  /** Why it does not start from the round before it: "round 2 was rolled back". */
   because: z.string().nullable(),
 });
 
-const RoundEnded = At.extend({
+const RoundEndedEntry = At.extend({
   kind: z.literal('round-ended'),
-  state: RunState,
+  /** `interrupted`: a damaged object was found, and the run repeats its steps. */
+  state: z.enum(['done', 'stopped', 'aborted', 'failed', 'interrupted']),
   seconds: z.number(),
   summary: z
     .strictObject({
@@ -104,13 +110,12 @@ const RoundEnded = At.extend({
       enriched: z.int(),
       rows: z.int(),
       trainLoss: z.number(),
-      score: z.strictObject({ accuracy: z.number(), low: z.number(), high: z.number() }).nullable(),
+      evaluation: z.strictObject({ accuracy: z.number(), low: z.number(), high: z.number() }).nullable(),
     })
     .nullable(),
-  message: z.string().nullable(),
 });
 
-/** Accuracies and their paired difference are shares of 1. */
+/** Accuracies and their paired difference are fractions of 1. */
 const GateEntry = At.extend({
   kind: z.literal('gate'),
   verdict: z.enum(['keep', 'roll-back', 'stop']),
@@ -122,15 +127,15 @@ const GateEntry = At.extend({
   tolerance: z.number(),
 });
 
-/** A damaged artifact was found: all steps are gone through again. */
-const Repair = At.extend({ kind: z.literal('repair'), message: z.string() });
+/** A damaged object was found: the next execution repeats the steps, and reuses what is intact. */
+const RepairEntry = At.extend({ kind: z.literal('repair'), message: z.string() });
 
-/** Something the account cannot tell, and why. */
-const Gap = At.extend({ kind: z.literal('gap'), message: z.string() });
+/** Something is missing from this timeline, and why. */
+const GapEntry = At.extend({ kind: z.literal('gap'), message: z.string() });
 
-const Ended = At.extend({
+const EndedEntry = At.extend({
   kind: z.literal('ended'),
-  state: RunState,
+  state: Phase,
   seconds: z.number(),
   message: z.string().nullable(),
   best: z.int().nullable(),
@@ -138,31 +143,35 @@ const Ended = At.extend({
 });
 
 export const Entry = z.discriminatedUnion('kind', [
-  Started,
-  Worker,
+  StartedEntry,
+  WorkerEntry,
   StepEntry,
   ParkedEntry,
   WaitingEntry,
   InterventionEntry,
-  RoundStarted,
-  RoundEnded,
+  RoundStartedEntry,
+  RoundEndedEntry,
   GateEntry,
-  Repair,
-  Gap,
-  Ended,
+  RepairEntry,
+  GapEntry,
+  EndedEntry,
 ]);
 export type Entry = z.infer<typeof Entry>;
+export type EntryOf<Kind extends Entry['kind']> = Extract<Entry, { kind: Kind }>;
 
-export const Account = z.strictObject({
-  version: z.literal(1),
-  /** Id of the run, and of its execution by Temporal. */
+/** `set`: the settings that the fork changed. */
+export const Fork = z.strictObject({ of: z.string(), fromRound: z.int(), set: Settings });
+
+export const Timeline = z.strictObject({
+  version: z.literal(2),
+  /** Id of the run, and Temporal's id of its first execution. */
   run: z.string(),
-  execution: z.string(),
+  firstRunId: z.string(),
   type: z.enum(['run', 'sample']),
-  state: RunState,
+  state: Phase,
   startedAt: z.string(),
   endedAt: z.string().nullable(),
-  fork: z.strictObject({ of: z.string(), fromRound: z.int(), set: Settings }).nullable(),
+  fork: Fork.nullable(),
   entries: z.array(Entry),
 });
-export type Account = z.infer<typeof Account>;
+export type Timeline = z.infer<typeof Timeline>;

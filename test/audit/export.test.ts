@@ -1,132 +1,286 @@
-/** What an export holds: histories that replay, and enough to tell the account when Temporal has forgotten the run. */
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+/** What an export holds, how a run adds to its own, and how it replaces what Temporal has deleted. */
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Client } from '@temporalio/client';
 import { historyFromJSON } from '@temporalio/common/lib/proto-utils.js';
-import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Account } from '../../audit/account.js';
-import { exportsOf, RunFile } from '../../audit/bundle.js';
-import type { Event } from '../../audit/events.js';
-import { exportRun } from '../../audit/export.js';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { buildTimeline } from '../../audit/build-timeline.js';
+import { exportOf, RunFile } from '../../audit/bundle.js';
+import type { Execution } from '../../audit/events.js';
+import { exportExecution, exportRun } from '../../audit/export.js';
 import { loadRun } from '../../audit/load.js';
-import { Records } from '../../audit/records.js';
-import { tell } from '../../audit/tell.js';
+import { Timeline } from '../../audit/timeline.js';
 import { runUnknown } from '../../contracts/errors.js';
-import { packageRoot } from '../../engine/python-environment.js';
-import { ArtifactStore } from '../../storage/store.js';
-import { recorded } from './recorded.js';
+import { openStore, type Store } from '../../storage/store.js';
+import { FakeTemporal } from './fake-temporal.js';
+import {
+  HistoryBuilder,
+  prepare,
+  progress,
+  record,
+  runInput,
+  sha,
+  spec,
+  texts,
+  train,
+  WORKFLOW,
+  wholeRun,
+} from './histories.js';
 
-const NAMES = ['run-parked', 'round-parked'];
-const EXECUTION = '01a204b0-eecc-7f09-96cd-d90530280aa2';
+const [FIRST, SECOND] = wholeRun().map(({ execution }) => execution) as [Execution, Execution];
 
-/** Of Temporal's client what is asked for here: histories by workflow id. */
-function remembering(names: readonly string[], cut?: (events: Event[]) => Event[]): Client {
-  const known = new Map(recorded(...names).map((one) => [one.workflowId, one]));
-  const getHandle = (workflowId: string) => ({
-    fetchHistory: async () => {
-      const one = known.get(workflowId);
-      if (!one) throw Object.assign(new Error('not found'), { code: 5 });
-      const { events } = one.history;
-      return historyFromJSON({ events: workflowId === 'parked' && cut ? cut(events) : events });
-    },
-  });
-  return { workflow: { getHandle } } as unknown as Client;
-}
-
-describe('an exported run', () => {
+describe('an export', () => {
   let folder: string;
-  let store: ArtifactStore;
-  let out: string;
-
-  beforeAll(async () => {
-    Runtime.install({ logger: new DefaultLogger('ERROR', () => {}) });
+  let store: Store;
+  beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'srlm-export-'));
-    store = ArtifactStore.open(join(folder, 'store'));
-    out = join(folder, 'out');
+    store = openStore({ artifactRoot: join(folder, 'store'), modelRoots: [] });
+  });
+  afterEach(async () => {
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  const clientOf = (...executions: Execution[]) => new FakeTemporal(executions).client;
+  const own = () => exportOf(store.root, WORKFLOW, 'exec-1');
+  const exported = (execution: Execution, upTo = execution.history!.events.length, run = [FIRST, SECOND]) => {
+    const { workflowId, runId, history } = execution;
+    const cut = { ...execution, history: { events: history!.events.slice(0, upTo) } };
+    const temporal = clientOf(...run.map((one) => (one.runId === runId ? cut : one)));
+    return exportExecution({ temporal, store, workflowId, firstRunId: 'exec-1', runId });
+  };
+  const read = async <T>(path: string) => JSON.parse(await readFile(path, 'utf8')) as T;
+  const filesOf = async (path: string) => {
+    const found = (await readdir(path, { recursive: true, withFileTypes: true })).filter((one) => one.isFile());
+    const contents = found.map(async ({ parentPath, name }): Promise<[string, string]> => {
+      const text = await readFile(join(parentPath, name), 'utf8');
+      return [name, text.replace(/"exported": \{\s+"at": "[^"]+"/, '')];
+    });
+    return Object.fromEntries(await Promise.all(contents));
+  };
+  /** With the texts of its spec in the store. */
+  const storedRun = async () => {
+    const input = { ...runInput(), texts: await store.objects.putJson(texts) };
+    const history = prepare(new HistoryBuilder('exec-1', [input])).command('set', { set: { 'sampling.k': 8 } });
+    return history.command('set', { set: { 'training.epochs': 1 }, fromRound: 1 });
+  };
+
+  it('has each execution as a file that Temporal’s SDKs read, and says what is in it', async () => {
+    const run = await exportRun(
+      { temporal: clientOf(FIRST, SECOND), store, workflowId: WORKFLOW, by: 'ann@desk' },
+      folder,
+    );
+    expect(RunFile.parse(await read(join(folder, 'run.json')))).toEqual(run);
+    expect(run).toMatchObject({
+      ...{ version: 2, run: 'run-1', firstRunId: 'exec-1', state: 'done', fork: null, artifactRoot: store.root },
+      executions: [
+        { runId: 'exec-1', round: 0, file: 'histories/01-exec-1.json', events: FIRST.history!.events.length },
+        { runId: 'exec-2', round: 1, file: 'histories/02-exec-2.json', events: SECOND.history!.events.length },
+      ],
+      exported: { by: 'ann@desk', complete: false, note: expect.stringContaining('The texts of the spec are not in') },
+    });
+    expect(run.records).toEqual([
+      { step: 'ingest', key: sha('ingest') },
+      { step: 'mix', key: sha('mix-0') },
+      { step: 'fineTune', key: sha('fineTune-0') },
+      { step: 'mix', key: sha('mix-1') },
+      { step: 'fineTune', key: sha('fineTune-1') },
+    ]);
+    const file = await read<{ workflowId: string; history: Parameters<typeof historyFromJSON>[0] }>(
+      join(folder, 'histories/02-exec-2.json'),
+    );
+    expect(Object.keys(file)).toEqual(['workflowId', 'history']);
+    expect(historyFromJSON(file.history).events).toHaveLength(SECOND.history!.events.length);
+    const timeline = Timeline.parse(await read(join(folder, 'timeline.json')));
+    const histories = await loadRun(clientOf(FIRST, SECOND), store.root, WORKFLOW);
+    expect(timeline).toEqual(await buildTimeline(histories));
+    expect(await readFile(join(folder, 'timeline.md'), 'utf8')).toContain('ROUND 1 continues from round 0');
+  });
+
+  it('has the spec as the run was started, and as it is now', async () => {
+    const { execution } = await storedRun();
+    const run = await exportRun({ temporal: clientOf(execution), store, workflowId: WORKFLOW, by: 'ann' }, folder);
+    expect(run.spec).toEqual(spec);
+    expect(run.specNow).toMatchObject({ model: { path: 'tiny' }, sampling: { k: 8 }, training: { epochs: 1 } });
+    expect(run.changes).toMatchObject([
+      { who: 'ann', fromRound: null, set: { 'sampling.k': 8 } },
+      { who: 'ann', fromRound: 1, set: { 'training.epochs': 1 } },
+    ]);
+    expect(run.exported).toMatchObject({ complete: false, note: 'The run had not ended.' });
+  });
+
+  it('is complete when the run has ended and nothing is missing', async () => {
+    const [first, second] = wholeRun({ ...runInput(), texts: await store.objects.putJson(texts) });
+    const temporal = clientOf(first.execution, second.execution);
+    const run = await exportRun({ temporal, store, workflowId: WORKFLOW, by: 'ann' }, folder);
+    expect(run.exported).toMatchObject({ complete: true, note: '' });
+  });
+
+  it('takes settings that were changed in earlier executions from what the newest one was started with', async () => {
+    const first = await storedRun();
+    const changes = [{ fromRound: 0, set: { 'sampling.k': 8, 'training.epochs': 1 } }];
+    const input = first.args[0] as ReturnType<typeof runInput>;
+    const second = first.continueAsNew('exec-2', input, record({ changes }), progress({ round: 1, rounds: 1 }));
+    second.command('set', { set: { 'sampling.k': 2 } });
+    const temporal = clientOf(second.execution);
+    const run = await exportRun({ temporal, store, workflowId: WORKFLOW, by: 'ann' }, folder);
+    expect(run.specNow).toMatchObject({ sampling: { k: 2 }, training: { epochs: 1 } });
+    expect(run.exported.note).toMatch(/^The histories of some executions were no longer available\./);
+  });
+
+  it('is the same when it is made again, but for its time, and leaves no temporary file', async () => {
+    const out = join(folder, 'out');
+    const make = () => exportRun({ temporal: clientOf(FIRST, SECOND), store, workflowId: WORKFLOW, by: 'ann' }, out);
+    await make();
+    const before = await filesOf(out);
+    expect(Object.keys(before).sort()).toEqual([
+      ...['01-exec-1.json', '02-exec-2.json', 'run.json', 'timeline.json', 'timeline.md'],
+    ]);
+    await make();
+    expect(await filesOf(out)).toEqual(before);
+  });
+
+  it('has no run.json until it is complete', async () => {
+    const out = join(folder, 'out');
+    await exportRun({ temporal: clientOf(FIRST, SECOND), store, workflowId: WORKFLOW, by: 'ann' }, out);
+    const failing = new FakeTemporal([FIRST, SECOND], { isLost: true }).client;
+    const again = exportRun({ temporal: failing, store, workflowId: WORKFLOW, by: 'ann' }, out);
+    await expect(again).rejects.toThrow('connection lost');
+    expect(await readdir(out)).not.toContain('run.json');
+  });
+
+  it('grows with the run: each execution is added when the next one begins, the last as the last act', async () => {
+    const afterFirst = await exported(FIRST, undefined, [FIRST]);
+    expect(afterFirst).toMatchObject({
+      ...{ state: 'running', executions: [{ runId: 'exec-1' }] },
+      exported: { by: 'the run itself', complete: false, note: expect.stringContaining('The run had not ended.') },
+    });
+    // The activity that exports is still running.
+    const atTheEnd = await exported(SECOND, SECOND.history!.events.length - 3);
+    expect(atTheEnd).toMatchObject({
+      ...{ state: 'done', executions: [{ runId: 'exec-1' }, { runId: 'exec-2', file: 'histories/02-exec-2.json' }] },
+      exported: { note: expect.stringContaining('Written by the run as its last act') },
+    });
+    const timeline = Timeline.parse(await read(join(own(), 'timeline.json')));
+    expect(timeline.entries.at(-1)).toMatchObject({ kind: 'ended', state: 'done' });
+    expect((await exported(SECOND)).exported.note).not.toContain('last act');
+    expect(Object.keys(await filesOf(own())).sort()).toEqual([
+      ...['01-exec-1.json', '02-exec-2.json', 'run.json', 'timeline.json', 'timeline.md'],
+    ]);
+  });
+
+  it('may get its executions in another order, or miss one', async () => {
+    const second = await exported(SECOND);
+    expect(second.executions).toMatchObject([
+      { runId: 'exec-1', file: null, events: 0 },
+      { runId: 'exec-2', file: 'histories/02-exec-2.json' },
+    ]);
+    expect((await exported(FIRST)).executions).toMatchObject([
+      { file: 'histories/01-exec-1.json' },
+      { file: 'histories/02-exec-2.json' },
+    ]);
+  });
+
+  it('takes no execution of another run, and none that is nowhere', async () => {
+    const temporal = clientOf(FIRST, SECOND);
+    const of = { temporal, store, workflowId: WORKFLOW };
+    await expect(exportExecution({ ...of, firstRunId: 'exec-0', runId: 'exec-2' })).rejects.toThrow(
+      'execution exec-2 is not one of exec-0',
+    );
+    await exportExecution({ ...of, firstRunId: 'exec-1', runId: 'exec-2' });
+    const again = { ...of, temporal: clientOf(), firstRunId: 'exec-1', runId: 'exec-2' };
+    expect((await exportExecution(again)).executions.at(-1)?.file).toBe('histories/02-exec-2.json');
+    await expect(exportExecution({ ...of, firstRunId: 'exec-1', runId: 'exec-9' })).rejects.toThrow(
+      runUnknown(WORKFLOW).message,
+    );
+  });
+});
+
+describe('the histories of a run', () => {
+  let folder: string;
+  let store: Store;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'srlm-load-'));
+    store = openStore({ artifactRoot: join(folder, 'store'), modelRoots: [] });
+    for (const { workflowId, runId } of [FIRST, SECOND]) {
+      const temporal = new FakeTemporal([FIRST, SECOND]).client;
+      await exportExecution({ temporal, store, workflowId, firstRunId: 'exec-1', runId });
+    }
   });
   afterAll(async () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  const exported = (temporal: Client | null, to: string, by: string | null = 'ann@desk') =>
-    exportRun({ temporal, store, engines: {}, workflowId: 'parked', by }, to);
+  const load = async (executions: Execution[] | null, root = store.root, firstRunId?: string) => {
+    const temporal = executions && new FakeTemporal(executions).client;
+    const found: Execution[] = [];
+    for await (const one of (await loadRun(temporal, root, WORKFLOW, firstRunId)).executions) found.push(one);
+    return found;
+  };
+  const nowhere = () => join(folder, 'nowhere');
+  const summaryOf = (found: Execution[]) => found.map(({ runId, history }) => [runId, history?.events.length ?? null]);
+  const WHOLE = summaryOf([FIRST, SECOND]);
 
-  it('has histories that replay', async () => {
-    await exported(remembering(NAMES), out);
-    const names = await readdir(join(out, 'histories'));
-    expect(names.sort()).toEqual([
-      'parked.round-0~01a204b0-f6c1-7239-91d3-de2d69384ff5.json',
-      `parked~${EXECUTION}.json`,
-    ]);
-    const files = await Promise.all(
-      names.map(async (name) => JSON.parse(await readFile(join(out, 'histories', name), 'utf8'))),
-    );
-    const workflowBundle = { codePath: join(packageRoot, 'dist/workflow-bundle.js') };
-    const failures: unknown[] = [];
-    for await (const { error } of Worker.runReplayHistories({ workflowBundle }, files)) failures.push(error ?? null);
-    expect(failures).toEqual([null, null]);
+  it('come from Temporal, or from the run’s own export where Temporal no longer has them', async () => {
+    expect(summaryOf(await load([FIRST, SECOND], nowhere()))).toEqual(WHOLE);
+    expect(summaryOf(await load([SECOND]))).toEqual(WHOLE);
+    expect(summaryOf(await load([]))).toEqual(WHOLE);
+    expect(summaryOf(await load(null))).toEqual(WHOLE);
   });
 
-  it('says what is in it, and holds its account for programs and for people', async () => {
-    const run = RunFile.parse(JSON.parse(await readFile(join(out, 'run.json'), 'utf8')));
-    expect(run).toMatchObject({
-      ...{ version: 1, run: 'parked', state: 'done', records: 0, fork: null },
-      exported: { by: 'ann@desk', complete: true, note: '' },
-    });
-    expect(run.workflows.map(({ round, events }) => [round, events])).toEqual([
-      [null, 73],
-      [0, 50],
+  it('have a gap where both no longer have one', async () => {
+    expect(summaryOf(await load([SECOND], nowhere()))).toEqual([
+      ['exec-1', null],
+      ['exec-2', SECOND.history!.events.length],
     ]);
-    expect(run.specSince).toEqual(run.spec);
-    const account = Account.parse(JSON.parse(await readFile(join(out, 'account.json'), 'utf8')));
-    expect(account).toEqual(tell(recorded(...NAMES), new Records({})));
-    expect(await readFile(join(out, 'account.md'), 'utf8')).toContain('RETRY by recorder: (prepare)');
   });
 
-  it('is the same when it is exported again, but for its time, and leaves no temporary file', async () => {
-    const digest = async () => {
-      const names = (await readdir(out, { recursive: true, withFileTypes: true })).filter((one) => one.isFile());
-      const texts = names.map(async ({ parentPath, name }) => [
-        name,
-        (await readFile(join(parentPath, name), 'utf8')).replace(/"exported": \{\s+"at": "[^"]+"/, ''),
-      ]);
-      return Object.fromEntries(await Promise.all(texts));
+  it('are those of the newest run with this id, or of the one that is asked for', async () => {
+    const other = train(
+      prepare(new HistoryBuilder('exec-9', [runInput()], { at: '2026-12-24T10:00:00Z' })),
+      0,
+    ).execution;
+    expect((await load([FIRST, SECOND, other])).map(({ runId }) => runId)).toEqual(['exec-9']);
+    expect(summaryOf(await load([FIRST, SECOND, other], nowhere(), 'exec-1'))).toEqual(WHOLE);
+    expect(summaryOf(await load([SECOND, other], store.root, 'exec-1'))).toEqual(WHOLE);
+    expect(summaryOf(await load(null, store.root, 'exec-1'))).toEqual(WHOLE);
+  });
+
+  it('are read newest from Temporal while an execution runs, although it was exported', async () => {
+    const root = join(folder, 'running');
+    const running = openStore({ artifactRoot: root, modelRoots: [] });
+    const early = { ...FIRST, history: { events: FIRST.history!.events.slice(0, 9) } };
+    const { workflowId, runId } = early;
+    const temporal = new FakeTemporal([early]).client;
+    await exportExecution({ temporal, store: running, workflowId, firstRunId: 'exec-1', runId });
+    expect(summaryOf(await load(null, root))).toEqual([['exec-1', 9]]);
+    expect(summaryOf(await load([FIRST], root))).toEqual([WHOLE[0]]);
+  });
+
+  it('do not include a file that is torn', async () => {
+    const root = join(folder, 'torn');
+    const torn = openStore({ artifactRoot: root, modelRoots: [] });
+    const { workflowId, runId } = FIRST;
+    const temporal = new FakeTemporal([FIRST]).client;
+    await exportExecution({ temporal, store: torn, workflowId, firstRunId: 'exec-1', runId });
+    await writeFile(join(exportOf(torn.root, WORKFLOW, 'exec-1'), 'histories/01-exec-1.json'), '{"workflowId": "r');
+    await expect(load(null, root)).rejects.toThrow(runUnknown(WORKFLOW).message);
+  });
+
+  it('come in pages that fit into a gRPC message', async () => {
+    const asked = async (one: FakeTemporal) => {
+      const found: Execution[] = [];
+      for await (const execution of (await loadRun(one.client, nowhere(), WORKFLOW)).executions) found.push(execution);
+      expect(summaryOf(found)).toEqual(WHOLE);
+      return new Set(one.asked);
     };
-    const before = await digest();
-    await exported(remembering(NAMES), out);
-    expect(await digest()).toEqual(before);
-    expect(Object.keys(before)).toHaveLength(5);
+    expect(await asked(new FakeTemporal([FIRST, SECOND]))).toEqual(new Set([1, 200]));
+    expect(await asked(new FakeTemporal([FIRST, SECOND], { maxPageSize: 20 }))).toEqual(new Set([1, 200, 25, 4]));
   });
 
-  it('by the run itself says what it lacks, and tells the run’s end all the same', async () => {
-    // What an activity sees that is the last thing a run does.
-    const temporal = remembering(NAMES, (events) => events.slice(0, 72));
-    const own = join(exportsOf(store.root, 'parked'), EXECUTION);
-    const { exported: how, state } = await exported(temporal, own, null);
-    expect(state).toBe('done');
-    expect(how).toMatchObject({
-      by: 'the run itself',
-      complete: false,
-      note: 'Written by the run as its last act: the events after that, its end among them, are not in its history here.',
-    });
-  });
-
-  it('stands in for Temporal when it has the run, or a round of it, no more', async () => {
-    for (const temporal of [null, remembering([]), remembering(['run-parked'])]) {
-      const histories = await loadRun(temporal, store.root, 'parked');
-      expect(histories.map(({ workflowId }) => workflowId)).toEqual(['parked', 'parked.round-0']);
-      const { entries } = tell(histories, new Records({}));
-      expect(entries.some(({ kind }) => kind === 'gap')).toBe(false);
-      expect(entries.at(-1)).toMatchObject({ kind: 'ended', state: 'done' });
-    }
-    const again = await exported(null, join(folder, 'again'));
-    expect(again.workflows.every(({ file }) => file !== null)).toBe(true);
-  });
-
-  it('is looked for by its id only', async () => {
-    await expect(loadRun(remembering(NAMES), store.root, 'other')).rejects.toThrow(runUnknown('other').message);
-    await expect(loadRun(null, store.root, '../audit/parked')).rejects.toThrow('There is no run');
+  it('are looked for by their id only', async () => {
+    const temporal = new FakeTemporal([FIRST]).client;
+    await expect(loadRun(temporal, store.root, 'other')).rejects.toThrow(runUnknown('other').message);
+    await expect(loadRun(null, store.root, '../audit/run-1')).rejects.toThrow('There is no run');
+    await expect(loadRun(null, store.root, `${'long'.repeat(250)}`)).rejects.toThrow('There is no run');
   });
 });

@@ -1,21 +1,21 @@
 /**
- * One run with a killed worker, a parked step, a round that is rolled back, and a fork of it: `srlm history` tells
- * each in its place, and what it exports replays.
+ * One run with a killed worker, a parked step, a round that is rolled back, and a fork of it: `srlm history` shows
+ * each in its place, and its exported histories replay.
  */
 import { existsSync } from 'node:fs';
 import { readdir, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Account } from '../../audit/account.js';
 import { RunFile } from '../../audit/bundle.js';
-import { columns } from '../../client/cli/text.js';
-import { packageRoot } from '../../engine/python-environment.js';
+import { Timeline } from '../../audit/timeline.js';
+import { packageRoot } from '../../processes/python.js';
+import { columns } from '../../text/text.js';
 import { NO_TEMPORAL, srlm } from '../cli/command.js';
-import { Lab, labSpec, temporalAddress } from '../support/lab.js';
+import { Harness, harnessSpec, temporalAddress } from '../support/harness.js';
 
 /** A few rows, learned by heart, so that a round which learns less is surely worse. */
-const spec = labSpec({
+const spec = harnessSpec({
   data: { path: 'train.jsonl', limit: 8 },
   evaluation: { path: 'train.jsonl', maxTokens: 24, chunkSize: 4, limit: 8 },
   training: { epochs: 100, checkpoint: { everySteps: 50 } },
@@ -23,20 +23,20 @@ const spec = labSpec({
 });
 
 describe('the history of a run', { timeout: 240_000 }, () => {
-  let lab: Lab;
+  let harness: Harness;
   let address: string;
 
   beforeAll(async () => {
     Runtime.install({ logger: new DefaultLogger('ERROR', () => {}) });
     address = await temporalAddress();
-    lab = await Lab.open('history');
+    harness = await Harness.open('history');
   });
   afterAll(async () => {
-    await lab.close();
+    await harness?.close();
   });
 
-  const run = (args: string[], temporal = address) => srlm(lab.folder, args, { TEMPORAL_ADDRESS: temporal });
-  const told = async (runId: string, temporal = address) => {
+  const run = (args: string[], temporal = address) => srlm(harness.folder, args, { TEMPORAL_ADDRESS: temporal });
+  const historyOf = async (runId: string, temporal = address) => {
     const { code, stdout, stderr } = await run(['history', runId], temporal);
     expect([code, stderr]).toEqual([0, '']);
     return stdout.trimEnd().split('\n');
@@ -52,36 +52,36 @@ describe('the history of a run', { timeout: 240_000 }, () => {
   };
 
   it('shows a park with retry --set, a killed worker and a roll-back, each in its place', async () => {
-    await rename(lab.python, `${lab.python}-away`);
-    const runId = await lab.start(spec, 'told');
-    await lab.status(runId, 'training is parked', ({ parked }) => parked?.step === 'fineTune');
-    await rename(`${lab.python}-away`, lab.python);
-    await lab.client.retry(runId, 'half of it will do', { 'training.epochs': 60 });
-    await lab.client.set(runId, { 'training.epochs': 0.5 }, { fromRound: 1, why: 'to be worse' });
-    await lab.trainerAt(10);
-    await lab.killWorker();
-    await lab.startWorker();
-    await lab.finish(runId);
+    await rename(harness.python, `${harness.python}-away`);
+    const runId = await harness.start(spec, 'whole');
+    await harness.status(runId, 'training is parked', ({ parked }) => parked?.step === 'fineTune');
+    await rename(`${harness.python}-away`, harness.python);
+    await harness.client.retry(runId, 'half of it will do', { 'training.epochs': 60 });
+    await harness.client.set(runId, { 'training.epochs': 0.5 }, { fromRound: 1, why: 'to be worse' });
+    await harness.trainerAt(10);
+    await harness.killWorker();
+    await harness.startWorker();
+    await harness.finish(runId);
 
-    const lines = await told(runId);
+    const lines = await historyOf(runId);
     inOrder(lines, [
-      /^told · done · /,
+      /^whole · done · /,
       /started by .*: rounds 0 to 2$/,
       /workflow worker \d+@\S+ \(SDK /,
-      /ROUND 0 goes on from the starting model/,
+      /ROUND 0 continues from the starting model/,
       /fineTune · failed after /,
       /PARKED at fineTune for .*, after 1 attempt \[python\.missing\]/,
       /RETRY by \S+: \(fineTune\) training\.epochs = 60/,
       /why: half of it will do/,
       /fineTune · .* tokens · /,
-      /up to 2 attempts; the last failure: its worker fell silent/,
+      /up to 2 attempts; the last failure: its worker stopped responding/,
       /workflow worker /,
       /round 0 done after /,
-      /ROUND 1 goes on from round 0$/,
+      /ROUND 1 continues from round 0$/,
       /gate: ROLLED BACK · .* the best so far/,
       /difference -.* surely worse by more than the tolerance of 2\.0/,
       /round 1 done after /,
-      /ROUND 2 goes on from round 0: round 1 was rolled back/,
+      /ROUND 2 continues from round 0: round 1 was rolled back/,
       /gate: ROLLED BACK, and the run stops · /,
       /DONE after .* · best round 0 · model [0-9a-f]{12}$/,
     ]);
@@ -89,43 +89,43 @@ describe('the history of a run', { timeout: 240_000 }, () => {
     for (const line of lines) expect(columns(line)).toBeLessThanOrEqual(120);
   });
 
-  it('shows a fork: of which run, from which round, what was set, and what it found done', async () => {
-    await lab.client.fork('told', { fromRound: 2, set: { 'selection.selector': 'length' }, id: 'fork' });
-    await lab.finish('fork');
-    const lines = await told('fork');
+  it('shows a fork: of which run, from which round, what was set, and what it reused', async () => {
+    await harness.client.fork('whole', { fromRound: 2, set: { 'selection.selector': 'length' }, id: 'fork' });
+    await harness.finish('fork');
+    const lines = await historyOf('fork');
     inOrder(lines, [
       /^fork · done · /,
-      /^a fork of told from round 2, with selection\.selector = "length"$/,
+      /^fork of whole from round 2, with selection\.selector = "length"$/,
       /ROUND 0 /,
-      /fineTune · found done by told · /,
+      /fineTune · reused from run whole · /,
       /ROUND 1 /,
-      /sample · found done by told · /,
+      /sample · reused from run whole · /,
       /gate: ROLLED BACK/,
-      /ROUND 2 goes on from round 0: round 1 was rolled back/,
-      /sample · found done by told · /,
+      /ROUND 2 continues from round 0: round 1 was rolled back/,
+      /sample · reused from run whole · /,
       /select · [\d.]+ s · /,
       /DONE after /,
     ]);
   });
 
   it('is one document with --json', async () => {
-    const { stdout } = await run(['--json', 'history', 'told']);
-    const account = Account.parse(JSON.parse(stdout));
-    expect(account).toMatchObject({ run: 'told', state: 'done', fork: null });
-    const times = account.entries.map(({ at }) => at);
+    const { stdout } = await run(['--json', 'history', 'whole']);
+    const timeline = Timeline.parse(JSON.parse(stdout));
+    expect(timeline).toMatchObject({ run: 'whole', state: 'done', fork: null });
+    const times = timeline.entries.map(({ at }) => at);
     expect(times).toEqual([...times].sort());
   });
 
   it('is exported with histories that replay, by whom and as the spec was and became', async () => {
-    const done = await run(['audit', 'export', 'told', '--out', 'exported']);
+    const done = await run(['audit', 'export', 'whole', '--out', 'exported']);
     expect([done.code, done.stderr]).toEqual([0, '']);
-    expect(done.stdout).toMatch(/^told: 4 histories and \d+ step records are in exported\.\n$/);
-    const folder = join(lab.folder, 'exported');
+    expect(done.stdout).toMatch(/^whole: 3 histories .* in exported\.\n$/);
+    const folder = join(harness.folder, 'exported');
     const file = RunFile.parse(JSON.parse(await readFile(join(folder, 'run.json'), 'utf8')));
     expect(file).toMatchObject({
       state: 'done',
       spec: { training: { epochs: 100 } },
-      specSince: { training: { epochs: 0.5 } },
+      specNow: { training: { epochs: 0.5 } },
       exported: { complete: true },
     });
     const names = await readdir(join(folder, 'histories'));
@@ -135,28 +135,28 @@ describe('the history of a run', { timeout: 240_000 }, () => {
     const workflowBundle = { codePath: join(packageRoot, 'dist/workflow-bundle.js') };
     for await (const { error } of Worker.runReplayHistories({ workflowBundle }, histories))
       expect(error).toBeUndefined();
-    const steps = await readdir(join(folder, 'steps'));
-    expect(steps.sort()).toEqual(
-      ['fineTune', 'grade', 'ingest', 'mix', 'rows', 'sample', 'sample-chunk', 'score', 'score-chunk', 'select'].sort(),
+    expect(new Set(file.records.map(({ step }) => step))).toEqual(
+      new Set(['ingest', 'addRationales', 'sample', 'logprob', 'parse', 'select', 'mix', 'fineTune', 'grade']),
     );
 
-    const again = await run(['audit', 'export', 'told', '--out', 'exported']);
+    const again = await run(['audit', 'export', 'whole', '--out', 'exported']);
     expect([again.code, again.stderr]).toEqual([
       2,
       '--out exported: the folder is not empty. Choose another, or add --force. [usage]\n',
     ]);
-    expect((await run(['audit', 'export', 'told', '--out', 'exported', '--force'])).code).toBe(0);
+    expect((await run(['audit', 'export', 'whole', '--out', 'exported', '--force'])).code).toBe(0);
   });
 
   it('is kept by the run itself, for when Temporal has it no more', async () => {
-    const folder = join(lab.artifactRoot, 'audit/told');
+    const folder = join(harness.artifactRoot, 'audit/whole');
     const [execution] = await readdir(folder);
     expect(existsSync(join(folder, execution!, 'run.json'))).toBe(true);
     const own = RunFile.parse(JSON.parse(await readFile(join(folder, execution!, 'run.json'), 'utf8')));
     expect(own).toMatchObject({ state: 'done', exported: { by: 'the run itself', complete: false } });
+    expect(own.executions.map(({ round }) => round)).toEqual([0, 1, 2]);
     const [known, kept, unknown] = await Promise.all([
-      told('told'),
-      told('told', NO_TEMPORAL),
+      historyOf('whole'),
+      historyOf('whole', NO_TEMPORAL),
       run(['history', 'nobody'], NO_TEMPORAL),
     ]);
     // But for the last line, which gives the result.

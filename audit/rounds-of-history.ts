@@ -1,0 +1,137 @@
+/**
+ * The rounds of a run, read from its histories: where each one starts and why there, how it ended, what the gate
+ * decided, and where a damaged object made the run repeat its steps. srlmKeepRound ends a round, and its input is the
+ * round's summary; srlmReadRound reads the round that somebody promoted. Pure.
+ */
+import { OperatorRecord, RunProgress } from '../contracts/run.js';
+import { GateInput, GateOutput, KeepRoundInput, RoundSummary } from '../contracts/steps.js';
+import type { EntryLog } from './entry-log.js';
+import { type Event, isoOf, rootOf, secondsBetween } from './events.js';
+import type { Activity } from './steps-of-history.js';
+import type { EntryOf } from './timeline.js';
+
+type RoundEnd = EntryOf<'round-ended'>['state'];
+
+export class RoundReader {
+  /** The round that the execution is in; null: none yet. */
+  current: number | null = null;
+  private started: EntryOf<'round-started'> | null = null;
+  /** The newest summary of each round. */
+  private readonly finished = new Map<number, RoundSummary>();
+  private progress: RunProgress | null = null;
+  private record: OperatorRecord | null = null;
+  private startModel: string | null = null;
+  private damage: string | null = null;
+
+  constructor(private readonly log: EntryLog) {}
+
+  /** `args`: what the execution was started with. */
+  startExecution([, record, progress]: readonly unknown[]): void {
+    this.record = OperatorRecord.safeParse(record).data ?? null;
+    this.progress = RunProgress.safeParse(progress).data ?? null;
+    this.damage = null;
+    this.current = null;
+  }
+
+  /** The run is in this round from here on. */
+  enter(event: Event, round: number | null): void {
+    if (round === this.current) return;
+    this.current = round;
+    if (round === null) return;
+    const { head } = this.progress ?? {};
+    this.started = this.log.add(event, round, 'round-started', {
+      from: head?.round ?? null,
+      model: head?.model.sha256 ?? this.startModel,
+      data: head?.set.dataset.sha256 ?? null,
+      because: null,
+    });
+    this.explain();
+  }
+
+  /** The execution that prepares is not started with a head: the first step of round 0 shows the data. */
+  scheduled({ type, input }: Activity): void {
+    if (!this.started || type !== 'srlmMix') return;
+    this.started.data ??= (input as { data?: { sha256?: string } } | null)?.data?.sha256 ?? null;
+  }
+
+  closed(event: Event, { type, input, output, isDone, failure }: Activity): void {
+    const root = failure ? rootOf(failure) : null;
+    if (root?.type === 'artifact.damaged') this.damage ??= root.message;
+    if (!isDone) return;
+    if (type === 'srlmPrepareModel') this.startModel = (output as { sha256?: string } | null)?.sha256 ?? null;
+    if (type === 'srlmGate') this.addGate(event, input, output);
+    if (type === 'srlmReadRound') this.promoted(RoundSummary.safeParse(output).data);
+    if (type === 'srlmKeepRound') this.kept(event, KeepRoundInput.safeParse(input).data?.round);
+  }
+
+  private promoted(summary: RoundSummary | undefined): void {
+    if (!summary || !this.started) return;
+    this.started.from = summary.round;
+    this.started.model = summary.model.sha256;
+    this.started.data = summary.set.dataset.sha256;
+    this.explain();
+  }
+
+  private kept(event: Event, summary: RoundSummary | undefined): void {
+    if (!summary) return;
+    this.finished.set(summary.round, summary);
+    // Kept a second time when somebody has rejected it.
+    if (this.started) this.end(event, 'done', summary);
+  }
+
+  /** The execution continues as another one. `args`: what that one is started with. */
+  continued(event: Event, [, , progress]: readonly unknown[]): void {
+    const next = RunProgress.safeParse(progress).data;
+    if (!next || next.repairs <= (this.progress?.repairs ?? 0)) return;
+    this.end(event, 'interrupted');
+    this.log.add(event, this.current, 'repair', { message: this.damage ?? 'A stored object is missing or altered.' });
+  }
+
+  /** The round that is running, if one is, ends like this. */
+  end(event: Event, state: RoundEnd, summary: RoundSummary | null = null): void {
+    if (!this.started) return;
+    const { at, round } = this.started;
+    const seconds = secondsBetween(at, isoOf(event));
+    this.log.add(event, round, 'round-ended', { state, seconds, summary: summary && shortened(summary) });
+    this.started = null;
+  }
+
+  private addGate(event: Event, input: unknown, output: unknown): void {
+    const asked = GateInput.safeParse(input).data;
+    const answer = GateOutput.safeParse(output).data;
+    if (!asked || !answer) return;
+    const { best, current, gate } = asked;
+    const accuracies = { best: best.accuracy, current: current.accuracy, tolerance: gate.tolerance };
+    this.log.add(event, this.current, 'gate', { ...answer, ...accuracies });
+  }
+
+  /** Why a round does not start from the one before it. A person's verdict overrides the gate's. */
+  private explain(): void {
+    const { started, record } = this;
+    const before = started && this.finished.get(started.round! - 1);
+    if (!started || !before || started.from === before.round) return;
+    const { from } = started;
+    const verdict = this.log.findLast(
+      'intervention',
+      ({ command, promoted, step, round }) =>
+        (command === 'promote' && promoted === from && (round ?? -1) >= before.round) ||
+        (command === 'reject' && step === 'after-round' && round === before.round),
+    );
+    const inherited = record?.overrides.findLast((override) => override.before === started.round);
+    started.because = verdict
+      ? verdict.command === 'promote'
+        ? `${verdict.who} promoted round ${from}`
+        : `${verdict.who} rejected round ${before.round}`
+      : before.gate && before.gate.verdict !== 'keep'
+        ? `round ${before.round} was rolled back`
+        : inherited?.verdict === 'promote'
+          ? `round ${from} was promoted in the run this one was forked from`
+          : `round ${before.round} was rejected in the run this one was forked from`;
+  }
+}
+
+function shortened({ set, model, trainLoss, evaluation }: RoundSummary) {
+  const { dataset, enriched, rows } = set;
+  const short = evaluation && { accuracy: evaluation.accuracy, low: evaluation.low, high: evaluation.high };
+  return { model: model.sha256, data: dataset.sha256, enriched, rows, trainLoss, evaluation: short };
+}

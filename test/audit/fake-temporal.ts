@@ -1,0 +1,62 @@
+/** The part of Temporal's client that the audit uses, answered from histories: descriptions, and histories in pages. */
+import type { Client } from '@temporalio/client';
+import { historyFromJSON } from '@temporalio/common/lib/proto-utils.js';
+import type { Execution } from '../../audit/events.js';
+import { WORKFLOW } from './histories.js';
+
+interface Options {
+  /** Pages of more events are refused, as gRPC refuses what is above its limit. */
+  maxPageSize?: number;
+  /** The connection fails when more than a first event is asked for. */
+  isLost?: boolean;
+}
+
+interface Request {
+  execution: { workflowId: string; runId?: string };
+  maximumPageSize?: number;
+  nextPageToken?: Uint8Array;
+  historyEventFilterType?: number;
+}
+
+export class FakeTemporal {
+  /** Sizes of the pages that were asked for. */
+  readonly asked: (number | undefined)[] = [];
+
+  /** `executions`: oldest first; others have been deleted. */
+  constructor(
+    private readonly executions: readonly Execution[],
+    private readonly options: Options = {},
+  ) {}
+
+  get client(): Client {
+    const workflowService = {
+      describeWorkflowExecution: async ({ execution }: Request) => ({
+        workflowExecutionInfo: { execution: { workflowId: WORKFLOW, runId: this.find(execution).runId } },
+      }),
+      getWorkflowExecutionHistory: async (request: Request) => this.page(request),
+    };
+    return { workflowService, options: { namespace: 'default' } } as unknown as Client;
+  }
+
+  private find({ workflowId, runId }: Request['execution']): Execution {
+    const fits = this.executions.filter((one) => one.workflowId === workflowId && (!runId || one.runId === runId));
+    const found = fits.at(-1);
+    if (!found) throw Object.assign(new Error('workflow not found'), { code: 5 });
+    return found;
+  }
+
+  private page({ execution, maximumPageSize, nextPageToken, historyEventFilterType }: Request) {
+    const { events } = this.find(execution).history!;
+    if (historyEventFilterType === 2) return { history: historyFromJSON({ events: events.slice(-1) }) };
+    this.asked.push(maximumPageSize);
+    const { maxPageSize = 200, isLost = false } = this.options;
+    const size = maximumPageSize ?? 256;
+    if (isLost && size > 1) throw Object.assign(new Error('connection lost'), { code: 14 });
+    if (size > maxPageSize)
+      throw Object.assign(new Error('Received message larger than max (5000000 vs 4194304)'), { code: 8 });
+    const from = nextPageToken?.length ? Number(Buffer.from(nextPageToken).toString()) : 0;
+    const to = from + size;
+    const history = historyFromJSON({ events: events.slice(from, to) });
+    return { history, nextPageToken: Buffer.from(to < events.length ? String(to) : '') };
+  }
+}
