@@ -1,21 +1,74 @@
 /**
- * Client of an engine that speaks OpenAI's API with vLLM's field names: the built-in server, vLLM, hosted models.
- * Samples texts and scores answers. At most `concurrency` requests in flight per client.
- * Throws engine.unreachable and engine.wrong-weights (retried), engine.refused and engine.key-missing (not).
+ * EngineClient: what steps ask of an engine. ChatClient: the part of it that every server with OpenAI's chat API can do
+ * (vLLM's field names where OpenAI has none), with at most `concurrency` requests in flight.
+ * Throws engine.unreachable and engine.wrong-weights (retried); engine.refused, engine.lacks, engine.batch-halved and
+ * engine.out-of-memory (not).
  */
 import pLimit, { type LimitFunction } from 'p-limit';
 import { z } from 'zod';
 import {
   engineBatchHalved,
+  engineLacks,
   engineOutOfMemory,
   engineRefused,
   engineUnreachable,
   engineWrongWeights,
 } from '../contracts/errors.js';
-import type { Message } from '../contracts/records.js';
-import { HttpError, isPassing, NoAnswer, type Patience, postJson } from './http.js';
+import type { Message } from '../contracts/rows.js';
+import { ConnectionError, type Headers, HttpError, isTransient, postJson, type RetryOptions } from './http.js';
 
-export interface Endpoint {
+export interface EngineClient {
+  /** `n` completions of one prompt; an empty list when the prompt is longer than the model's context. */
+  sample(request: SampleRequest, signal: AbortSignal, cost?: RequestCost): Promise<Completion[]>;
+
+  /**
+   * Mean log-probability (nats per token) of `suffix` after the chat prompt and each of `prefixes_K`, and the number of
+   * its tokens. The suffix is tokenized by itself, so that all prefixes are compared on the same tokens. null: the text
+   * is longer than the model's context. Throws engine.lacks unless the engine has the capability `promptLogprobs`.
+   */
+  logprobs(
+    messages: Message[],
+    prefixes_K: string[],
+    suffix: string,
+    requestId: string,
+    signal: AbortSignal,
+    cost?: RequestCost,
+  ): Promise<{ logprobNats_K: (number | null)[]; tokens: number }>;
+}
+
+export interface SampleRequest {
+  messages: Message[];
+  n: number;
+  /** Seed of the first completion; the next ones have the seeds that follow. */
+  seed: number;
+  temperature: number;
+  topP: number;
+  /** 0: all tokens. */
+  topK: number;
+  maxTokens: number;
+  stop: string[];
+  /** The last message is the beginning of the reply. */
+  continueReply?: boolean;
+  /** For the log of the server. */
+  requestId: string;
+}
+
+/** `tokens` and `seed` are null where the engine does not report or take them. */
+export interface Completion {
+  text: string;
+  finish: 'stop' | 'length' | 'other';
+  tokens: number | null;
+  seed: number | null;
+}
+
+/** What requests have cost; a client adds to it. GPU seconds are known of servers that report them. */
+export interface RequestCost {
+  promptTokens: number;
+  completionTokens: number;
+  gpuSeconds: number;
+}
+
+export interface ClientOptions {
   /** The engine's name in temporal.config.ts, for messages. */
   name: string;
   /** Ends in /v1. */
@@ -23,47 +76,16 @@ export interface Endpoint {
   apiKey: string;
   model: string;
   concurrency: number;
-  /** Takes a seed. */
-  seed: boolean;
+  /** The server takes `seed`, and `top_k`. */
+  seeds: boolean;
   topK: boolean;
-  builtin: boolean;
-  /** Silence after which a hosted endpoint is asked again; left out: no bound. */
-  timeoutSeconds?: number;
+  retry: RetryOptions;
+  /** The header of a reply that holds the GPU seconds of its request. */
+  secondsHeader?: string;
 }
-
-export interface ChatRequest {
-  messages: Message[];
-  n: number;
-  seed: number;
-  temperature: number;
-  topP: number;
-  topK: number;
-  maxTokens: number;
-  stop: string[];
-  /** The last message is the beginning of the reply. */
-  continueReply?: boolean;
-  requestId: string;
-}
-
-/** What requests cost; the client adds to it. GPU seconds are known of the built-in server alone. */
-export interface Cost {
-  promptTokens: number;
-  completionTokens: number;
-  gpuSeconds: number;
-}
-
-export interface Text {
-  text: string;
-  finish: 'stop' | 'length' | 'other';
-  tokens: number | null;
-  seed: number | null;
-}
-
-// Whether the built-in server lives is told by its supervisor, not by a clock; a failed shard looks at it again.
-const BUILTIN: Patience = { retries: 0, timeoutMs: 0 };
-const HOSTED_RETRIES = 4;
 
 const Usage = z.object({ prompt_tokens: z.int().optional(), completion_tokens: z.int() });
+type Usage = z.infer<typeof Usage>;
 const ChatReply = z.object({
   choices: z.array(
     z.object({
@@ -74,33 +96,25 @@ const ChatReply = z.object({
   ),
   usage: Usage.nullish(),
 });
-const CompletionReply = z.object({
-  usage: Usage.nullish(),
-  choices: z.array(
-    z.object({ index: z.int(), logprobs: z.object({ token_logprobs: z.array(z.number().nullable()) }) }),
-  ),
-});
-const TokenizeReply = z.object({ tokens: z.array(z.union([z.int(), z.array(z.int())])), max_model_len: z.int() });
 
-export class EngineClient {
+export class ChatClient implements EngineClient {
   private readonly limit: LimitFunction;
 
-  constructor(readonly endpoint: Endpoint) {
-    this.limit = pLimit(endpoint.concurrency);
+  constructor(protected readonly options: ClientOptions) {
+    this.limit = pLimit(options.concurrency);
   }
 
-  /** `n` texts for one prompt; an empty list when the prompt is longer than the model's context. */
-  async chat(request: ChatRequest, signal: AbortSignal, cost?: Cost): Promise<Text[]> {
-    const { endpoint } = this;
+  async sample(request: SampleRequest, signal: AbortSignal, cost?: RequestCost): Promise<Completion[]> {
+    const { name, model, seeds, topK } = this.options;
     const body = {
-      model: endpoint.model,
+      model,
       messages: request.messages,
       n: request.n,
       temperature: request.temperature,
       top_p: request.topP,
       max_tokens: request.maxTokens,
-      ...(endpoint.topK && request.topK > 0 ? { top_k: request.topK } : {}),
-      ...(endpoint.seed ? { seed: request.seed } : {}),
+      ...(topK && request.topK > 0 ? { top_k: request.topK } : {}),
+      ...(seeds ? { seed: request.seed } : {}),
       ...(request.stop.length > 0 ? { stop: request.stop } : {}),
       ...(request.continueReply ? { continue_final_message: true, add_generation_prompt: false } : {}),
     };
@@ -113,130 +127,75 @@ export class EngineClient {
     }
     const { choices, usage } = this.decode(ChatReply, raw);
     charge(cost, usage);
+    // Not retried: an endpoint that ignores `n` would ignore it again, and bill each try.
     if (choices.length !== request.n) {
-      // An endpoint that takes no `n` takes none the next time either, and each try is paid for.
-      throw engineRefused(endpoint.name, 200, `${choices.length} texts came where n was ${request.n}`);
+      const found = `${choices.length} choice${choices.length === 1 ? '' : 's'}`;
+      throw engineRefused(name, 200, `it returned ${found} for n=${request.n}`);
     }
     return choices.map((choice, i) => ({
       text: choice.message.content ?? '',
       finish: choice.finish_reason === 'stop' ? 'stop' : choice.finish_reason === 'length' ? 'length' : 'other',
       tokens: choice.completion_tokens ?? (request.n === 1 ? (usage?.completion_tokens ?? null) : null),
-      seed: endpoint.seed ? request.seed + i : null,
+      seed: seeds ? request.seed + i : null,
     }));
   }
 
-  /**
-   * Mean log-probability (nats per token) of `suffix` after the chat prompt and each of `prefixes_K`. The suffix is
-   * tokenized by itself, so that all candidates are judged on the very same tokens. null: longer than the context.
-   */
-  async scoreSuffix(
-    messages: Message[],
-    prefixes_K: string[],
-    suffix: string,
-    requestId: string,
+  async logprobs(..._: Parameters<EngineClient['logprobs']>): ReturnType<EngineClient['logprobs']> {
+    throw engineLacks(this.options.name, 'give log-probabilities of a prompt', 'the selector');
+  }
+
+  /** The reply to one request, not yet decoded. `path` is relative to baseUrl. */
+  protected post(
+    path: string,
+    body: object,
     signal: AbortSignal,
-    cost?: Cost,
-  ): Promise<{ logprobNats_K: (number | null)[]; tokens: number }> {
-    const [head, tail, bodies_K] = await Promise.all([
-      this.tokenize({ messages, add_generation_prompt: true }, signal),
-      this.tokenize({ prompt: suffix, add_special_tokens: false }, signal),
-      this.tokenizeAll(prefixes_K, signal),
-    ]);
-    const tokens = tail.tokens.length;
-    const prompts_K = bodies_K.map((body) => [...head.tokens, ...body, ...tail.tokens]);
-    const fits = prompts_K.flatMap((prompt, k) => (prompt.length < head.maxModelLen ? [k] : []));
-    const logprobNats_K = new Array<number | null>(prefixes_K.length).fill(null);
-    if (fits.length === 0 || tokens === 0) return { logprobNats_K, tokens };
-    const starts = fits.map((k) => prompts_K[k]!.length - tokens);
-    const raw = await this.post(
-      '/completions',
-      {
-        model: this.endpoint.model,
-        prompt: fits.map((k) => prompts_K[k]!),
-        echo: true,
-        logprobs: 1,
-        // vLLM wants at least one new token; it is not looked at.
-        max_tokens: this.endpoint.builtin ? 0 : 1,
-        temperature: 0,
-        ...(this.endpoint.builtin ? { logprobs_from: starts } : {}),
-      },
-      signal,
-      requestId,
-      cost,
-    );
-    const { choices, usage } = this.decode(CompletionReply, raw);
-    charge(cost, usage);
-    for (const { index, logprobs } of choices) {
-      const at = starts[index]!;
-      const answer_T = logprobs.token_logprobs.slice(at, at + tokens);
-      if (answer_T.length !== tokens || answer_T.some((value) => value === null)) {
-        throw engineRefused(this.endpoint.name, 200, 'it gives no log-probabilities of the prompt');
-      }
-      logprobNats_K[fits[index]!] = Math.min(0, answer_T.reduce<number>((sum, value) => sum + value!, 0) / tokens);
-    }
-    return { logprobNats_K, tokens };
-  }
-
-  private async tokenizeAll(texts: string[], signal: AbortSignal): Promise<number[][]> {
-    if (!this.endpoint.builtin) {
-      return Promise.all(
-        texts.map(async (prompt) => (await this.tokenize({ prompt, add_special_tokens: false }, signal)).tokens),
-      );
-    }
-    const raw = await this.post('/../tokenize', { prompt: texts, add_special_tokens: false }, signal);
-    return this.decode(TokenizeReply, raw).tokens as number[][];
-  }
-
-  private async tokenize(body: object, signal: AbortSignal): Promise<{ tokens: number[]; maxModelLen: number }> {
-    const raw = await this.post('/../tokenize', { model: this.endpoint.model, ...body }, signal);
-    const reply = this.decode(TokenizeReply, raw);
-    return { tokens: reply.tokens as number[], maxModelLen: reply.max_model_len };
-  }
-
-  private post(path: string, body: object, signal: AbortSignal, requestId?: string, cost?: Cost): Promise<unknown> {
-    const { baseUrl, apiKey, builtin, timeoutSeconds } = this.endpoint;
-    const patience = builtin ? BUILTIN : { retries: HOSTED_RETRIES, timeoutMs: 1000 * (timeoutSeconds ?? 0) };
-    // A row's id may hold anything; a header may not.
+    requestId?: string,
+    cost?: RequestCost,
+  ): Promise<unknown> {
+    const { baseUrl, apiKey, retry, secondsHeader } = this.options;
+    // The id of a row may hold any character, a header may not.
     const id = requestId?.replace(/[^\x20-\x7e]/g, '?').slice(0, 200);
     const headers = { authorization: `Bearer ${apiKey}`, ...(id ? { 'x-request-id': id } : {}) };
-    const onHeaders = (answered: Record<string, unknown>) => {
-      if (cost && builtin) cost.gpuSeconds += Number(answered['x-compute-seconds'] ?? 0);
+    const onHeaders = (replied: Headers) => {
+      if (cost && secondsHeader) cost.gpuSeconds += Number(replied[secondsHeader] ?? 0);
     };
     return this.limit(async () => {
       try {
-        return await postJson(new URL(baseUrl + path), body, headers, patience, signal, onHeaders);
+        return await postJson(new URL(baseUrl + path), body, headers, retry, signal, onHeaders);
       } catch (error) {
         throw this.problem(error);
       }
     });
   }
 
+  protected decode<T>(schema: z.ZodType<T>, raw: unknown): T {
+    const result = schema.safeParse(raw);
+    if (result.success) return result.data;
+    const reason = result.error.issues[0]?.message;
+    throw engineUnreachable(this.options.name, `its reply does not have the form of OpenAI's API: ${reason}`);
+  }
+
   private problem(error: unknown): unknown {
-    const { name, model } = this.endpoint;
-    if (error instanceof NoAnswer) return engineUnreachable(name, error.message);
+    const { name, model } = this.options;
+    if (error instanceof ConnectionError) return engineUnreachable(name, error.message);
     if (!(error instanceof HttpError) || isTooLong(error)) return error;
     const { status, message, type, waitMs } = error;
     if (type === 'batch_halved') return engineBatchHalved(name, message);
     if (type === 'out_of_memory') return engineOutOfMemory(name, message);
     if (status === 404 && type === 'wrong_model') return engineWrongWeights(name, model, 'other weights');
-    if (isPassing(status)) return engineUnreachable(name, `${status} ${message}`.slice(0, 200), waitMs);
+    if (isTransient(status)) return engineUnreachable(name, `${status} ${message}`.slice(0, 200), waitMs);
     return engineRefused(name, status, message.slice(0, 300));
-  }
-
-  private decode<T>(schema: z.ZodType<T>, raw: unknown): T {
-    const result = schema.safeParse(raw);
-    if (result.success) return result.data;
-    throw engineUnreachable(this.endpoint.name, `an answer not in OpenAI's form: ${result.error.issues[0]?.message}`);
   }
 }
 
-function charge(cost: Cost | undefined, usage: z.infer<typeof Usage> | null | undefined): void {
+/** Adds the tokens of a reply to `cost`. */
+export function charge(cost: RequestCost | undefined, usage: Usage | null | undefined): void {
   if (!cost || !usage) return;
   cost.promptTokens += usage.prompt_tokens ?? 0;
   cost.completionTokens += usage.completion_tokens;
 }
 
-/** The prompt does not fit the context: OpenAI's code, or the wording of vLLM and the built-in server. */
+/** The prompt does not fit the context: OpenAI's code, or the wording of vLLM and of the built-in server. */
 function isTooLong(error: unknown): boolean {
   if (!(error instanceof HttpError) || error.status !== 400) return false;
   return error.code === 'context_length_exceeded' || /context|maximum.*length/i.test(error.message);

@@ -1,47 +1,49 @@
 /**
- * POST of JSON, with patience: what may pass by itself (no connection, 408, 409, 429, 5xx) is tried again after as long
- * as the server asks, else after a growing while. The `openai` package does the same at five times the processor time
- * a request, and leaves a listener on the signal for each: with thousands in a shard, one core was all spent on that.
- * Throws HttpError for an answer that is an error, NoAnswer where none came, what the signal was aborted with.
+ * POST of JSON that retries transient failures (no connection, 408, 409, 429, 5xx), after as long as the server asks or
+ * with growing delays. The `openai` package does the same at five times the processor time a request and leaves a
+ * listener on the signal for each: with thousands of requests in a shard, one core did nothing else.
+ * Throws HttpError for an error reply, ConnectionError where no reply came, and the reason of an aborted signal.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Agent, type Dispatcher, request } from 'undici';
 
-/** The server's answer, an error; `code`, `type` and `message` as OpenAI's servers give them, where they do. */
+/** An error reply of the server; `code`, `type` and `message` in the form of OpenAI's API, where it has that form. */
 export class HttpError extends Error {
   constructor(
     readonly status: number,
     message: string,
     readonly code: string | null,
     readonly type: string | null,
-    /** As long as the server asks to wait. */
+    /** The wait that the server asks for. */
     readonly waitMs?: number,
   ) {
     super(message);
   }
 }
 
-/** No connection, half an answer, or one that is not JSON. */
-export class NoAnswer extends Error {}
+/** No connection, half a reply, or one that is not JSON. */
+export class ConnectionError extends Error {}
 
-export interface Patience {
-  /** Further tries. */
+export interface RetryOptions {
+  /** Further tries after the first. */
   retries: number;
-  /** 0: no bound. A request may wait long in the queue of a busy server. */
+  /** Silence after which a try is given up; 0: never. A request may wait long in the queue of a busy server. */
   timeoutMs: number;
 }
 
-const AGENT = new Agent({ connectTimeout: 10_000 });
-const LONGEST_WAIT_MS = 60_000;
+export type Headers = Dispatcher.ResponseData['headers'];
 
-/** The parsed body of the answer; its headers go to `onHeaders`. */
+const AGENT = new Agent({ connectTimeout: 10_000 });
+const MAX_WAIT_MS = 60_000;
+
+/** The parsed body of the reply; its headers are passed to `onHeaders`. */
 export async function postJson(
   url: URL,
   body: unknown,
   headers: Record<string, string>,
-  { retries, timeoutMs }: Patience,
+  { retries, timeoutMs }: RetryOptions,
   signal: AbortSignal,
-  onHeaders: (headers: Dispatcher.ResponseData['headers']) => void = () => {},
+  onHeaders: (headers: Headers) => void = () => {},
 ): Promise<unknown> {
   const options = {
     method: 'POST',
@@ -54,64 +56,64 @@ export async function postJson(
   } as const;
   for (let tries = 0; ; tries++) {
     signal.throwIfAborted();
-    let answer: Dispatcher.ResponseData | null = null;
+    let reply: Dispatcher.ResponseData | null = null;
     let text = '';
     try {
-      answer = await request(url, options);
-      text = await answer.body.text();
-      if (answer.statusCode < 300) {
+      reply = await request(url, options);
+      text = await reply.body.text();
+      if (reply.statusCode < 300) {
         const value = JSON.parse(text);
-        onHeaders(answer.headers);
+        onHeaders(reply.headers);
         return value;
       }
     } catch (error) {
       if (signal.aborted) throw signal.reason;
-      if (tries === retries) throw new NoAnswer(reasonOf(error), { cause: error });
-      answer = null;
+      if (tries === retries) throw new ConnectionError(reasonOf(error), { cause: error });
+      reply = null;
     }
-    if (answer && (tries === retries || !mayPass(answer))) throw errorOf(answer, text);
-    await sleep(waitMs(answer, tries), undefined, { signal }).catch(() => signal.throwIfAborted());
+    if (reply && (tries === retries || !isRetryable(reply))) throw errorOf(reply, text);
+    await sleep(waitMs(reply, tries), undefined, { signal }).catch(() => signal.throwIfAborted());
   }
 }
 
-function mayPass({ statusCode, headers }: Dispatcher.ResponseData): boolean {
-  const told = headers['x-should-retry'];
-  if (told === 'true' || told === 'false') return told === 'true';
-  return isPassing(statusCode);
+function isRetryable({ statusCode, headers }: Dispatcher.ResponseData): boolean {
+  const advice = headers['x-should-retry'];
+  if (advice === 'true' || advice === 'false') return advice === 'true';
+  return isTransient(statusCode);
 }
 
-/** The same request may be answered later. */
-export const isPassing = (status: number): boolean => [408, 409, 429].includes(status) || status >= 500;
+/** The same request may succeed later. */
+export const isTransient = (status: number): boolean => [408, 409, 429].includes(status) || status >= 500;
 
-function waitMs(answer: Dispatcher.ResponseData | null, tries: number): number {
-  const asked = answer && askedMs(answer);
-  if (typeof asked === 'number') return Math.min(asked, LONGEST_WAIT_MS);
-  // Not all at the same moment.
+function waitMs(reply: Dispatcher.ResponseData | null, tries: number): number {
+  const requested = reply && requestedWaitMs(reply);
+  if (typeof requested === 'number') return Math.min(requested, MAX_WAIT_MS);
+  // Jitter: not all requests at the same moment.
   return Math.min(500 * 2 ** tries, 8000) * (0.75 + Math.random() / 4);
 }
 
-function askedMs({ headers }: Dispatcher.ResponseData): number | undefined {
+function requestedWaitMs({ headers }: Dispatcher.ResponseData): number | undefined {
   const after = headers['retry-after'];
   if (typeof after !== 'string') return undefined;
-  const asked = /^\d/.test(after) ? Number.parseFloat(after) * 1000 : Date.parse(after) - Date.now();
-  return asked >= 0 ? asked : undefined;
+  const wait = /^\d/.test(after) ? Number.parseFloat(after) * 1000 : Date.parse(after) - Date.now();
+  return wait >= 0 ? wait : undefined;
 }
 
-function errorOf(answer: Dispatcher.ResponseData, text: string): HttpError {
-  let told: { message?: unknown; code?: unknown; type?: unknown } = {};
+function errorOf(reply: Dispatcher.ResponseData, text: string): HttpError {
+  let error: { message?: unknown; code?: unknown; type?: unknown } = {};
   try {
     const body = JSON.parse(text);
-    told = (typeof body.error === 'object' && body.error) || body;
+    error = (typeof body.error === 'object' && body.error) || body;
   } catch {
-    // A proxy's page, perhaps: its text must do.
+    // Not JSON, perhaps the page of a proxy: its text is the message.
   }
   const asText = (value: unknown) => (typeof value === 'string' ? value : null);
-  const { statusCode } = answer;
-  return new HttpError(statusCode, asText(told.message) ?? text, asText(told.code), asText(told.type), askedMs(answer));
+  const { message, code, type } = error;
+  return new HttpError(reply.statusCode, asText(message) ?? text, asText(code), asText(type), requestedWaitMs(reply));
 }
 
-/** `fetch failed` says nothing: what it failed of is the innermost cause. */
-function reasonOf(error: unknown): string {
+/** undici's `fetch failed` hides the reason in its innermost cause. */
+export function reasonOf(error: unknown): string {
   let inner = error as Error & { code?: string };
   while (inner.cause instanceof Error) inner = inner.cause as typeof inner;
   return inner.code ?? inner.message ?? String(error);

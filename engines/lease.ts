@@ -1,7 +1,7 @@
 /**
- * One GPU, one tenant. A tenant is a model being served or a training job; holders of the same tenant share the
- * lease, others wait their turn, first come first served: once somebody waits, newcomers of the sitting tenant queue
- * behind him, so that no run starves another. Holds within one process; a host runs one GPU worker.
+ * One GPU, one tenant. A tenant is a served model or a training job. Holders of the same tenant share the lease; others
+ * wait their turn in order of arrival. As soon as somebody waits, newcomers queue behind him even if they belong to the
+ * current tenant, so that no run starves another. Holds within one process: a host runs one GPU worker.
  */
 interface Waiter {
   tenant: string;
@@ -13,36 +13,41 @@ export class Lease {
   private holders = 0;
   private readonly waiting: Waiter[] = [];
 
-  /** Resolves to a function that gives the lease back. Rejects with the signal's reason. */
+  /** Resolves to a function that releases the lease. Rejects with the signal's reason. */
   async acquire(tenant: string, signal: AbortSignal): Promise<() => void> {
     signal.throwIfAborted();
-    if (!(this.waiting.length === 0 && (this.holders === 0 || this.tenant === tenant))) {
-      await new Promise<void>((resolve, reject) => {
-        const waiter = { tenant, admit: resolve };
-        this.waiting.push(waiter);
-        signal.addEventListener(
-          'abort',
-          () => {
-            const at = this.waiting.indexOf(waiter);
-            if (at < 0) return;
-            this.waiting.splice(at, 1);
-            this.admitNext();
-            reject(signal.reason);
-          },
-          { once: true },
-        );
-      });
-    } else {
+    if (this.waiting.length === 0 && (this.holders === 0 || this.tenant === tenant)) {
       this.tenant = tenant;
       this.holders++;
+    } else {
+      await this.admitted(tenant, signal);
     }
-    let given = false;
+    let released = false;
     return () => {
-      if (given) return;
-      given = true;
+      if (released) return;
+      released = true;
       this.holders--;
       this.admitNext();
     };
+  }
+
+  private admitted(tenant: string, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const onAbort = () => {
+        this.waiting.splice(this.waiting.indexOf(waiter), 1);
+        this.admitNext();
+        reject(signal.reason);
+      };
+      const waiter: Waiter = {
+        tenant,
+        admit: () => {
+          signal.removeEventListener('abort', onAbort);
+          resolve();
+        },
+      };
+      this.waiting.push(waiter);
+      signal.addEventListener('abort', onAbort, { once: true });
+    });
   }
 
   private admitNext(): void {

@@ -1,6 +1,6 @@
 /**
  * Processes that outlive the worker: started in a session of their own, found again by pid and command line (a pid
- * alone may have been given to another program since), ended by process group.
+ * alone may belong to another program by then), ended by process group.
  */
 import { execFile, spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { isAlive } from '../storage/files.js';
 
-/** Starts `command` detached, its output appended to `log`. Returns the pid, which is also its process group. */
+/** Starts `command` detached, its output appended to `log`. The pid is also that of its process group. */
 export async function startDetached(
   command: string,
   args: readonly string[],
@@ -34,19 +34,19 @@ export async function startDetached(
   }
 }
 
-/** Does `pid` live, and does its command line hold `mark`? */
+/** Is `pid` alive, with `mark` in its command line? */
 export async function isRunning(pid: number, mark: string): Promise<boolean> {
   return isAlive(pid) && (await commandLine(pid)).includes(mark);
 }
 
-/** Empty for a zombie, which is dead for our purposes. */
+/** Empty for a zombie, which counts as ended. */
 export async function commandLine(pid: number): Promise<string> {
   if (existsSync('/proc/self/cmdline')) return readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
   const ps = promisify(execFile)('ps', ['-o', 'command=', '-p', String(pid)]);
   return (await ps.catch(() => ({ stdout: '' }))).stdout;
 }
 
-/** SIGTERM to the group, and SIGKILL when it has not ended after `graceMs`. */
+/** SIGTERM to the group, and SIGKILL if it has not ended after `graceMs`. */
 export async function endGroup(pid: number, mark: string, graceMs: number): Promise<void> {
   if (!(await isRunning(pid, mark))) return;
   signalGroup(pid, 'SIGTERM');
@@ -63,12 +63,12 @@ function signalGroup(pid: number, signal: NodeJS.Signals): void {
       process.kill(target, signal);
       return;
     } catch {
-      // Not a group leader, or gone already.
+      // Not the leader of a group, or ended meanwhile.
     }
   }
 }
 
-/** The end of a log, for messages. */
+/** The last lines of a log, for messages. */
 export async function tail(path: string, lines = 3): Promise<string> {
   const text = await readFile(path, 'utf8').catch(() => '');
   return text.trim().split('\n').slice(-lines).join(' | ').slice(-400);

@@ -1,20 +1,20 @@
-/** Where the engine's Python is, and where its programs are. Throws python.missing. */
+/** The Python environment and the programs that run in it. Throws python.missing and python.setup-failed. */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import type { Deployment } from '../contracts/deployment.js';
-import { Problem, pythonMissing } from '../contracts/errors.js';
+import { pythonMissing, pythonSetUpFailed } from '../contracts/errors.js';
 
-/** The package's own folder, whether this runs from source or from dist. */
+/** The folder of this package, whether this runs from source or from dist. */
 export const packageRoot = ((): string => {
   let folder = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
   return folder;
 })();
 
-export const pythonProgram = (name: string): string => join(packageRoot, 'engine', 'python', name);
+export const pythonProgram = (name: string): string => join(packageRoot, 'python', name);
 
 /** temporal.config.ts, else $SRLM_PYTHON, else the environment that `srlm doctor --fix` or `npm run demo` made. */
 export function pythonPath(deployment: Pick<Deployment, 'python'>): string {
@@ -24,9 +24,15 @@ export function pythonPath(deployment: Pick<Deployment, 'python'>): string {
   return places.find((place) => existsSync(place)) ?? places[0]!;
 }
 
+/** What the programs import directly. */
+const MODULES = ['torch', 'transformers', 'safetensors', 'starlette', 'uvicorn', 'jsonschema'];
+
+/** The version of an interpreter that is recent enough and has the packages. */
 export async function checkPython(python: string): Promise<string> {
-  const probe =
-    'import sys,importlib.util as u;print(sys.version.split()[0], *[m for m in ("torch","transformers","safetensors","starlette","uvicorn") if u.find_spec(m) is None])';
+  const probe = `
+import sys, importlib.util
+modules = ${JSON.stringify(MODULES)}
+print(sys.version.split()[0], *[name for name in modules if importlib.util.find_spec(name) is None])`;
   let out: string;
   try {
     out = (await promisify(execFile)(python, ['-c', probe])).stdout.trim();
@@ -41,14 +47,14 @@ export async function checkPython(python: string): Promise<string> {
   return version;
 }
 
-/** Makes the environment (engine/python/set-up.mjs, plain JavaScript because it also runs before anything is built). */
+/** Makes the environment (python/set-up.mjs is plain JavaScript because it also runs before anything is built). */
 export async function setUpPython(folder: string, say: (line: string) => void): Promise<string> {
   const program = await import(pathToFileURL(pythonProgram('set-up.mjs')).href);
   try {
     return await program.setUpPython(folder, say);
   } catch (error) {
     if (!(error instanceof program.SetUpError)) throw error;
-    const { says, next } = error as { says: string; next: string };
-    throw new Problem({ type: 'python.setup-failed', retry: false, says, next });
+    const { reason, hint } = error as { reason: string; hint: string };
+    throw pythonSetUpFailed(reason, hint);
   }
 }

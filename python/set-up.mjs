@@ -1,7 +1,7 @@
 /**
- * The engine's Python environment: a venv with the pinned packages of engine/python/requirements.txt. Made once, and
- * again when that list changes; a stamp written last says that it is whole. Plain JavaScript on Node's built-ins, so
- * that `npm run demo` and `npm test` run it while the packages are still being installed. Throws SetUpError.
+ * The Python environment: a venv with the pinned packages of requirements.txt. Made once, and again when that list
+ * changes; a stamp that is written last says that it is complete. Plain JavaScript on Node's built-ins, so that
+ * `npm run demo` and `npm test` run it while the npm packages are still being installed. Throws SetUpError.
  */
 import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -13,20 +13,20 @@ import { promisify } from 'node:util';
 
 const CANDIDATES = ['python3.13', 'python3.12', 'python3.11', 'python3'];
 const OLDEST = [3, 11];
-const STILL_EVERY_MS = 20_000;
+const REPORT_EVERY_MS = 20_000;
 
-/** One sentence that says what failed, and one that says what to do. */
+/** `reason`: what failed, one sentence. `hint`: what to do about it. */
 export class SetUpError extends Error {
-  /** @param {string} says @param {string} next */
-  constructor(says, next) {
-    super(`${says} ${next}`);
-    this.says = says;
-    this.next = next;
+  /** @param {string} reason @param {string} hint */
+  constructor(reason, hint) {
+    super(`${reason} ${hint}`);
+    this.reason = reason;
+    this.hint = hint;
   }
 }
 
 /**
- * `folder`: of the environment itself. Returns its interpreter. Safe to call again; does nothing when all is there.
+ * Makes the environment in `folder`, unless it is there already. Returns its interpreter.
  * @param {string} folder
  * @param {(line: string) => void} say
  * @returns {Promise<string>}
@@ -48,14 +48,14 @@ export async function setUpPython(folder, say) {
     await mkdir(dirname(folder), { recursive: true });
     await run(base.name, ['-m', 'venv', '--clear', folder], say);
   }
-  say('Installing torch, transformers and what they need, from the pinned list');
+  say('Installing torch, transformers and what they need, in pinned versions');
   const pip = ['-m', 'pip', 'install', '--quiet', '--no-input', '--disable-pip-version-check'];
   await run(python, [...pip, '--requirement', requirements], say);
   await writeFile(stamp, wanted);
   return python;
 }
 
-/** The newest known to work first; `python3` may be anything that is new enough. */
+/** Tries the newest version that is known to work first; `python3` may be any version that is recent enough. */
 async function findPython() {
   const old = [];
   for (const name of CANDIDATES) {
@@ -71,7 +71,7 @@ async function findPython() {
   );
 }
 
-/** null: it does not run, or cannot make environments (Debian keeps that in python3-venv). */
+/** null: it does not run, or cannot make environments (Debian has that in the package python3-venv). */
 async function versionOf(python) {
   if (python.includes('/') && !existsSync(python)) return null;
   const probe = 'import sys, venv, ensurepip; print(sys.version.split()[0])';
@@ -83,7 +83,7 @@ async function versionOf(python) {
 
 async function run(command, args, say) {
   const startedAt = Date.now();
-  const still = setInterval(() => say(`... ${Math.round((Date.now() - startedAt) / 1000)} s`), STILL_EVERY_MS);
+  const reports = setInterval(() => say(`... ${Math.round((Date.now() - startedAt) / 1000)} s`), REPORT_EVERY_MS);
   let output = '';
   try {
     const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -99,12 +99,12 @@ async function run(command, args, say) {
     if (code !== 0)
       throw setUpFailed(command, args, output.trim().split('\n').slice(-3).join(' | ') || `it ended with ${code}`);
   } finally {
-    clearInterval(still);
+    clearInterval(reports);
   }
 }
 
 const setUpFailed = (command, args, reason) =>
   new SetUpError(
     `\`${command} ${args.slice(0, 3).join(' ')}\` failed: ${reason}.`,
-    'Mend the cause (often the network or the disk) and try again, or name an environment of yours with SRLM_PYTHON.',
+    'Fix the cause (often the network or the disk) and try again, or name an environment of yours with SRLM_PYTHON.',
   );

@@ -1,7 +1,7 @@
-"""Makes a tiny random Llama for tests.  Usage: python tiny_model.py OUT_DIR [--seed N]
+"""Creates a tiny random Llama model for tests.  Usage: python tiny_model.py OUT_DIR [--seed N]
 
-2 layers of width 64, fp32, context 4096; a tokenizer of all 256 bytes with no merges, so that any text comes back as it
-was; ChatML with <|im_start|> and <|im_end|>. It knows nothing: its replies are noise, but the same noise each time.
+2 layers of width 64, fp32, context 4096; a tokenizer of all 256 bytes without merges, so that decoding returns any text
+unchanged; ChatML with <|im_start|> and <|im_end|>. It is not trained: its replies are noise, but always the same noise.
 The same seed gives the same bytes on every machine. If OUT_DIR exists, it is complete, and nothing is done."""
 
 import argparse
@@ -25,7 +25,7 @@ parser.add_argument("--seed", type=int, default=0)
 
 
 def weights(seed):
-    # numpy and safetensors alone: importing torch would take longer than all the rest.
+    # With numpy and safetensors only: importing torch would take longer than everything else.
     rng = numpy.random.Generator(numpy.random.PCG64(seed))
     draw = lambda *shape: (rng.standard_normal(shape) * 0.05).astype(numpy.float32)
     ones = lambda: numpy.ones(HIDDEN, numpy.float32)
@@ -45,7 +45,7 @@ def weights(seed):
 def tokenizer(path):
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())  # the 256 letters that stand for the bytes
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())  # the 256 characters that represent the bytes
     vocab = {token: n for n, token in enumerate(SPECIAL + alphabet)}
     made = Tokenizer(models.BPE(vocab=vocab, merges=[]))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -1,14 +1,14 @@
 """Trainer: one fine-tuning job.  Usage: python trainer.py JOB_DIR   (many GPUs: accelerate launch ... trainer.py JOB_DIR)
 
-Reads JOB_DIR/spec.json and the rows it names. Writes state.json, progress.json (by rename), steps.jsonl (a line a step),
-checkpoints/, and at the end model/ and result.json: if they exist, they are complete. log.txt is the caller's redirect.
-Started again in the same folder it goes on from the newest complete checkpoint; in deterministic mode the weights are then,
-byte for byte, those of an undisturbed run. One trainer a folder, held by a lock on JOB_DIR/lock.
+Reads JOB_DIR/spec.json and the rows that it names. Writes state.json and progress.json (by rename), steps.jsonl (a line per
+step), checkpoints/, and at the end model/ and result.json: if they exist, they are complete. The caller redirects the output
+to log.txt. Started again in the same folder, it resumes from the newest complete checkpoint; in deterministic mode the weights
+are then, byte for byte, those of an undisturbed run. One trainer per folder, ensured by a lock on JOB_DIR/lock.
 The loss is on the last message of a row and its end-of-turn, averaged over these tokens of the effective batch.
 "tokens" counts the tokens of the rows, prompt and reply, without padding.
 Exit: 0 done, 2 bad spec, data or model (do not retry), 3 locked, 4 out of memory, 5 disk full, 75 stopped by SIGTERM or SIGINT
-(start again; state.json still says running), 1 anything else. Under `accelerate launch` the launcher makes 1 of all of these:
-then state.json tells. Knows nothing of Temporal, rounds or selectors. Never runs code that a model folder brings."""
+(start again; state.json still says running), 1 anything else. `accelerate launch` turns all of these into 1: then state.json
+has the reason. Knows nothing of Temporal, rounds or selectors. Never runs code from a model folder."""
 
 import errno
 import fcntl
@@ -24,15 +24,15 @@ import traceback
 from datetime import datetime, timezone
 
 import jobfolder
-from folder import model_digest
-from jobfolder import Refused, read_json, sync, sync_all, write_json
+from folder import model_digest, model_files
+from jobfolder import JobError, read_json, sync, sync_all, write_json
 
 STARTED = time.monotonic()
 RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-# For rows beyond this, the attention matrix that eager attention writes out costs more than its quicker backward saves (CPU).
+# For longer rows, writing out eager attention's matrix costs more than its faster backward pass saves (CPU).
 EAGER_MAX_TOKENS = 512
-# bf16 keeps 8 bits of a number, and AdamW moves a weight by about the learning rate: added to a weight of a usual size
-# (0.02 to 0.1), a step of much less than 1e-4 is rounded away.
+# bf16 keeps 8 significant bits, and AdamW changes a weight by about the learning rate: a change of much less than 1e-4 to a
+# weight of typical size (0.02 to 0.1) is lost in rounding.
 BF16_MIN_LEARNING_RATE = 1e-4
 STOP_WITHIN_SECONDS = 20
 COPIED = ("tokenizer", "special_tokens_map", "added_tokens", "chat_template", "vocab", "merges", "licen", "notice")
@@ -48,15 +48,15 @@ def now():
 
 
 def encode(rows, tokenizer, max_length):
-    """[(token ids, where the reply begins)]. Prompt and reply are encoded apart, as they are when the model is sampled."""
+    """[(token ids, index where the reply begins)]. Prompt and reply are encoded separately, as in sampling."""
     prompts, replies = [], []
     for messages in rows:
         prompt = tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
         whole = tokenizer.apply_chat_template(messages, tokenize=False)
         if not whole.startswith(prompt):
-            raise Refused("bad-model", "the chat template does not put the prompt for a reply before the reply.")
+            raise JobError("bad-model", "the chat template does not put the prompt for a reply before the reply.")
         prompts.append(prompt)
-        replies.append(whole[len(prompt):].rstrip())  # what follows the end-of-turn is never sampled
+        replies.append(whole[len(prompt):].rstrip())  # text after the end-of-turn is never sampled
     examples, cut = [], 0
     for prompt, reply in zip(*(tokenizer(texts, add_special_tokens=False)["input_ids"] for texts in (prompts, replies))):
         cut += len(prompt) + len(reply) > max_length
@@ -64,14 +64,14 @@ def encode(rows, tokenizer, max_length):
         prompt = prompt[-(max_length - len(reply)):]
         examples.append((prompt + reply, len(prompt)))
     if cut:
-        say(f"{cut} of {len(rows)} rows are longer than {max_length} tokens: their prompts lost their beginnings.")
+        say(f"{cut} of {len(rows)} rows are longer than {max_length} tokens: their prompts were cut at the beginning.")
     return examples
 
 
 def choose_precision(spec, device, torch):
-    """(precision, why). bf16: weights and all in bf16; bf16-autocast: weights in fp32, matrix products in bf16."""
+    """(precision, why). bf16: everything in bf16; bf16-autocast: weights in fp32, matrix products in bf16."""
     if spec["precision"] != "auto":
-        return spec["precision"], "the spec asks for it"
+        return spec["precision"], "set in the spec"
     if device == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -83,8 +83,8 @@ def choose_precision(spec, device, torch):
         return "bf16", "the base is frozen and may be bf16; the adapter's own weights are fp32"
     rate = f"learning rate {spec['learningRate']:g}"
     if spec["learningRate"] >= BF16_MIN_LEARNING_RATE:
-        return "bf16", f"{rate} is at least {BF16_MIN_LEARNING_RATE:g}, so bf16 weights keep its updates, and it is fastest"
-    return "bf16-autocast", f"{rate} is small; weights kept only in bf16 lose small updates at small learning rates"
+        return "bf16", f"{rate} is at least {BF16_MIN_LEARNING_RATE:g}, so updates are not lost in bf16 weights, which are fastest"
+    return "bf16-autocast", f"{rate} is small, and its updates would be lost in bf16 weights"
 
 
 def load_model(spec, precision, attention, torch):
@@ -94,7 +94,7 @@ def load_model(spec, precision, attention, torch):
         model = AutoModelForCausalLM.from_pretrained(spec["baseModel"], dtype="auto", attn_implementation=attention, use_safetensors=True,
                                                      trust_remote_code=False, local_files_only=True)
     except (ValueError, KeyError, ImportError) as problem:
-        raise Refused("bad-model", f"{spec['baseModel']} cannot be loaded: {problem}") from None
+        raise JobError("bad-model", f"{spec['baseModel']} cannot be loaded: {problem}") from None
     base_dtype = model.dtype
     model.to(torch.bfloat16 if precision == "bf16" else torch.float32)
     if spec["method"] == "lora":
@@ -104,18 +104,18 @@ def load_model(spec, precision, attention, torch):
             model = get_peft_model(model, LoraConfig(r=lora["r"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"],
                                                      target_modules=lora["targetModules"], task_type="CAUSAL_LM"))
         except ValueError as problem:
-            raise Refused("bad-spec", f"spec.json lora: {problem}") from None
+            raise JobError("bad-spec", f"spec.json lora: {problem}") from None
     return model, base_dtype
 
 
 def train(job, spec, attempt, stop, set_state):
-    """Trains, and leaves model/ and .result.json. Returns False if it was stopped before the end."""
+    """Trains, and writes model/ and .result.json. Returns False if it was stopped before the end."""
     rows = jobfolder.read_rows(job, spec)
     jobfolder.check_base(spec)
     if spec["threads"]:
         os.environ["OMP_NUM_THREADS"] = str(spec["threads"])
 
-    import torch  # here, because a bad spec should be told at once, and the imports take seconds
+    import torch  # not at the top: these imports take seconds, and a bad spec should be reported at once
     import transformers
     from transformers import AutoTokenizer, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -124,7 +124,7 @@ def train(job, spec, attempt, stop, set_state):
         torch.set_num_threads(spec["threads"])
     device = spec["device"] if spec["device"] != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise Refused("bad-spec", "spec.json device: cuda, but PyTorch sees no CUDA device here.")
+        raise JobError("bad-spec", "spec.json device: cuda, but PyTorch sees no CUDA device here.")
     precision, why = choose_precision(spec, device, torch)
 
     tokenizer = AutoTokenizer.from_pretrained(spec["baseModel"], local_files_only=True)
@@ -133,9 +133,9 @@ def train(job, spec, attempt, stop, set_state):
     order = jobfolder.training_order(lengths, spec["epochs"], spec["batchSize"], spec["seed"])
     tokens_S = [sum(lengths[row] for row in order[at: at + spec["batchSize"]]) for at in range(0, len(order), spec["batchSize"])]
     attention = "eager" if device == "cpu" and max(lengths) <= EAGER_MAX_TOKENS else "sdpa"
-    transformers.set_seed(spec["seed"])  # before an adapter draws its first weights
+    transformers.set_seed(spec["seed"])  # before an adapter draws its initial weights
     model, base_dtype = load_model(spec, precision, attention, torch)
-    use_cache = model.config.use_cache  # Trainer turns it off; the model saved must not be slow to sample from
+    use_cache = model.config.use_cache  # Trainer disables it, which would make the saved model slow to sample from
     say(f"{len(rows)} rows, {len(tokens_S)} steps, {sum(tokens_S)} tokens; {device}, {torch.get_num_threads()} threads, {attention} attention")
     say(f"precision {precision}: {why}")
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
@@ -149,8 +149,8 @@ def train(job, spec, attempt, stop, set_state):
         }
 
     class CompletionTrainer(Trainer):
-        """transformers' Trainer; the output layer is applied where a reply is predicted, and nowhere else. This is done by
-        a hook on that layer, so that the model's own forward runs, inside whatever accelerate has wrapped around it."""
+        """transformers' Trainer, with the output layer applied only at the positions that predict a reply. A hook on that
+        layer does this, so that the model's own forward runs, within whatever accelerate has wrapped around it."""
 
         loss_is_scaled_for_ga = True
         wanted_BT = None
@@ -160,7 +160,7 @@ def train(job, spec, attempt, stop, set_state):
             self.wanted_BT = labels_BT != -100
             logits_NV = model(**inputs, use_cache=False).logits
             total = torch.nn.functional.cross_entropy(logits_NV.float(), labels_BT[self.wanted_BT], reduction="sum")
-            # num_items is that of the whole effective batch, of all processes, whose gradients are then averaged.
+            # num_items counts the whole effective batch of all processes, whose gradients are then averaged.
             return total * WORLD / num_items_in_batch
 
         def only_wanted(self, layer, args):
@@ -175,7 +175,7 @@ def train(job, spec, attempt, stop, set_state):
                 say(f"checkpoint at step {step}")
 
     class Watch(TrainerCallback):
-        """Writes steps and progress; decides, the same on all processes, when to save and when to stop."""
+        """Writes steps and progress; decides, identically on all processes, when to save and when to stop."""
 
         saved = begun = shown = done = 0
 
@@ -185,12 +185,12 @@ def train(job, spec, attempt, stop, set_state):
 
         def on_step_end(self, args, state, control, **_):
             step, every = state.global_step, spec["checkpoint"]
-            late = every["everyMinutes"] is not None and time.monotonic() - self.saved >= 60 * every["everyMinutes"]
+            late = time.monotonic() - self.saved >= 60 * every["everyMinutes"]
             halt = stop["asked"]
-            if WORLD > 1:  # a signal may have reached only some of them, and clocks differ
+            if WORLD > 1:  # only some of them may have received the signal, and clocks differ
                 halt, late = (trainer.accelerator.reduce(torch.tensor([float(halt), float(late)], device=args.device)) > 0).tolist()
             if step == len(tokens_S):
-                return  # the model itself comes next
+                return  # the model itself is saved next
             if halt or late or (every["everySteps"] and step % every["everySteps"] == 0):
                 signal.alarm(0)
                 control.should_save, self.saved = True, time.monotonic()
@@ -209,7 +209,7 @@ def train(job, spec, attempt, stop, set_state):
                                        "lr": logs["learning_rate"], "tokens": tokens_S[step - 1]}) + "\n")
             self.done += tokens_S[step - 1]
             if time.monotonic() - self.shown < 0.5 and step < len(tokens_S):
-                return  # a GPU may do many steps a second, and a progress file waits for the disk
+                return  # a GPU may do many steps a second, and writing a progress file waits for the disk
             self.shown = time.monotonic()
             speed = self.done / (self.shown - self.begun)
             left = sum(tokens_S[step:]) / speed
@@ -219,7 +219,7 @@ def train(job, spec, attempt, stop, set_state):
                 "tokensPerSecond": round(speed, 1), "secondsLeft": round(left, 1), "time": now()})
             say(f"step {step}/{len(tokens_S)}  loss {loss:.4f}  {speed:.0f} tokens/s  {left:.0f} s left")
 
-    # transformers rounds up, and the first step of a warm-up has a rate of 0: a job of a step or two would learn nothing.
+    # transformers rounds up, and the first step of a warm-up has a rate of 0: a job of one or two steps would learn nothing.
     warmup = spec["warmupRatio"] if len(tokens_S) * spec["warmupRatio"] >= 1 else 0
     arguments = TrainingArguments(
         output_dir=f"{job}/checkpoints", num_train_epochs=1, train_sampling_strategy="sequential",
@@ -232,20 +232,20 @@ def train(job, spec, attempt, stop, set_state):
         activation_checkpointing=spec["gradientCheckpointing"], seed=spec["seed"], full_determinism=spec["deterministic"],
         save_strategy="no", logging_strategy="steps", logging_steps=1, logging_nan_inf_filter=False, disable_tqdm=True,
         report_to="none", remove_unused_columns=False, dataloader_pin_memory=device == "cuda")
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # else Trainer spreads one process over all GPUs; that is accelerate's part
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # otherwise Trainer spreads one process over all GPUs, which is accelerate's job
     trainer = CompletionTrainer(model=model, args=arguments, data_collator=collate,
                                 train_dataset=[examples[row] for row in order], callbacks=[Watch()])
-    trainer.model_accepts_loss_kwargs = True  # makes Trainer count the effective batch's reply tokens
+    trainer.model_accepts_loss_kwargs = True  # makes Trainer count the reply tokens of the effective batch
     trainer.remove_callback(PrinterCallback)
     model.get_output_embeddings().register_forward_pre_hook(trainer.only_wanted)
 
     checkpoints = jobfolder.find_checkpoints(f"{job}/checkpoints", spec)
     step, checkpoint, marker = checkpoints[-1] if checkpoints else (None, None, {"seconds": 0})
-    # Also of what was done after the checkpoint, and is done again: it was paid for.
+    # Includes the work after the checkpoint, which is repeated: its time was spent.
     earlier = max(marker["seconds"], (read_json(f"{job}/progress.json") or {}).get("seconds", 0))
     spent = lambda: earlier + time.monotonic() - STARTED
     if checkpoint:
-        say(f"goes on from the checkpoint at step {step}")
+        say(f"resuming from the checkpoint at step {step}")
     set_state("running", resumedFromStep=step)
     trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.state.global_step < len(tokens_S):
@@ -265,13 +265,14 @@ def train(job, spec, attempt, stop, set_state):
     partial = f"{job}/.model.partial"
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial, state_dict=weights)
-    for name in os.listdir(spec["baseModel"]):  # as they are: what was not trained should not change
+    for name in os.listdir(spec["baseModel"]):  # copied: files that training does not change must stay the same
         if name.lower().startswith(COPIED) or name.endswith((".model", ".tiktoken")):
             shutil.copyfile(f"{spec['baseModel']}/{name}", f"{partial}/{name}")
     sync_all(partial)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     write_json(f"{job}/.result.json", {
-        "sha256": model_digest(partial), "steps": len(tokens_S), "trainLoss": sum(losses) / len(losses), "tokens": sum(tokens_S),
+        "sha256": model_digest(partial), "bytes": sum(os.path.getsize(f"{partial}/{name}") for name in model_files(partial)),
+        "steps": len(tokens_S), "trainLoss": sum(losses) / len(losses), "tokens": sum(tokens_S),
         "seconds": round(spent(), 1), "precision": precision, "precisionWhy": why, "device": device})
     os.rename(partial, f"{job}/model")
     sync(job)
@@ -281,7 +282,7 @@ def train(job, spec, attempt, stop, set_state):
 def classify(problem):
     """(exit code, error type, message) of whatever ended the job."""
     text = f"{type(problem).__name__}: {problem}"
-    if isinstance(problem, Refused):
+    if isinstance(problem, JobError):
         return 2, *problem.args
     if isinstance(problem, MemoryError) or any(sign in text.lower() for sign in ("out of memory", "can't allocate memory", "bad_alloc")):
         return 4, "out-of-memory", f"Out of memory; a smaller microBatchSize or gradientCheckpointing needs less. {text}"
@@ -296,13 +297,13 @@ def main():
         print(__doc__, file=sys.stderr)
         sys.exit(2)
     job = os.path.abspath(sys.argv[1])
-    stop = {"asked": False, "soon": False}  # soon: at the end of the step, with a checkpoint; else at once
+    stop = {"asked": False, "soon": False}  # soon: at the end of the step, with a checkpoint; otherwise at once
 
     def on_signal(*_):
         stop["asked"] = True
         if not stop["soon"]:
             os._exit(75)
-        signal.alarm(STOP_WITHIN_SECONDS)  # a step may take longer than the caller has patience
+        signal.alarm(STOP_WITHIN_SECONDS)  # a step may take longer than the caller waits
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
@@ -313,7 +314,7 @@ def main():
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"another trainer is at work in {job}.", file=sys.stderr)
+            print(f"Another trainer is running in {job}.", file=sys.stderr)
             sys.exit(3)
     before = read_json(f"{job}/state.json") or {}
     attempt = before.get("attempt", 0) + 1
@@ -325,8 +326,8 @@ def main():
         if RANK == 0:
             write_json(f"{job}/state.json", state)
 
-    os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")  # a job never reaches for the network
-    # Threads that wait should sleep: spinning halves the speed as soon as another program wants a core.
+    os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")  # a job uses no network
+    # Waiting threads should sleep: spinning halves the speed as soon as another program needs a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     spec = None
     try:
@@ -336,14 +337,14 @@ def main():
             spec = jobfolder.read_spec(job, WORLD)
             if RANK == 0:
                 def drop(folder):
-                    say(f"{os.path.basename(folder)} is not complete, and is deleted.")
+                    say(f"{os.path.basename(folder)} is incomplete and is deleted.")
                     jobfolder.delete_checkpoint(folder)
                 jobfolder.find_checkpoints(f"{job}/checkpoints", spec, on_incomplete=drop)
             if not train(job, spec, attempt, stop, set_state):
                 say("stopped, with a checkpoint")
                 os._exit(75)
         if RANK == 0:
-            if os.path.exists(f"{job}/.result.json"):  # written before model/ came into view
+            if os.path.exists(f"{job}/.result.json"):  # written before model/ appeared
                 os.rename(f"{job}/.result.json", f"{job}/result.json")
                 sync(job)
             if before.get("state") != "done":
@@ -352,12 +353,12 @@ def main():
     except Exception as problem:
         code, kind, message = classify(problem)
 
-        def make_room():  # half-written files make room for state.json
+        def make_room():  # deletes half-written files, so that state.json can be written
             if kind == "disk-full" and spec and RANK == 0:
                 shutil.rmtree(f"{job}/.model.partial", ignore_errors=True)
                 jobfolder.find_checkpoints(f"{job}/checkpoints", spec, on_incomplete=jobfolder.delete_checkpoint)
 
-        # The log is on the disk that is full, too: what cannot be told must not hinder the rest, and the exit code tells.
+        # The log is on the full disk, too: what cannot be written must not prevent the rest; the exit code gives the reason.
         for act in (make_room, lambda: set_state("failed", error={"type": kind, "message": message}),
                     lambda: code != 2 and traceback.print_exception(problem), lambda: print(message, file=sys.stderr, flush=True)):
             try:
@@ -365,7 +366,7 @@ def main():
             except OSError:
                 pass
         os._exit(code)
-    os._exit(0)  # at once: taking PyTorch down takes a second
+    os._exit(0)  # at once: shutting PyTorch down takes a second
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
+import { getEventListeners } from 'node:events';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Lease } from '../../engine/lease.js';
+import { Lease } from '../../engines/lease.js';
 
 const never = new AbortController().signal;
 const soon = () => new Promise((resolve) => setImmediate(resolve));
 
-/** Asks for the lease; `order` gets the name once it is given. */
+/** Asks for the lease, and adds the name to `order` once it is granted. */
 function ask(lease: Lease, tenant: string, order: string[], name = tenant, signal: AbortSignal = never) {
   const given = lease.acquire(tenant, signal).then((release) => {
     order.push(name);
@@ -16,6 +17,16 @@ function ask(lease: Lease, tenant: string, order: string[], name = tenant, signa
 }
 
 describe('the lease of a GPU', () => {
+  it('leaves no listener on the signal of a waiter that it has admitted', async () => {
+    const lease = new Lease();
+    const { signal } = new AbortController();
+    const release = await lease.acquire('a', never);
+    const waiting = lease.acquire('b', signal);
+    release();
+    await waiting;
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
+  });
+
   it('is shared by holders of one tenant', async () => {
     const lease = new Lease();
     const order: string[] = [];
@@ -23,7 +34,7 @@ describe('the lease of a GPU', () => {
     expect(order).toEqual(['a', 'a', 'a']);
   });
 
-  it('makes another tenant wait until the last holder has given it back', async () => {
+  it('makes another tenant wait until the last holder has released it', async () => {
     const lease = new Lease();
     const order: string[] = [];
     const [one, two] = await Promise.all([ask(lease, 'a', order), ask(lease, 'a', order)]);
@@ -36,7 +47,7 @@ describe('the lease of a GPU', () => {
     expect(order).toEqual(['a', 'a', 'train']);
   });
 
-  it('lets newcomers of the sitting tenant queue behind whoever waits, so that nobody starves', async () => {
+  it('makes newcomers of the current tenant queue behind whoever waits, so that nobody starves', async () => {
     const lease = new Lease();
     const order: string[] = [];
     const first = await ask(lease, 'a', order, 'a1');
@@ -61,7 +72,7 @@ describe('the lease of a GPU', () => {
     expect(order).toEqual(['a', 'a']);
   });
 
-  it('rejects with the reason of a signal, at once when it was aborted before', async () => {
+  it('rejects with the reason of the signal, at once if that is aborted already', async () => {
     const lease = new Lease();
     const cancelled = new AbortController();
     await lease.acquire('a', never);
@@ -71,7 +82,7 @@ describe('the lease of a GPU', () => {
     await expect(lease.acquire('a', cancelled.signal)).rejects.toThrow('the run was cancelled');
   });
 
-  it('lets those behind in when the one they waited for gives up', async () => {
+  it('admits those behind a waiter who gives up', async () => {
     const lease = new Lease();
     const order: string[] = [];
     const cancelled = new AbortController();
@@ -83,7 +94,7 @@ describe('the lease of a GPU', () => {
     expect(order).toEqual(['a1', 'a2']);
   });
 
-  it('never has two tenants, and admits all who do not give up, in the order they came', async () => {
+  it('never has two tenants, and admits all who do not give up in order of arrival', async () => {
     const Move = fc.oneof(
       fc.record({ do: fc.constant('ask' as const), tenant: fc.constantFrom('a', 'b', 'train') }),
       fc.record({ do: fc.constant('release' as const), which: fc.nat() }),

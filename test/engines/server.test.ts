@@ -1,24 +1,35 @@
-/** The supervisor of the model server, with real servers: they outlive their worker, and none is in the way of the next. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+/**
+ * The supervisor of the model server with real servers: they outlive their worker, and none of them is in the way of the
+ * next. Also the client of that server.
+ */
+import { execFileSync } from 'node:child_process';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, expect, it } from 'vitest';
-import { type BuiltinEngine, Engine } from '../../contracts/deployment.js';
-import { ModelServer } from '../../engine/server.js';
-import { isAlive } from '../../storage/files.js';
-import { python } from '../support/python.js';
+import { dirname, join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { type BuiltinEngine, Deployment, EngineConfig } from '../../contracts/deployment.js';
+import { BuiltinClient } from '../../engines/builtin/client.js';
+import { ModelServer } from '../../engines/builtin/server.js';
+import { EngineHost } from '../../engines/index.js';
+import { isRunning } from '../../processes/detached.js';
+import { pythonProgram } from '../../processes/python.js';
+import { folderDigest } from '../../storage/model-folder.js';
+import { python, tinyModel } from '../support/python.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'srlm-test-server-'));
+const models = tinyModel();
+const config = EngineConfig.parse({ kind: 'builtin', device: 'cpu', threads: 1 }) as BuiltinEngine;
+const never = new AbortController().signal;
 const supervisor = () =>
   new ModelServer({
     name: 'local',
-    engine: Engine.parse({ kind: 'builtin', device: 'cpu', threads: 1 }) as BuiltinEngine,
+    engine: config,
     deterministic: false,
     folder,
-    python,
-    modelRoots: [folder],
+    python: () => python,
+    modelRoots: [folder, models],
   });
-const card = join(folder, 'server.json');
+const serverFile = join(folder, 'server.json');
 const pidOf = (file: string): number => JSON.parse(readFileSync(file, 'utf8')).pid;
 
 afterAll(async () => {
@@ -26,19 +37,99 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-it('a server is found again by the next worker', async () => {
-  const first = await supervisor().ensure();
-  const pid = pidOf(card);
-  expect(await supervisor().ensure()).toEqual(first);
-  expect(pidOf(card)).toBe(pid);
-  expect(Number(readFileSync(join(folder, 'lock'), 'utf8'))).toBe(pid);
+describe('a model server', () => {
+  it('is found again by the next worker', async () => {
+    const first = await supervisor().ensure();
+    const pid = pidOf(serverFile);
+    expect(await supervisor().ensure()).toEqual(first);
+    expect(pidOf(serverFile)).toBe(pid);
+    expect(Number(readFileSync(join(folder, 'lock'), 'utf8'))).toBe(pid);
+  }, 60_000);
+
+  it('loads a model by its digest, samples from it and scores texts with it', async () => {
+    const server = supervisor();
+    const address = await server.ensure();
+    const sha256 = await folderDigest(join(models, 'tiny'));
+    await server.load(join(models, 'tiny'), sha256);
+    const client = new BuiltinClient('local', address, sha256, 4);
+    const messages = [{ role: 'user' as const, content: 'What is 2 + 3?' }];
+    const drawn = { messages, seed: 1, temperature: 1, topP: 1, topK: 0, maxTokens: 8, stop: [], requestId: 'one' };
+    const cost = { promptTokens: 0, completionTokens: 0, gpuSeconds: 0 };
+    const samples = await client.sample({ ...drawn, n: 2 }, never, cost);
+    expect(samples.map(({ seed }) => seed)).toEqual([1, 2]);
+    expect(cost.completionTokens).toBe(samples.reduce((sum, { tokens }) => sum + tokens!, 0));
+    expect(cost.gpuSeconds).toBeGreaterThan(0);
+
+    // The tokenizer of this model has a token a byte.
+    const prefixes_K = ['Two and three.', 'Guess.', 'x'.repeat(5000)];
+    const scored = await client.logprobs(messages, prefixes_K, 'Answer: 5', 'one', never, cost);
+    expect(scored.tokens).toBe(9);
+    expect(scored.logprobNats_K.map((value) => value !== null && value < 0)).toEqual([true, true, false]);
+    expect(scored.logprobNats_K[2]).toBeNull();
+    await expect(
+      new BuiltinClient('local', address, 'f'.repeat(64), 4).sample({ ...drawn, n: 1 }, never),
+    ).rejects.toMatchObject({ type: 'engine.wrong-weights', retry: true });
+  }, 60_000);
+
+  it('refuses a folder that cannot be loaded, with a sentence', async () => {
+    const server = supervisor();
+    await server.ensure();
+    await expect(server.load(join(folder, 'none'), 'f'.repeat(64))).rejects.toMatchObject({
+      type: 'model.unusable',
+      reason: `${join(folder, 'none')} is not a folder.`,
+    });
+  }, 60_000);
+
+  it('whose port nobody knows any more is ended, and the next attempt has one of its own', async () => {
+    const lost = pidOf(serverFile);
+    rmSync(serverFile);
+    await expect(supervisor().ensure()).rejects.toMatchObject({ type: 'engine.unreachable', retry: true });
+    expect(await isRunning(lost, folder)).toBe(false);
+    await supervisor().ensure();
+    expect(pidOf(serverFile)).not.toBe(lost);
+  }, 120_000);
+});
+
+it('a private server answers beside a worker, and is stopped and removed afterwards', async () => {
+  const workRoot = join(folder, 'work');
+  const deployment = Deployment.parse({
+    artifactRoot: join(folder, 'store'),
+    workRoot,
+    modelRoots: [models],
+    python,
+    engines: { local: config },
+  });
+  const engine = new EngineHost(deployment, null).engine('local');
+  const sha256 = await folderDigest(join(models, 'tiny'));
+  let pid = 0;
+  const answered = await engine.withPrivateClient({ folder: join(models, 'tiny'), sha256 }, never, async (client) => {
+    pid = pidOf(join(workRoot, readdirSync(workRoot)[0]!, 'server.json'));
+    const messages = [{ role: 'user' as const, content: 'Hello' }];
+    const drawn = { messages, n: 1, seed: 1, temperature: 0, topP: 1, topK: 0, maxTokens: 4, stop: [] };
+    return client.sample({ ...drawn, requestId: 'ask' }, never);
+  });
+  expect(answered).toHaveLength(1);
+  expect(await isRunning(pid, workRoot)).toBe(false);
+  expect(readdirSync(workRoot)).toEqual([]);
+  expect(existsSync(join(folder, 'store'))).toBe(false);
 }, 60_000);
 
-it('a server whose port nobody knows any more is ended, and the next attempt has one of its own', async () => {
-  const lost = pidOf(card);
-  rmSync(card);
-  await expect(supervisor().ensure()).rejects.toMatchObject({ type: 'engine.unreachable', retry: true });
-  expect(isAlive(lost)).toBe(false);
-  await supervisor().ensure();
-  expect(pidOf(card)).not.toBe(lost);
-}, 120_000);
+it('the files of a model that is loaded again are not read again', () => {
+  const copy = join(folder, 'copy');
+  cpSync(join(models, 'tiny'), copy, { recursive: true });
+  const script = `
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import digests
+read = []
+real = digests.model_digest
+digests.model_digest = lambda path: read.append(path) or real(path)
+cache, (one, other) = digests.DigestCache(), sys.argv[2:]
+found = [cache.digest(one), cache.digest(other), cache.digest(one)]
+assert found[0] == found[1] == found[2] == real(one), found
+assert len(read) == 2, read
+open(os.path.join(other, "config.json"), "a").write(" ")
+assert cache.digest(other) == real(other) != found[1]
+assert len(read) == 3, read`;
+  execFileSync(python, ['-c', script, dirname(pythonProgram('digests.py')), join(models, 'tiny'), copy]);
+}, 60_000);

@@ -1,0 +1,74 @@
+/** Client of the built-in server: OpenAI's chat API, and log-probabilities of a prompt through its own fields. */
+import { z } from 'zod';
+import { engineRefused } from '../../contracts/errors.js';
+import type { Message } from '../../contracts/rows.js';
+import { ChatClient, charge, type EngineClient, type RequestCost } from '../client.js';
+
+const ScoreReply = z.object({
+  usage: z.object({ prompt_tokens: z.int(), completion_tokens: z.int() }).nullish(),
+  choices: z.array(
+    z.object({ index: z.int(), logprobs: z.object({ token_logprobs: z.array(z.number().nullable()) }) }),
+  ),
+});
+const TokenizeReply = z.object({ tokens: z.array(z.union([z.int(), z.array(z.int())])), max_model_len: z.int() });
+
+export class BuiltinClient extends ChatClient implements EngineClient {
+  constructor(name: string, server: { baseUrl: string; token: string }, sha256: string, concurrency: number) {
+    super({
+      name,
+      baseUrl: `${server.baseUrl}/v1`,
+      apiKey: server.token,
+      model: `srlm-${sha256}`,
+      concurrency,
+      seeds: true,
+      topK: true,
+      // Its supervisor finds out whether the server is alive, not a timeout; the next attempt of a step asks for it.
+      retry: { retries: 0, timeoutMs: 0 },
+      secondsHeader: 'x-compute-seconds',
+    });
+  }
+
+  override async logprobs(
+    messages: Message[],
+    prefixes_K: string[],
+    suffix: string,
+    requestId: string,
+    signal: AbortSignal,
+    cost?: RequestCost,
+  ): Promise<{ logprobNats_K: (number | null)[]; tokens: number }> {
+    const [head, bodies] = await Promise.all([
+      this.tokenize({ messages, add_generation_prompt: true }, signal),
+      this.tokenize({ prompt: [suffix, ...prefixes_K], add_special_tokens: false }, signal),
+    ]);
+    const [tail, ...bodies_K] = bodies.tokens as number[][];
+    const tokens = tail!.length;
+    const prompts_K = bodies_K.map((body) => [...(head.tokens as number[]), ...body, ...tail!]);
+    const fits = prompts_K.flatMap((prompt, k) => (prompt.length < head.max_model_len ? [k] : []));
+    const logprobNats_K = new Array<number | null>(prefixes_K.length).fill(null);
+    if (fits.length === 0 || tokens === 0) return { logprobNats_K, tokens };
+    const starts = fits.map((k) => prompts_K[k]!.length - tokens);
+    const body = {
+      model: this.options.model,
+      prompt: fits.map((k) => prompts_K[k]!),
+      echo: true,
+      logprobs: 1,
+      logprobs_from: starts,
+      max_tokens: 0,
+      temperature: 0,
+    };
+    const { choices, usage } = this.decode(ScoreReply, await this.post('/completions', body, signal, requestId, cost));
+    charge(cost, usage);
+    for (const { index, logprobs } of choices) {
+      const at = starts[index]!;
+      const answer_T = logprobs.token_logprobs.slice(at, at + tokens);
+      if (answer_T.length !== tokens || answer_T.some((value) => value === null))
+        throw engineRefused(this.options.name, 200, 'it gives no log-probabilities of the prompt');
+      logprobNats_K[fits[index]!] = Math.min(0, answer_T.reduce<number>((sum, value) => sum + value!, 0) / tokens);
+    }
+    return { logprobNats_K, tokens };
+  }
+
+  private async tokenize(body: object, signal: AbortSignal): Promise<z.infer<typeof TokenizeReply>> {
+    return this.decode(TokenizeReply, await this.post('/../tokenize', body, signal));
+  }
+}

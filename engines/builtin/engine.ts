@@ -1,0 +1,129 @@
+/**
+ * The built-in engine: python/server.py on this host, with the weights of the run's own models. Each engine may have
+ * two servers, a fast one and one in deterministic mode; only one server of the host holds weights at a time.
+ */
+import { readdir, rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import type { BuiltinEngine as BuiltinConfig } from '../../contracts/deployment.js';
+import { engineLacks } from '../../contracts/errors.js';
+import type { ModelRef } from '../../contracts/refs.js';
+import { pythonPath } from '../../processes/python.js';
+import { isAlive } from '../../storage/files.js';
+import type { EngineClient } from '../client.js';
+import type { Capabilities, Engine, EngineCheck, EngineSite } from '../engine.js';
+import { BuiltinClient } from './client.js';
+import { ModelServer, type ServerAddress } from './server.js';
+
+/** Folder of a private server: PREFIX and the process that started it. */
+const PRIVATE = 'private-';
+
+export class BuiltinEngine implements Engine {
+  readonly capabilities: Capabilities = { loadsWeights: true, promptLogprobs: true, seeds: true };
+  private readonly fast: ModelServer;
+  private readonly deterministic: ModelServer;
+  /** By address and model: shards share a client, and with it the limit on requests in flight. */
+  private readonly clients = new Map<string, BuiltinClient>();
+
+  constructor(
+    readonly name: string,
+    private readonly config: BuiltinConfig,
+    private readonly site: EngineSite,
+  ) {
+    this.fast = this.serverIn(this.folder(join('servers', name)), false);
+    this.deterministic = this.serverIn(this.folder(join('servers', `${name}-deterministic`)), true);
+  }
+
+  get servers(): readonly ModelServer[] {
+    return [this.fast, this.deterministic];
+  }
+
+  identity(model: ModelRef | null): string {
+    return this.required(model).sha256;
+  }
+
+  money(): number {
+    return 0;
+  }
+
+  async withClient<T>(
+    given: ModelRef | null,
+    deterministic: boolean,
+    signal: AbortSignal,
+    work: (client: EngineClient) => Promise<T>,
+  ): Promise<T> {
+    const model = this.required(given);
+    const server = deterministic ? this.deterministic : this.fast;
+    const tenant = `${this.name}${deterministic ? '-deterministic' : ''}:${model.sha256}`;
+    const load = async (): Promise<ServerAddress> => {
+      const folder = await this.site.store().models.local(model);
+      const address = await server.ensure();
+      await server.load(folder, model.sha256);
+      return address;
+    };
+    return this.site.hardware.withServer(tenant, server, load, signal, (address) =>
+      work(this.client(address, model.sha256)),
+    );
+  }
+
+  async withPrivateClient<T>(
+    { folder, sha256 }: { folder: string; sha256: string },
+    signal: AbortSignal,
+    work: (client: EngineClient) => Promise<T>,
+  ): Promise<T> {
+    await this.removeAbandoned();
+    const state = this.folder(`${PRIVATE}${process.pid}`);
+    const server = this.serverIn(state, false);
+    try {
+      const address = await server.ensure();
+      signal.throwIfAborted();
+      await server.load(folder, sha256);
+      signal.throwIfAborted();
+      return await work(new BuiltinClient(this.name, address, sha256, this.config.concurrency));
+    } finally {
+      await server.stop();
+      await rm(state, { recursive: true, force: true });
+    }
+  }
+
+  async check(): Promise<EngineCheck | null> {
+    return null;
+  }
+
+  private required(model: ModelRef | null): ModelRef {
+    if (!model) throw engineLacks(this.name, 'answer without a model', 'sampling');
+    return model;
+  }
+
+  /** Ends the private servers of processes that were killed before they could stop them. */
+  private async removeAbandoned(): Promise<void> {
+    for (const name of await readdir(this.folder('')).catch(() => [])) {
+      const pid = name.startsWith(PRIVATE) ? Number(name.slice(PRIVATE.length)) : Number.NaN;
+      if (!Number.isInteger(pid) || isAlive(pid)) continue;
+      await this.serverIn(this.folder(name), false).stop();
+      await rm(this.folder(name), { recursive: true, force: true });
+    }
+  }
+
+  private serverIn(folder: string, deterministic: boolean): ModelServer {
+    const { name, config: engine } = this;
+    const { deployment } = this.site;
+    const modelRoots = [join(deployment.artifactRoot, 'models'), ...deployment.modelRoots].map((root) => resolve(root));
+    return new ModelServer({ name, engine, deterministic, folder, python: () => pythonPath(deployment), modelRoots });
+  }
+
+  private folder(name: string): string {
+    return resolve(this.site.deployment.workRoot, name);
+  }
+
+  private client(address: ServerAddress, sha256: string): BuiltinClient {
+    const key = `${address.baseUrl} ${sha256}`;
+    let client = this.clients.get(key);
+    if (!client) {
+      // Clients of weights that are long gone are not worth keeping.
+      if (this.clients.size >= 16) this.clients.clear();
+      client = new BuiltinClient(this.name, address, sha256, this.config.concurrency);
+      this.clients.set(key, client);
+    }
+    return client;
+  }
+}

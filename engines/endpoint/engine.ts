@@ -1,0 +1,95 @@
+/**
+ * An address that speaks OpenAI's chat API and serves a model of its own: a hosted model, or a server that somebody
+ * else runs. Good for texts that need not come from the model in training; it is answered by whatever is behind the
+ * name, which the deployment identifies by `revision`.
+ */
+import { fetch } from 'undici';
+import type { EndpointEngine as EndpointConfig } from '../../contracts/deployment.js';
+import { engineLacks, keyMissing } from '../../contracts/errors.js';
+import type { ModelRef } from '../../contracts/refs.js';
+import { ChatClient, type EngineClient } from '../client.js';
+import type { Capabilities, Engine, EngineCheck } from '../engine.js';
+import { reasonOf } from '../http.js';
+
+const RETRIES = 4;
+const CHECK_TIMEOUT_MS = 10_000;
+
+export class EndpointEngine implements Engine {
+  readonly capabilities: Capabilities;
+  readonly servers = [];
+  private client: ChatClient | null = null;
+
+  constructor(
+    readonly name: string,
+    private readonly config: EndpointConfig,
+  ) {
+    this.capabilities = { loadsWeights: false, promptLogprobs: false, seeds: config.seed };
+  }
+
+  identity(): string {
+    const { baseUrl, model, revision } = this.config;
+    return `${baseUrl} ${model} ${revision}`;
+  }
+
+  money(promptTokens: number, completionTokens: number): number {
+    const { inputPerMillion, outputPerMillion } = this.config.price ?? { inputPerMillion: 0, outputPerMillion: 0 };
+    return (promptTokens * inputPerMillion + completionTokens * outputPerMillion) / 1_000_000;
+  }
+
+  async withClient<T>(
+    _model: ModelRef | null,
+    _deterministic: boolean,
+    _signal: AbortSignal,
+    work: (client: EngineClient) => Promise<T>,
+  ): Promise<T> {
+    this.client ??= this.open();
+    return work(this.client);
+  }
+
+  async withPrivateClient<T>(): Promise<T> {
+    throw engineLacks(this.name, 'load weights', 'ask');
+  }
+
+  async check(): Promise<EngineCheck> {
+    const { baseUrl, apiKeyEnv } = this.config;
+    const key = this.key();
+    if (!key) return { ok: false, text: `${apiKeyEnv} is not set`, hint: 'Set it where the GPU worker runs.' };
+    try {
+      const { status } = await fetch(`${trimmed(baseUrl)}/models`, {
+        headers: { authorization: `Bearer ${key}` },
+        signal: AbortSignal.timeout(CHECK_TIMEOUT_MS),
+      });
+      if (status !== 401 && status !== 403) return { ok: true, text: `${baseUrl} answers`, hint: '' };
+      const hint = `Set ${apiKeyEnv ?? 'apiKeyEnv'} to a valid key.`;
+      return { ok: false, text: `${baseUrl} refuses the key (${status})`, hint };
+    } catch (error) {
+      const hint = 'Start it, or fix baseUrl in temporal.config.ts.';
+      return { ok: false, text: `${baseUrl} does not answer (${reasonOf(error)})`, hint };
+    }
+  }
+
+  private open(): ChatClient {
+    const { name, config } = this;
+    const apiKey = this.key();
+    if (!apiKey) throw keyMissing(name, config.apiKeyEnv!);
+    const { model, concurrency, seed, topK, timeoutSeconds } = config;
+    return new ChatClient({
+      name,
+      baseUrl: trimmed(config.baseUrl),
+      apiKey,
+      model,
+      concurrency,
+      seeds: seed,
+      topK,
+      retry: { retries: RETRIES, timeoutMs: 1000 * timeoutSeconds },
+    });
+  }
+
+  /** undefined: the variable that should hold it is not set. */
+  private key(): string | undefined {
+    const { apiKeyEnv } = this.config;
+    return apiKeyEnv ? process.env[apiKeyEnv] : 'none';
+  }
+}
+
+const trimmed = (url: string) => url.replace(/\/$/, '');

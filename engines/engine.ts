@@ -1,0 +1,85 @@
+/**
+ * The seam between the rest of srlm and whatever samples text: an Engine is one entry of `engines` in
+ * temporal.config.ts. It states what it can do, so that no other code asks of what kind it is. How a kind is added:
+ * engines/index.ts.
+ */
+import type { Deployment } from '../contracts/deployment.js';
+import { engineLacks } from '../contracts/errors.js';
+import type { ModelRef } from '../contracts/refs.js';
+import type { Store } from '../storage/store.js';
+import type { EngineClient } from './client.js';
+import type { Hardware, WeightServer } from './hardware.js';
+
+export interface Capabilities {
+  /** Serves whichever model it is given; without this it has one model of its own and ignores the one it is given. */
+  loadsWeights: boolean;
+  /** `EngineClient.logprobs` works. */
+  promptLogprobs: boolean;
+  /** Every completion is drawn from a seed that the request names. */
+  seeds: boolean;
+}
+
+/** One line of `srlm doctor`: what was found, and what to do about it (empty where all is well). */
+export interface EngineCheck {
+  ok: boolean;
+  text: string;
+  hint: string;
+}
+
+export interface Engine {
+  /** Its name in temporal.config.ts. */
+  readonly name: string;
+  readonly capabilities: Capabilities;
+  /** The processes of this host that hold weights for it, running or not. */
+  readonly servers: readonly WeightServer[];
+
+  /** What decides its answers, for the keys of steps: the digest of the weights, or address, name and revision. */
+  identity(model: ModelRef | null): string;
+
+  /** Price of a request, in the unit of temporal.config.ts; 0 where no price is set. */
+  money(promptTokens: number, completionTokens: number): number;
+
+  /**
+   * Runs `work` with a client that is answered by exactly this model until `work` ends. Waits for the hardware where
+   * it needs some. Throws engine.unreachable (retried), engine.lacks, engine.key-missing, model.changed,
+   * artifact.damaged.
+   */
+  withClient<T>(
+    model: ModelRef | null,
+    deterministic: boolean,
+    signal: AbortSignal,
+    work: (client: EngineClient) => Promise<T>,
+  ): Promise<T>;
+
+  /**
+   * The same, from a server that is started for this call alone, beside whatever a worker does on this host. It is
+   * stopped and its folder is removed before this returns. Throws engine.lacks where the engine loads no weights.
+   */
+  withPrivateClient<T>(
+    model: { folder: string; sha256: string },
+    signal: AbortSignal,
+    work: (client: EngineClient) => Promise<T>,
+  ): Promise<T>;
+
+  /** Does it answer? Costs no tokens and starts nothing. null: there is nothing to find out. */
+  check(): Promise<EngineCheck | null>;
+}
+
+/** What an engine may use of the host it runs on. */
+export interface EngineSite {
+  readonly deployment: Deployment;
+  readonly hardware: Hardware;
+  /** Needed to run work, not to describe an engine or to check it. */
+  store(): Store;
+}
+
+const WORDS: Record<keyof Capabilities, string> = {
+  loadsWeights: 'load new weights',
+  promptLogprobs: 'give log-probabilities of a prompt',
+  seeds: 'take a seed',
+};
+
+/** Throws engine.lacks. `field`: what of the spec needs it, for the message. */
+export function requireCapability(engine: Engine, capability: keyof Capabilities, field: string): void {
+  if (!engine.capabilities[capability]) throw engineLacks(engine.name, WORDS[capability], field);
+}

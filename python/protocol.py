@@ -1,0 +1,141 @@
+"""The HTTP protocol of the model server: decodes the bodies of requests and words the error replies. Used by server.py.
+Decoder turns texts into token ids with the tokenizer of the loaded model, and back.
+Raises RequestError for everything that a client got wrong. (Not named requests.py: that would hide the package.)"""
+
+import json
+import random
+import sys
+
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from compute import BatchHalved, Engine, is_out_of_memory
+from sampling import UnservableModel, Sample
+
+
+class RequestError(Exception):
+    """An error reply: HTTP status, OpenAI's error type, one sentence."""
+
+    def __init__(self, status: int, kind: str, message: str):
+        super().__init__(message)
+        self.status, self.kind = status, kind
+
+
+def bad(message: str) -> RequestError:
+    return RequestError(400, "invalid_request_error", message)
+
+
+def failure(path: str, problem: Exception) -> JSONResponse:
+    if isinstance(problem, RequestError):
+        status, kind = problem.status, problem.kind
+    elif isinstance(problem, HTTPException):
+        status, kind, problem = problem.status_code, "invalid_request_error", f"{problem.detail}: {path}"
+    elif isinstance(problem, BatchHalved):
+        status, kind = 503, "batch_halved"
+    elif is_out_of_memory(problem):
+        status, kind = 503, "out_of_memory"
+    else:
+        status, kind, problem = 500, "server_error", problem if isinstance(problem, UnservableModel) else f"{type(problem).__name__}: {problem}"
+    print(f"{path} {status} {problem}", file=sys.stderr, flush=True)
+    return JSONResponse({"error": {"message": str(problem), "type": kind}}, status)
+
+
+async def body_of(request) -> dict:
+    if request.method == "GET":
+        return {}
+    try:
+        body = json.loads(await request.body() or b"{}")
+    except (ValueError, RecursionError):
+        raise bad("The body is not JSON.") from None
+    if not isinstance(body, dict):
+        raise bad("The body is not a JSON object.")
+    return body
+
+
+def take(body: dict, name: str, kind: type, default=None, least=None):
+    """A field of the body, of this type and at least `least`; null counts as missing."""
+    value = body.get(name)
+    value = default if value is None else value
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind or least is not None and not least <= value < float("inf"):
+        words = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}[kind]
+        raise bad(f"{name} must be {words}{'' if least is None else f' of at least {least}'}.")
+    return value
+
+
+class Decoder:
+    """Requests as token ids and rows, by the loaded model's tokenizer, chat template and context."""
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+
+    def encode(self, text: str, special: bool) -> list[int]:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise bad("The text has half of a surrogate pair, which is not a character.") from None
+        return self.engine.tokenizer(text, add_special_tokens=special, verbose=False).input_ids
+
+    def chat_text(self, body) -> str:
+        messages = body.get("messages")
+        if not (isinstance(messages, list) and messages and all(isinstance(one, dict) and isinstance(one.get("role"), str)
+                                                                 and isinstance(one.get("content"), str) for one in messages)):
+            raise bad("messages must be a list of {role, content}, both strings.")
+        continued = take(body, "continue_final_message", bool, False)
+        prompt = take(body, "add_generation_prompt", bool, not continued)
+        if continued and prompt:
+            raise bad("continue_final_message and add_generation_prompt cannot both be true.")
+        try:
+            return self.engine.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt, continue_final_message=continued)
+        except Exception as problem:  # templates raise any exception for roles, or an order of them, that they do not support
+            raise bad(f"The model's chat template refuses these messages: {problem}") from None
+
+    def tokens(self, body) -> list[int] | list[list[int]]:
+        """Of messages, a text, or several texts."""
+        if "messages" in body:
+            return self.encode(self.chat_text(body), False)
+        special, prompt = take(body, "add_special_tokens", bool, True), body.get("prompt")
+        if isinstance(prompt, list) and all(isinstance(one, str) for one in prompt):
+            return [self.encode(one, special) for one in prompt]
+        if isinstance(prompt, str):
+            return self.encode(prompt, special)
+        raise bad("prompt must be a string or a list of strings (or give messages).")
+
+    def prompts(self, body) -> list[list[int]]:
+        prompt = body.get("prompt")
+        several = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
+        prompts, vocabulary = [], self.engine.vocabulary
+        for one in prompt if several else [prompt]:
+            if isinstance(one, str):
+                one = self.encode(one, True)
+            if not (isinstance(one, list) and one and all(type(token) is int and 0 <= token < vocabulary for token in one)):
+                raise bad(f"prompt must be text or token ids below {vocabulary} (one, or a list of them), not empty.")
+            if len(one) > self.engine.context:
+                raise bad(f"The prompt has {len(one)} tokens, the model's context {self.engine.context}.")
+            prompts.append(one)
+        return prompts
+
+    def samples(self, body, prompts: list[list[int]], max_tokens: int) -> list[Sample]:
+        stop = body.get("stop") or []
+        stop = [stop] if isinstance(stop, str) else stop
+        if not (isinstance(stop, list) and all(isinstance(one, str) and one for one in stop)):
+            raise bad("stop must be a string or a list of strings, none of them empty.")
+        # In deterministic mode equal requests without a seed must have equal replies, too.
+        seed = take(body, "seed", int, 0 if self.engine.deterministic else random.getrandbits(63))
+        n, top_k = take(body, "n", int, 1, 1), max(0, take(body, "top_k", int, 0, -1))
+        temperature, top_p = take(body, "temperature", float, 1.0, 0), take(body, "top_p", float, 1.0, 0)
+        samples = []
+        for prompt in prompts:
+            room = self.engine.context - len(prompt)
+            if room < 1 or not prompt:
+                raise bad(f"The prompt has {len(prompt)} tokens: none, or no room for an answer in the model's context of {self.engine.context}.")
+            samples += [Sample(prompt, min(max_tokens, room), temperature, top_k, top_p, stop, (seed + i) % 2**64) for i in range(n)]
+        return samples
+
+    def text(self, row: Sample) -> str:
+        """The text of a reply. Decoded together with the end of its prompt: some tokenizers drop the first space of a text."""
+        decode = self.engine.tokenizer.decode
+        before, out = row.prompt[-4:], row.out[:-1] if row.out[-1] in self.engine.ends else row.out
+        text = decode(before + out, skip_special_tokens=True)[len(decode(before, skip_special_tokens=True)):]
+        return text[:min([at for stop in row.stop if (at := text.find(stop)) >= 0], default=len(text))]

@@ -1,0 +1,85 @@
+"""Rows to generate, the choice of their next tokens from logits, and the tokens that end a reply. Used by compute.py.
+Raises UnservableModel where a model computes nothing usable.
+Axes in names: R rows, V vocabulary."""
+
+import random
+from dataclasses import dataclass, field
+
+import torch
+
+
+class UnservableModel(Exception):
+    """The model cannot be served; one sentence."""
+
+
+@dataclass(eq=False)
+class Sample:
+    """One row to generate. top_k 0 and top_p 1 are off; temperature 0 takes the most likely token."""
+    prompt: list[int]
+    max_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    stop: list[str]
+    seed: int
+    out: list[int] = field(default_factory=list)
+    finish: str | None = None
+
+    def __post_init__(self):
+        self.rng = random.Random(self.seed)
+        if self.temperature == 0:
+            self.temperature, self.top_k = 1.0, 1
+
+    def columns(self) -> int:
+        return len(self.prompt) + self.max_tokens
+
+
+def pick(logits_RV, rows: list[Sample]) -> list[int]:
+    """Next tokens. Each row draws one number from its own stream, which chooses the token at that point of its cumulative
+    probabilities. Rows with top-k are handled apart from the others: only those without it need the whole vocabulary."""
+    check_finite(logits_RV.amax(-1))
+    tokens = torch.zeros(len(rows), dtype=torch.long)
+    for limited in (True, False):
+        some = [i for i, row in enumerate(rows) if bool(row.top_k) == limited]
+        if not some:
+            continue
+        temperature, top_p, top_k, uniform = (torch.tensor([[value] for value in values]) for values in zip(
+            *((rows[i].temperature, rows[i].top_p, rows[i].top_k, rows[i].rng.random()) for i in some)))
+        values, ids = logits_RV if len(some) == len(rows) else logits_RV[some], None
+        if limited or (top_p < 1).any():
+            values, ids = values.topk(min(int(top_k.max()) or values.shape[-1], values.shape[-1]))
+            ids = ids.cpu()
+        values = values.cpu().float() / temperature
+        if limited:
+            values.masked_fill_(torch.arange(values.shape[-1]) >= top_k, -torch.inf)
+        share = values.softmax(-1)
+        total = share.cumsum(-1)
+        if ids is not None:
+            # The most likely token is always kept, also for top_p 0.
+            total = share.masked_fill_(total - share >= top_p.clamp(min=1e-9), 0).cumsum(-1)
+        # Rounding must not move the point past the last token that has any probability.
+        point = torch.minimum(uniform * total[:, -1:], total[:, -1:].nextafter(torch.tensor(0.0)))
+        drawn = torch.searchsorted(total, point, right=True)
+        tokens[some] = (drawn if ids is None else ids.gather(1, drawn))[:, 0]
+    return tokens.tolist()
+
+
+def check_finite(values):
+    if not torch.isfinite(values).all():
+        raise UnservableModel("The model gives values that are not finite; its weights are broken.")
+    return values
+
+
+def end_tokens(model, tokenizer) -> set[int]:
+    """All tokens that end a reply: the model's, the tokenizer's, and the one that the chat template puts after a reply."""
+    ends = set()
+    for ids in (model.generation_config.eos_token_id, model.config.get_text_config(decoder=True).eos_token_id, tokenizer.eos_token_id):
+        ends.update(ids if isinstance(ids, (list, tuple)) else [] if ids is None else [ids])
+    try:
+        turn = tokenizer.apply_chat_template([{"role": "user", "content": "?"}, {"role": "assistant", "content": "srlm"}], tokenize=False)
+    except Exception:  # a template may demand other roles; then these tokens must be enough
+        return ends
+    after = tokenizer(turn.rpartition("srlm")[2].strip(), add_special_tokens=False).input_ids
+    if after and after[0] in tokenizer.added_tokens_decoder and tokenizer.added_tokens_decoder[after[0]].special:
+        ends.add(after[0])
+    return ends
