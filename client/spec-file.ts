@@ -1,11 +1,11 @@
 /**
  * Spec files: YAML or JSON, read with positions, so that a message names file, line and field. `--set a.b=value` and
- * other overrides are merged before the check. Throws file.missing, spec.unreadable, spec.invalid.
+ * other overrides are merged before the check. Throws file.missing, file.empty, spec.unreadable, spec.invalid.
  */
 import { readFile } from 'node:fs/promises';
 import { distance } from 'fastest-levenshtein';
 import { type Document, isMap, isNode, LineCounter, parseDocument } from 'yaml';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { fileEmpty, fileMissing, show, specInvalid, specUnreadable } from '../contracts/errors.js';
 
 /** `overrides`: dotted field -> YAML value, as `--set` gives them. */
@@ -33,12 +33,13 @@ export async function loadSpec<T>(
   return checkSpec(document.toJS(), schema, file, (path) => lineOf(document, lines, path), overrides);
 }
 
-/** The parser's sentence without its position, which stands before it already. */
+/** The parser's sentence without its position, which the message has already. */
 function reasonOf(message: string): string {
   const sentence = message.split('\n')[0]!.replace(/ at line \d+, column \d+:?$/, '');
   return sentence.charAt(0).toLowerCase() + sentence.slice(1);
 }
 
+/** `value` checked by `schema`; `file` is its name in messages. Throws spec.invalid for the first thing that is wrong. */
 export function checkSpec<T>(
   value: unknown,
   schema: z.ZodType<T>,
@@ -48,7 +49,7 @@ export function checkSpec<T>(
 ): T {
   const parsed = schema.safeParse(value, { reportInput: true });
   if (parsed.success) return parsed.data;
-  // A misspelt field is also a missing one: what the user wrote comes first.
+  // A misspelt field is a missing one too: report what the user wrote.
   const { issues } = parsed.error;
   const issue = deepest(issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0]!);
   const field = issue.path.join('.');
@@ -61,19 +62,15 @@ export function checkSpec<T>(
     const full = [...issue.path, key].join('.');
     const inSet = full in overrides;
     const at = { file: inSet ? '--set' : file, line: inSet ? undefined : lineAt([...issue.path, key]), field: full };
-    throw specInvalid(
-      at,
-      near
-        ? `there is no such field; did you mean ${show(near)}?`
-        : `there is no such field; there are ${known.join(', ')}.`,
-    );
+    const hint = near ? `did you mean ${show(near)}?` : `the fields are ${known.join(', ')}.`;
+    throw specInvalid(at, `there is no such field; ${hint}`);
   }
   throw specInvalid({ file: source, line, field: field || undefined }, `${wanted(issue)}, found ${show(issue.input)}.`);
 }
 
 type Issue = z.core.$ZodIssue;
 
-/** Of a union (`none` or a map) the branch that speaks of what the user wrote: the one that got furthest. */
+/** In a union (`none` or a map): the issue of the branch that matches what the user wrote best. */
 function deepest(issue: Issue): Issue {
   if (issue.code !== 'invalid_union') return issue;
   const branches = issue.errors.map((branch) =>
@@ -104,7 +101,7 @@ function wanted(issue: Issue): string {
   }
 }
 
-/** What stands in the way and is no map (`catalysts: none`) makes way for one. */
+/** Replaces a scalar on the path (`catalysts: none`) by a map. */
 function setField(document: Document, field: string, value: string): void {
   const path = field.split('.');
   const parsed = parseDocument(value);
@@ -130,25 +127,23 @@ function lineOf(document: Document, lines: LineCounter, path: PropertyKey[]): nu
   return undefined;
 }
 
-/** Names of the fields that the schema has at `path`; unions and defaults are looked through. */
+/** Names of the fields that the schema has at `path`, in any branch of a union. */
 function knownFields(schema: z.ZodType, path: PropertyKey[]): string[] {
-  let nodes = [schema as unknown as Node];
-  for (const key of [null, ...path]) {
-    if (key !== null) nodes = nodes.flatMap((node) => node.shape?.[String(key)] ?? []);
-    nodes = nodes.flatMap(unwrap);
-  }
-  return [...new Set(nodes.flatMap((node) => Object.keys(node.shape ?? {})))];
+  let nodes = branches(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as JsonSchema);
+  for (const key of path) nodes = nodes.flatMap(({ properties }) => branches(properties?.[String(key)]));
+  return [...new Set(nodes.flatMap(({ properties }) => Object.keys(properties ?? {})))];
 }
 
-interface Node {
-  shape?: Record<string, Node>;
-  def?: { innerType?: Node; options?: Node[]; shape?: Record<string, Node> };
+interface JsonSchema {
+  properties?: Record<string, JsonSchema>;
+  anyOf?: JsonSchema[];
+  oneOf?: JsonSchema[];
+  allOf?: JsonSchema[];
 }
 
-function unwrap(node: Node): Node[] {
-  if (node.shape) return [node];
-  if (node.def?.innerType) return unwrap(node.def.innerType);
-  return node.def?.options?.flatMap(unwrap) ?? [];
+function branches(node: JsonSchema | undefined): JsonSchema[] {
+  if (!node) return [];
+  return [node, ...[node.anyOf, node.oneOf, node.allOf].flatMap((of) => of?.flatMap(branches) ?? [])];
 }
 
 function nearest(word: string, known: string[]): string | null {

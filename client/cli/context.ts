@@ -1,21 +1,23 @@
 /**
- * What every command works with: the global options, the deployment, a connection, and where words go. Results go to
- * stdout (with --json one JSON document), all else to stderr, so that stdout can be piped.
+ * What every command works with: the global options, the deployment, a connection, and where its output goes. Results
+ * go to stdout (with --json one JSON document), everything else to stderr, so that stdout can be piped.
  */
 import type { Command } from 'commander';
+import { loadDeployment } from '../../config/load.js';
+import { idProblem } from '../../config/run-id.js';
 import type { Deployment } from '../../contracts/deployment.js';
-import { loadDeployment } from '../../worker/config.js';
+import { Problem } from '../../contracts/errors.js';
 import type { SrlmClient } from '../client.js';
 
 export const EXIT = { done: 0, failed: 1, wrongInput: 2, parked: 3, interrupted: 130 } as const;
 export type Exit = (typeof EXIT)[keyof typeof EXIT];
 
-/** What the user typed is not usable. Exit code 2. */
+/** What the user typed cannot be used. Exit code 2. */
 export class UsageError extends Error {
   readonly type = 'usage';
 }
 
-/** SIGINT or SIGTERM came; the message says what goes on without us. */
+/** SIGINT or SIGTERM came; the message says what continues without this process. */
 export class Interrupted extends Error {}
 
 export class Context {
@@ -35,7 +37,7 @@ export class Context {
 
   /** Throws config.invalid, temporal.unreachable. */
   async connect(): Promise<SrlmClient> {
-    // Loaded here: wrong input is told four times as fast without Temporal's client.
+    // Imported here: a command that fails before it needs Temporal is four times as fast without Temporal's client.
     const { SrlmClient } = await import('../client.js');
     this.client ??= await SrlmClient.connect(await this.deployment());
     return this.client;
@@ -59,16 +61,25 @@ export class Context {
     process.stderr.write(`${line}\n`);
   }
 
+  /** Columns for a result on stdout. */
+  get width(): number {
+    return process.stdout.isTTY ? (process.stdout.columns || 80) - 1 : 120;
+  }
+
+  /** Colours on stderr, and on stdout. */
   get color(): boolean {
-    return process.stderr.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
+    return hasColor(process.stderr);
   }
 
   get colorOut(): boolean {
-    return process.stdout.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
+    return hasColor(process.stdout);
   }
 }
 
-/** Wraps a command's work: gives it its context, turns what it returns into the exit code. */
+const hasColor = ({ isTTY }: NodeJS.WriteStream): boolean =>
+  isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
+
+/** Wraps a command's work: gives it its context, and makes what it returns the exit code. */
 export function action<Args extends unknown[]>(work: (context: Context, ...args: Args) => Promise<Exit>) {
   return async (...all: [...Args, Command]): Promise<void> => {
     const command = all.pop() as Command;
@@ -82,7 +93,17 @@ export function action<Args extends unknown[]>(work: (context: Context, ...args:
   };
 }
 
-/** For options that may be given many times. */
+/** For everything that a command does before it starts something: a Problem met there says that nothing was started. */
+export async function beforeStart<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw error instanceof Problem ? error.adding('Nothing was started.') : error;
+  }
+}
+
+// --- options ----------------------------------------------------------------------------------------------------------
+/** For options that may be given several times. */
 export const collect = (value: string, before: string[] = []): string[] => [...before, value];
 
 /** `field=value` pairs of a repeated option. */
@@ -96,12 +117,10 @@ export function pairs(option: string, given: readonly string[] = []): Record<str
   );
 }
 
-/** Ids stand in commands, in the ids of rounds and in the UI's addresses. */
 export function checkId(id: string | undefined): string | undefined {
-  if (id === undefined || /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/.test(id)) return id;
-  throw new UsageError(
-    `--id: expected letters, digits, dots, dashes and underscores, at most 100, found ${JSON.stringify(id)}.`,
-  );
+  const problem = id === undefined ? null : idProblem(id);
+  if (problem) throw new UsageError(`--id: ${problem}.`);
+  return id;
 }
 
 /** For commander: a whole number within bounds. */
@@ -125,7 +144,8 @@ export function decimal(option: string, min: number, max: number) {
   };
 }
 
-/** Runs `work` until the first SIGINT or SIGTERM, which throws Interrupted: `work` itself is left alone. */
+// --- waiting ----------------------------------------------------------------------------------------------------------
+/** Runs `work` until the first SIGINT or SIGTERM, which throws Interrupted and does not stop `work` itself. */
 export async function untilInterrupted<T>(message: string, work: Promise<T>): Promise<T> {
   let onSignal: () => void = () => {};
   const interrupted = new Promise<never>((_, reject) => {
@@ -142,9 +162,9 @@ export async function untilInterrupted<T>(message: string, work: Promise<T>): Pr
   }
 }
 
-/** Says `message` when `work` takes longer than one would expect. */
-export async function patiently<T>(context: Context, message: string, work: Promise<T>): Promise<T> {
-  const timer = setTimeout(() => context.say(message), 4000);
+/** Prints `message` if `work` takes longer than expected. */
+export async function patiently<T>(context: Context, message: string, work: Promise<T>, afterMs = 4000): Promise<T> {
+  const timer = setTimeout(() => context.say(message), afterMs);
   try {
     return await work;
   } finally {

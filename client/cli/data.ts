@@ -1,11 +1,9 @@
 /** Commands that need no Temporal: data check (reads a file as a run would) and schema. */
-import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { z } from 'zod';
 import { Deployment } from '../../contracts/deployment.js';
 import { Fields, RunSpec, SampleSpec } from '../../contracts/spec.js';
 import { DataKind } from '../../contracts/steps.js';
-import { checkFile } from '../preflight.js';
 import { checkSpec } from '../spec-file.js';
 import { action, collect, EXIT, pairs, UsageError } from './context.js';
 
@@ -14,16 +12,17 @@ const SCHEMAS = { run: RunSpec, sample: SampleSpec, config: Deployment } as cons
 export function addDataCommands(program: Command): void {
   program
     .command('data')
-    .description('about data files')
+    .description('check data files')
     .command('check')
-    .description('read a file as a run would, and say what is in it')
+    .description('read a file as a run would, and report what is in it')
     .argument('<file>', 'JSONL or a JSON array, plain or .gz')
     .addOption(new Option('--as <kind>', 'what it is for').choices([...DataKind.options]).default('examples'))
     .option('--field <name=field>', 'name of a field in your file, such as answer=solution; may be repeated', collect)
     .action(
       action(async (context, file: string, options: { as: DataKind; field?: string[] }) => {
         const fields = checkSpec(pairs('--field', options.field), Fields, '--field');
-        const report = await checkFile(options.as, resolve(file), { path: file, fields });
+        const { checkFile } = await import('../preflight.js');
+        const report = await checkFile(options.as, { path: file, fields }, process.cwd());
         const { rows, missingRationales, meanInstructionChars, meanRationaleChars, meanAnswerChars } = report;
         const means = { instruction: meanInstructionChars, rationale: meanRationaleChars, answer: meanAnswerChars };
         const shown = Object.entries(means).filter(([, chars]) => chars > 0);
@@ -42,7 +41,7 @@ export function addDataCommands(program: Command): void {
 
   program
     .command('schema')
-    .description('the JSON Schema of a run spec, a sample spec or temporal.config')
+    .description('print the JSON Schema of a run spec, a sample spec or temporal.config')
     .argument('[which]', Object.keys(SCHEMAS).join(', '), 'run')
     .action(
       action(async (context, which: string) => {

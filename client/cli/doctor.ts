@@ -1,37 +1,38 @@
 /**
- * srlm doctor: is everything there that a run needs, and what to do where it is not. Starts nothing and changes
- * nothing, unless --fix: then it makes the Python environment. Exit code 1 when there is a problem.
+ * srlm doctor: checks everything that a run needs, and says what to do about what is missing. Starts nothing and changes
+ * nothing, except with --fix, which makes the Python environment. Exit code 1 when there is a problem.
  */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import type { Connection } from '@temporalio/client';
+import type { Client, Connection } from '@temporalio/client';
 import type { Command } from 'commander';
-import type { Deployment } from '../../contracts/deployment.js';
+import { connect, connectionOptions, DEFAULT_ADDRESS } from '../../config/connection.js';
+import { missingSearchAttributes } from '../../config/search-attributes.js';
+import { type Deployment, SEARCH_ATTRIBUTES } from '../../contracts/deployment.js';
 import { Problem } from '../../contracts/errors.js';
-import { checkPython, packageRoot, pythonPath, setUpPython } from '../../engine/python-environment.js';
-import { ArtifactStore } from '../../storage/store.js';
+import { EngineHost } from '../../engines/index.js';
+import { checkPython, packageRoot, pythonPath, setUpPython } from '../../processes/python.js';
+import { openStore } from '../../storage/store.js';
+import { pad, printable } from '../../text/text.js';
 import { temporalBinary } from '../../worker/embedded.js';
-import { connect, connectionOptions, DEFAULT_ADDRESS } from '../connection.js';
 import { action, EXIT } from './context.js';
-import { pad, printable } from './text.js';
 
 interface Check {
   what: string;
   ok: boolean;
-  says: string;
-  /** What to do; null where all is well. */
-  next: string | null;
+  found: string;
+  /** What to do about a problem; else null. */
+  hint: string | null;
 }
 
 /** Below this a run of the smallest useful model would soon stop. */
 const FREE_BYTES = 5e9;
-const ATTRIBUTES = ['SrlmState', 'SrlmStep', 'SrlmRound', 'SrlmScore'];
 
-const ok = (what: string, says: string): Check => ({ what, ok: true, says, next: null });
-const problem = (what: string, says: string, next: string): Check => ({ what, ok: false, says, next });
+const ok = (what: string, found: string): Check => ({ what, ok: true, found, hint: null });
+const problem = (what: string, found: string, hint: string): Check => ({ what, ok: false, found, hint });
 
 export function addDoctorCommand(program: Command): void {
   program
@@ -42,20 +43,20 @@ export function addDoctorCommand(program: Command): void {
       action(async (context, options: { fix?: boolean }) => {
         const deployment = await context.deployment();
         const named = deployment.python ?? process.env.SRLM_PYTHON;
-        if (options.fix && named) context.say(`--fix leaves ${named} alone, as it is named by you.`);
+        if (options.fix && named) context.say(`--fix leaves ${named} alone: you named it yourself.`);
         else if (options.fix) await setUpPython(resolve('.srlm/python'), (line) => context.say(line));
         const checks: Check[] = [];
-        const told = (check: Check) => {
+        const add = (check: Check) => {
           checks.push(check);
           if (context.json) return;
-          const line = `${check.ok ? 'ok      ' : 'problem '} ${pad(check.what, 18)} ${check.says}`;
-          context.print(null, check.next ? [line, `         ${pad('', 18)} ${check.next}`] : [line]);
+          const line = `${check.ok ? 'ok      ' : 'problem '} ${pad(check.what, 18)} ${check.found}`;
+          context.print(null, check.hint ? [line, `         ${pad('', 18)} ${check.hint}`] : [line]);
         };
-        told(checkNode());
-        for (const check of await checkEngine(deployment)) told(check);
-        for (const check of await checkHosted(deployment)) told(check);
-        for (const check of await checkTemporal(deployment)) told(check);
-        told(await checkDisk(deployment));
+        add(checkNode());
+        for (const check of await checkPrograms(deployment)) add(check);
+        for (const check of await checkEngines(deployment)) add(check);
+        for (const check of await checkTemporal(deployment)) add(check);
+        add(await checkDisk(deployment));
         const healthy = checks.every((check) => check.ok);
         if (context.json) context.document({ ok: healthy, checks });
         return healthy ? EXIT.done : EXIT.failed;
@@ -70,7 +71,7 @@ function checkNode(): Check {
 }
 
 /** Python, its packages, the two programs, and what hardware torch sees. */
-async function checkEngine(deployment: Deployment): Promise<Check[]> {
+async function checkPrograms(deployment: Deployment): Promise<Check[]> {
   const python = pythonPath(deployment);
   const checks: Check[] = [];
   try {
@@ -78,7 +79,7 @@ async function checkEngine(deployment: Deployment): Promise<Check[]> {
   } catch (error) {
     return [ofError('Python', error)];
   }
-  const folder = join(packageRoot, 'engine', 'python');
+  const folder = join(packageRoot, 'python');
   const probe = `
 import json, sys
 sys.path.insert(0, ${JSON.stringify(folder)})
@@ -123,37 +124,16 @@ print(json.dumps({"torch": torch.__version__, "transformers": transformers.__ver
   return checks;
 }
 
-/** Endpoints of the config: the key is there, and somebody answers. Costs no tokens. */
-async function checkHosted(deployment: Deployment): Promise<Check[]> {
-  return Promise.all(
-    Object.entries(deployment.engines).flatMap(([name, engine]): (Check | Promise<Check>)[] => {
-      if (engine.kind !== 'openai') return [];
-      const what = `engine ${name}`;
-      const key = engine.apiKeyEnv ? process.env[engine.apiKeyEnv] : 'none';
-      if (!key) return [problem(what, `${engine.apiKeyEnv} is not set`, 'Set it where the GPU worker runs.')];
-      return [
-        fetch(`${engine.baseUrl.replace(/\/$/, '')}/models`, {
-          headers: { authorization: `Bearer ${key}` },
-          signal: AbortSignal.timeout(10_000),
-        }).then(
-          ({ status }) =>
-            status === 401 || status === 403
-              ? problem(
-                  what,
-                  `${engine.baseUrl} refuses the key (${status})`,
-                  `Set ${engine.apiKeyEnv ?? 'apiKeyEnv'} to a valid key.`,
-                )
-              : ok(what, `${engine.baseUrl} answers`),
-          (error) =>
-            problem(
-              what,
-              `${engine.baseUrl} does not answer (${reasonOf(error)})`,
-              'Start it, or mend baseUrl in temporal.config.ts.',
-            ),
-        ),
-      ];
+/** What engines of temporal.config.ts say of themselves. Costs no tokens. */
+async function checkEngines(deployment: Deployment): Promise<Check[]> {
+  const engines = new EngineHost(deployment, null);
+  const checks = await Promise.all(
+    engines.names.map(async (name): Promise<Check[]> => {
+      const found = await engines.engine(name).check();
+      return found ? [{ what: `engine ${name}`, ok: found.ok, found: found.text, hint: found.hint || null }] : [];
     }),
   );
+  return checks.flat();
 }
 
 async function checkTemporal(deployment: Deployment): Promise<Check[]> {
@@ -167,42 +147,41 @@ async function checkTemporal(deployment: Deployment): Promise<Check[]> {
     const client = await connect();
     try {
       const { address, namespace } = connectionOptions();
-      const { workflowService, operatorService } = client.connection as Connection;
+      const { workflowService } = client.connection as Connection;
       const { serverVersion } = await workflowService.getSystemInfo({});
       await workflowService.describeNamespace({ namespace });
-      checks.push(ok('Temporal', `${serverVersion || 'version not told'} at ${address}, namespace ${namespace}`));
-      checks.push(await checkAttributes(operatorService, namespace));
+      checks.push(ok('Temporal', `${serverVersion || 'unknown version'} at ${address}, namespace ${namespace}`));
+      checks.push(await checkAttributes(client));
     } finally {
       await client.connection.close();
     }
   } catch (error) {
     const { address } = connectionOptions();
-    // Where nobody named another, `srlm up` brings it, as the next thing one does.
+    // Without an address of the user's own, `srlm up` starts one, which is the next command.
     const isNext = address === DEFAULT_ADDRESS && (error as Problem).type === 'temporal.unreachable';
     checks.push(isNext ? ok('Temporal', `none at ${address} yet; \`srlm up\` starts it`) : ofError('Temporal', error));
   }
   return checks;
 }
 
-async function checkAttributes(operator: Connection['operatorService'], namespace: string): Promise<Check> {
+async function checkAttributes(client: Client): Promise<Check> {
   const what = 'search attributes';
   try {
-    const { customAttributes } = await operator.listSearchAttributes({ namespace });
-    const missing = ATTRIBUTES.filter((name) => !(name in (customAttributes ?? {})));
-    if (missing.length === 0) return ok(what, ATTRIBUTES.join(', '));
-    return ok(what, `${missing.join(', ')} not there yet; the next start adds them where it may`);
+    const missing = await missingSearchAttributes(client);
+    if (missing.length === 0) return ok(what, Object.keys(SEARCH_ATTRIBUTES).join(', '));
+    return ok(what, `${missing.join(', ')} missing; the next start adds them if it may`);
   } catch (error) {
-    return ok(what, `cannot be listed here (${reasonOf(error)}); runs go without them`);
+    return ok(what, `cannot be listed here (${reasonOf(error)}); runs do without them`);
   }
 }
 
 async function checkDisk(deployment: Deployment): Promise<Check> {
   const { artifactRoot } = deployment;
-  // Opened only where it is: doctor makes no folders.
+  // doctor makes no folders, so a store that does not exist yet is not opened.
   let place = artifactRoot;
   while (!existsSync(place)) place = dirname(place);
   try {
-    if (place === artifactRoot) ArtifactStore.open(artifactRoot);
+    if (place === artifactRoot) openStore(deployment);
     const { bavail, bsize } = await statfs(place);
     const free = `${((bavail * bsize) / 1e9).toFixed(1)} GB free at ${artifactRoot}`;
     if (bavail * bsize >= FREE_BYTES) return ok('disk', free);
@@ -213,7 +192,7 @@ async function checkDisk(deployment: Deployment): Promise<Check> {
 }
 
 function ofError(what: string, error: unknown): Check {
-  if (error instanceof Problem) return problem(what, printable(error.says), error.next);
+  if (error instanceof Problem) return problem(what, printable(error.reason), error.hint);
   return problem(what, reasonOf(error), 'See the message.');
 }
 

@@ -1,20 +1,25 @@
 /**
- * Follows a run until it ends or parks. On a terminal a tree redrawn in place, else lines; with --json one status a
- * line. Temporal going away is told and waited out. Throws run.unknown, temporal.lost, Interrupted.
+ * Follows a run until it ends or parks: on a terminal a tree redrawn in place, else lines; with --json one status a
+ * line. While Temporal does not answer it waits, with a note. Throws run.unknown, temporal.lost, Interrupted.
  */
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Problem } from '../../contracts/errors.js';
-import type { RunStatus } from '../../contracts/progress.js';
+import { createLogUpdate } from 'log-update';
+import { temporalLost } from '../../contracts/errors.js';
+import type { RunStatus } from '../../contracts/run.js';
 import type { SrlmClient } from '../client.js';
+import { isAway } from './away.js';
 import { type Context, EXIT, type Exit, untilInterrupted } from './context.js';
-import { changes, lastKnown, progressLine, renderRun, roundsTable } from './render.js';
+import { changes, lastKnown, progressLine } from './lines.js';
+import { roundsTable } from './tables.js';
+import { renderRun } from './tree.js';
 
 const EVERY_MS = 1000;
 const ANSWER_MS = 10_000;
-const PATIENCE_MS = 30 * 60_000;
+const AWAY_MINUTES = 30;
 const PROGRESS_EVERY_MS = 10_000;
 
-interface View {
+interface Display {
   show(status: RunStatus): void;
   note(text: string): void;
 }
@@ -25,12 +30,19 @@ export async function follow(
   runId: string,
   json = context.json,
 ): Promise<RunStatus> {
-  const view = json ? jsonView(context) : process.stderr.isTTY ? liveView(context) : lineView(context);
-  return untilInterrupted(`The run goes on. Follow it again with: srlm watch ${runId}`, watchRun(client, runId, view));
+  const display = json ? jsonDisplay(context) : process.stderr.isTTY ? liveDisplay(context) : lineDisplay(context);
+  const message = `The run continues. Follow it again with: srlm watch ${runId}`;
+  return untilInterrupted(message, untilHalted(client, runId, display));
 }
 
-async function watchRun(client: SrlmClient, runId: string, view: View): Promise<RunStatus> {
-  let lostAt: number | null = null;
+/** `now`: for tests. */
+export async function untilHalted(
+  client: Pick<SrlmClient, 'status' | 'temporal'>,
+  runId: string,
+  display: Display,
+  { everyMs = EVERY_MS, now = Date.now } = {},
+): Promise<RunStatus> {
+  let awaySince: number | null = null;
   let last: RunStatus | null = null;
   for (;;) {
     const status = await client.temporal
@@ -40,52 +52,37 @@ async function watchRun(client: SrlmClient, runId: string, view: View): Promise<
         return null;
       });
     if (status) {
-      if (lostAt !== null) view.note('Temporal is back.');
-      lostAt = null;
+      if (awaySince !== null) display.note('Temporal answers again.');
+      awaySince = null;
       last = lastKnown(last, status);
-      view.show(last);
+      display.show(last);
       if (status.endedAt || status.state === 'parked' || status.state === 'waiting') return status;
-    } else if (lostAt === null) {
-      lostAt = Date.now();
-      view.note('Temporal does not answer; the run is safe in its database. Trying again ...');
-    } else if (Date.now() - lostAt > PATIENCE_MS) {
-      throw temporalLost(runId);
+    } else if (awaySince === null) {
+      awaySince = now();
+      display.note('Temporal does not answer; the run is safe in its database. Trying again ...');
+    } else if (now() - awaySince > AWAY_MINUTES * 60_000) {
+      throw temporalLost(runId, AWAY_MINUTES);
     }
-    await sleep(EVERY_MS);
+    await sleep(everyMs);
   }
 }
 
-/** No answer, or an answer that says to come again: not an error of what was asked. */
-export function isAway(error: unknown): boolean {
-  // By name, so that commands which need no Temporal do not load its client.
-  const { name, cause } = (error ?? {}) as { name?: string; cause?: unknown };
-  const code = ((name === 'ServiceError' ? cause : error) as { code?: unknown } | undefined)?.code;
-  return code === 1 || code === 4 || code === 8 || code === 14; // CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
+export function exitOf({ state }: RunStatus): Exit {
+  if (state === 'parked' || state === 'waiting') return EXIT.parked;
+  return state === 'failed' || state === 'aborted' || state === 'stopped' ? EXIT.failed : EXIT.done;
 }
 
-const temporalLost = (runId: string) =>
-  new Problem({
-    type: 'temporal.lost',
-    retry: true,
-    says: `Temporal has not answered for ${PATIENCE_MS / 60_000} minutes.`,
-    next: `Start it again; then \`srlm watch ${runId}\`.`,
-  });
-
-export function exitOf(status: RunStatus): Exit {
-  if (status.state === 'parked' || status.state === 'waiting') return EXIT.parked;
-  return ['failed', 'aborted', 'stopped'].includes(status.state) ? EXIT.failed : EXIT.done;
-}
-
-/** Where a run that is done has brought the model: on stdout, the rest having gone to stderr. */
+/** The rounds of a finished run and its best model, on stdout: what came before went to stderr. */
 export async function printResult(context: Context, client: SrlmClient, status: RunStatus): Promise<void> {
-  if (context.json || status.state !== 'done' || status.rounds === null) return;
-  const { rounds, best, model } = await client.result(status.runId);
-  const folder = model.uri ? `${client.deployment.artifactRoot}/${model.uri}` : (model.path ?? '');
+  const { runId, state, lastRound, rounds } = status;
+  if (context.json || state !== 'done' || lastRound === null) return;
+  const { best, model } = await client.result(runId);
+  const folder = model.path ?? join(client.store.root, 'models', model.sha256);
   context.print(null, [...roundsTable(rounds), '', `best   round ${best}`, `model  ${folder}`]);
-  context.say(`Ask it something:  srlm ask ${status.runId} "..."`);
+  context.say(`Ask it something:  srlm ask ${runId} "..."`);
 }
 
-function jsonView(context: Context): View {
+function jsonDisplay(context: Context): Display {
   let last = '';
   return {
     show: (status) => {
@@ -97,42 +94,48 @@ function jsonView(context: Context): View {
   };
 }
 
-function lineView(context: Context): View {
+function lineDisplay(context: Context): Display {
   let before: RunStatus | null = null;
-  let toldAt = Date.now();
+  let saidAt = Date.now();
   return {
     show: (status) => {
       const lines = changes(before, status);
       before = status;
+      const progress = Date.now() - saidAt >= PROGRESS_EVERY_MS ? progressLine(status) : null;
+      if (progress) lines.push(progress);
       for (const line of lines) context.say(line);
-      const progress = Date.now() - toldAt >= PROGRESS_EVERY_MS ? progressLine(status) : null;
-      if (progress) context.say(progress);
-      if (lines.length > 0 || progress) toldAt = Date.now();
+      if (lines.length > 0) saidAt = Date.now();
     },
     note: (text) => context.say(text),
   };
 }
 
-function liveView(context: Context): View {
-  let drawn = 0;
+function liveDisplay(context: Context): Display {
+  const draw = createLogUpdate(SCREEN, { showCursor: true });
   return {
     show: (status) => {
-      const { columns, rows } = windowSize();
+      const { columns, rows } = SCREEN;
       // A line that fills the last column would wrap on some terminals, and the count of lines would be wrong.
       const lines = renderRun(status, { width: columns - 1, color: context.color, now: Date.now() });
       // What has scrolled out of the window cannot be redrawn.
       const fitting = lines.length < rows ? lines : [lines[0]!, ...lines.slice(lines.length - rows + 3)];
-      process.stderr.write(`${drawn > 0 ? `\u001b[${drawn}A\u001b[J` : ''}${fitting.join('\n')}\n`);
-      drawn = fitting.length;
+      draw(fitting.join('\n'));
     },
     note: (text) => {
+      draw.done();
       context.say(text);
-      drawn = 0;
     },
   };
 }
 
-/** A terminal that does not tell its size says 0. */
-function windowSize(): { columns: number; rows: number } {
-  return { columns: process.stderr.columns || 80, rows: process.stderr.rows || 24 };
-}
+/** stderr with a size: a terminal that does not report its own reports 0. */
+const SCREEN = {
+  isTTY: true,
+  get columns() {
+    return process.stderr.columns || 80;
+  },
+  get rows() {
+    return process.stderr.rows || 24;
+  },
+  write: (text: string) => process.stderr.write(text),
+} as NodeJS.WriteStream;

@@ -1,58 +1,54 @@
-/** What happened to a run, from its histories: `srlm history` tells it, `srlm audit export` writes it down. */
+/** What happened to a run, from the histories of its executions: `srlm history` shows it, `srlm audit export` writes it. */
 import { existsSync, readdirSync } from 'node:fs';
 import { hostname, userInfo } from 'node:os';
 import { resolve } from 'node:path';
 import type { Client } from '@temporalio/client';
 import type { Command } from 'commander';
+import { buildTimeline } from '../../audit/build-timeline.js';
 import { exportRun } from '../../audit/export.js';
 import { loadRun } from '../../audit/load.js';
-import { Records } from '../../audit/records.js';
-import { tell } from '../../audit/tell.js';
-import { renderAccount } from '../../audit/text.js';
+import { renderTimeline } from '../../audit/render-timeline.js';
 import { Problem } from '../../contracts/errors.js';
-import { ArtifactStore } from '../../storage/store.js';
+import { openStore } from '../../storage/store.js';
 import { action, type Context, EXIT, UsageError } from './context.js';
 
 export function addHistoryCommands(program: Command): void {
   program
     .command('history')
-    .description('what happened to a run: steps, attempts, reuse, interventions, gates')
+    .description('show what happened to a run: steps, attempts, reuse, interventions, gates')
     .argument('<run>', 'id of the run')
     .action(
       action(async (context, runId: string) => {
-        const { artifactRoot, engines } = await context.deployment();
-        const account = await withoutTemporal(context, async (temporal) => {
-          const histories = await loadRun(temporal, artifactRoot, runId);
-          const store = ArtifactStore.open(artifactRoot);
-          return tell(histories, await Records.read(store, engines, histories, 'where some were found'));
-        });
-        const width = process.stdout.isTTY ? (process.stdout.columns || 80) - 1 : 120;
-        context.print(account, context.json ? [] : renderAccount(account, width));
+        const { artifactRoot } = await context.deployment();
+        const timeline = await withoutTemporal(context, async (temporal) =>
+          buildTimeline(await loadRun(temporal, artifactRoot, runId)),
+        );
+        context.print(timeline, context.json ? [] : renderTimeline(timeline, context.width));
         return EXIT.done;
       }),
     );
 
-  const audit = program.command('audit').description('what is kept of runs when Temporal has forgotten them');
+  const audit = program.command('audit').description('keep what Temporal deletes after a while');
   audit
     .command('export')
-    .description('histories, spec, step records and account of a run as files')
+    .description('write the histories, spec and timeline of a run to files')
     .argument('<run>', 'id of the run')
-    .requiredOption('--out <folder>', 'where to')
+    .requiredOption('--out <folder>', 'folder to write to')
     .option('--force', 'replace an export that is there')
     .action(
       action(async (context, runId: string, { out, force = false }: { out: string; force?: boolean }) => {
         const folder = resolve(out);
         if (!force && existsSync(folder) && readdirSync(folder).length > 0)
           throw new UsageError(`--out ${out}: the folder is not empty. Choose another, or add --force.`);
-        const { artifactRoot, engines } = await context.deployment();
-        const store = ArtifactStore.open(artifactRoot);
+        const store = openStore(await context.deployment());
         const by = `${userInfo().username}@${hostname()}`;
         const run = await withoutTemporal(context, (temporal) =>
-          exportRun({ temporal, store, engines, workflowId: runId, by, replace: force }, folder),
+          exportRun({ temporal, store, workflowId: runId, by, replace: force }, folder),
         );
-        const files = run.workflows.filter(({ file }) => file !== null).length;
+        const files = run.executions.filter(({ file }) => file !== null).length;
+        const histories = `${files} ${files === 1 ? 'history' : 'histories'}`;
         context.print(run, [
-          `${runId}: ${files} ${files === 1 ? 'history' : 'histories'} and ${run.records} step records are in ${out}.`,
+          `${runId}: ${histories} and the keys of ${run.records.length} step records are in ${out}.`,
           ...(run.exported.note ? [run.exported.note] : []),
         ]);
         return EXIT.done;
@@ -60,7 +56,7 @@ export function addHistoryCommands(program: Command): void {
     );
 }
 
-/** With Temporal where it answers; without it, what runs have exported by themselves. */
+/** From Temporal where it answers; without it, from what runs have exported by themselves. */
 async function withoutTemporal<T>(context: Context, work: (temporal: Client | null) => Promise<T>): Promise<T> {
   const client = await context.connect().catch((error: unknown) => {
     if (error instanceof Problem && error.type === 'temporal.unreachable') return error;
@@ -68,7 +64,7 @@ async function withoutTemporal<T>(context: Context, work: (temporal: Client | nu
   });
   if (!(client instanceof Problem)) return work(client.temporal);
   return work(null).catch((error: unknown) => {
-    // Whether there is such a run, only Temporal could have said.
+    // Only Temporal can say that there is no such run.
     throw error instanceof Problem && error.type === 'run.unknown' ? client : error;
   });
 }

@@ -1,21 +1,23 @@
 #!/usr/bin/env node
 /**
- * srlm: the command line. Results on stdout (--json: JSON), all else on stderr.
+ * srlm: the command line. Results on stdout (--json: JSON), everything else on stderr.
  * Exit codes: 0 done, 1 failed, 2 wrong input or usage, 3 parked, 130 interrupted.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { Problem } from '../../contracts/errors.js';
-import { packageRoot } from '../../engine/python-environment.js';
+import { packageRoot } from '../../processes/python.js';
+import { printable } from '../../text/text.js';
+import { isAway } from './away.js';
 import { EXIT, type Exit, Interrupted, UsageError } from './context.js';
-import { isAway } from './follow.js';
-import { printable } from './text.js';
 
 const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
 
 const program = new Command('srlm')
-  .description('A language model improves itself, round after round, and no work is lost.')
+  .description(
+    'Self-reasoning language models on Temporal: a model improves itself round after round, and no work is lost.',
+  )
   .version(version)
   .option('--config <file>', 'the deployment (default: temporal.config.ts of the current folder)')
   .option('--json', 'one JSON document on stdout (watch: one a line)')
@@ -23,7 +25,7 @@ const program = new Command('srlm')
   .configureOutput({ outputError: () => {} })
   .exitOverride();
 
-// A group of commands is loaded when one of them is called; all of them for help, and to suggest the nearest.
+// Every command. A group is loaded when one of its commands is called; all groups for help and for suggestions.
 const GROUPS = [
   { names: ['up', 'worker'], load: async () => (await import('./up.js')).addWorkerCommands },
   { names: ['start', 'sample'], load: async () => (await import('./start.js')).addStartCommands },
@@ -42,7 +44,7 @@ const called = words.find((word, i) => !word.startsWith('-') && words[i - 1] !==
 const wanted = GROUPS.filter(({ names }) => names.includes(called));
 for (const { load } of wanted.length > 0 ? wanted : GROUPS) (await load())(program);
 
-// `srlm list | head -1`: who has read enough closes the pipe, and that is no error.
+// `srlm list | head -1`: a reader that has enough closes the pipe, which is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(error.code === 'EPIPE' ? EXIT.done : EXIT.failed);
 });
@@ -50,26 +52,26 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 try {
   await program.parseAsync();
 } catch (error) {
-  process.exitCode = tell(error);
+  process.exitCode = report(error);
 }
-// Connections that a command has given up may still hold the process; what was written must be out first.
+// Connections that a command has abandoned may keep the process alive; flush the output before the exit.
 await Promise.all(
   [process.stdout, process.stderr].map((stream) => new Promise((resolve) => stream.write('', resolve))),
 );
 process.exit();
 
 /** One sentence on stderr; a stack only for what no user could have caused. */
-function tell(error: unknown): Exit {
+function report(error: unknown): Exit {
   if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done; // --help, --version
-  if (error instanceof CommanderError && error.code === 'commander.help') return EXIT.wrongInput; // told on stderr
-  const { exit, type, message } = understood(error);
+  if (error instanceof CommanderError && error.code === 'commander.help') return EXIT.wrongInput; // commander has written it to stderr
+  const { exit, type, message } = explained(error);
   if (process.argv.includes('--json')) process.stdout.write(`${JSON.stringify({ error: { type, message } })}\n`);
   process.stderr.write(`${message}\n`);
   if (type === 'unexpected' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   return exit;
 }
 
-function understood(error: unknown): { exit: Exit; type: string; message: string } {
+function explained(error: unknown): { exit: Exit; type: string; message: string } {
   if (error instanceof Problem) {
     return { exit: error.retry ? EXIT.failed : EXIT.wrongInput, type: error.type, message: printable(error.message) };
   }
@@ -81,7 +83,7 @@ function understood(error: unknown): { exit: Exit; type: string; message: string
     return {
       exit: EXIT.failed,
       type: 'temporal.unreachable',
-      message: `Temporal does not answer any more (${printable(message)}). Try again. [temporal.unreachable]`,
+      message: `Temporal no longer answers (${printable(message)}). Try again. [temporal.unreachable]`,
     };
   }
   return { exit: EXIT.failed, type: 'unexpected', message: printable(message) };

@@ -1,14 +1,16 @@
 /**
  * Commands that change a run's course: retry, skip, abort, approve, reject, pause, resume, stop, set, promote, fork.
- * Each takes --why; who and when is on record with it (`srlm history`). What does not fit is refused with the reason.
+ * Each takes --why, which is recorded with who gave the command and when (`srlm history`). Throws run.refused and
+ * run.not-parked with the reason.
  */
 import type { Command } from 'commander';
 import { parse } from 'yaml';
+import type { Settings } from '../../contracts/commands.js';
 import { describeSettings } from '../../contracts/settings.js';
-import type { Settings } from '../../contracts/steps.js';
 import type { SrlmClient } from '../client.js';
 import {
   action,
+  beforeStart,
   type Context,
   checkId,
   collect,
@@ -21,7 +23,12 @@ import {
 } from './context.js';
 
 const NO_WORKER =
-  'No worker has answered yet; it takes one that runs workflows (`srlm up` or `srlm worker`). Waiting ...';
+  'No worker has answered yet; one that runs workflows is needed (`srlm up` or `srlm worker`). Waiting ...';
+
+const ENDING = 'The command is sent; the run ends as soon as a worker takes it.';
+
+/** The most that `rounds` of a spec may be. */
+const MAX_ROUND = 100;
 
 interface Options {
   why: string;
@@ -41,65 +48,60 @@ export function addOperateCommands(program: Command): void {
       .option('--why <text>', 'kept in the history', '');
   const set = 'set a field of the spec, such as sampling.k=8; may be repeated';
 
-  command('retry', 'go on from the parked step of a run')
+  command('retry', 'try the parked step of a run again')
     .option('--set <field=value>', set, collect)
     .action(
-      order(async (client, runId, { why, set }) => {
-        const { step } = await client.retry(runId, why, set ? settings(set) : undefined);
-        return {
-          told: { step },
-          line: `${runId}: ${step} is tried again${set ? ` with ${describeSettings(settings(set))}` : ''}.`,
-        };
+      send(async (client, runId, { why, set: fields }) => {
+        const wanted = fields && settings(fields);
+        const { step } = await client.retry(runId, why, wanted);
+        const line = `${runId}: ${step} is tried again${wanted ? ` with ${describeSettings(wanted)}` : ''}.`;
+        return { result: { step }, line };
       }),
     );
-  command('skip', 'go on without the parked step: an evaluation, or the enrichment of one round').action(
-    order(async (client, runId, { why }) => {
+  command('skip', 'continue without the parked step: an evaluation, or the enrichment of one round').action(
+    send(async (client, runId, { why }) => {
       const { step } = await client.skip(runId, why);
-      return { told: { step }, line: `${runId} goes on without ${step}.` };
+      return { result: { step }, line: `${runId} continues without ${step}.` };
     }),
   );
-  command('approve', 'go on where the run waits for approval').action(
-    order(async (client, runId, { why }) => {
+  command('approve', 'continue a run that is waiting for approval').action(
+    send(async (client, runId, { why }) => {
       const { approval } = await client.approve(runId, why);
-      return { told: { approval }, line: `${runId}: ${approval} approved.` };
+      return { result: { approval }, line: `${runId}: ${approval} approved.` };
     }),
   );
   command('reject', 'after a round: roll it back; before: end the run with what it has').action(
-    order(async (client, runId, { why }) => {
+    send(async (client, runId, { why }) => {
       const { approval } = await client.reject(runId, why);
-      return { told: { approval }, line: `${runId}: ${approval} rejected.` };
+      return { result: { approval }, line: `${runId}: ${approval} rejected.` };
     }),
   );
-  command('pause', 'let the chunks in hand be finished, and begin no more').action(
-    order(async (client, runId, { why }) => {
+  command('pause', 'finish the chunks that are being worked on, and begin nothing more').action(
+    send(async (client, runId, { why }) => {
       await client.pause(runId, why);
-      return {
-        told: {},
-        line: `${runId} pauses as soon as what is in hand is finished. To go on:  srlm resume ${runId}`,
-      };
+      return { result: {}, line: `${runId} pauses after the current chunks. To continue:  srlm resume ${runId}` };
     }),
   );
-  command('resume', 'go on with a paused run').action(
-    order(async (client, runId, { why }) => {
+  command('resume', 'continue a paused run').action(
+    send(async (client, runId, { why }) => {
       await client.resume(runId, why);
-      return { told: {}, line: `${runId} goes on.` };
+      return { result: {}, line: `${runId} continues.` };
     }),
   );
   command('stop', 'end a run before its last round, with what it has')
-    .requiredOption('--after <what>', 'round, step or now')
+    .requiredOption('--after <when>', 'round, step or now')
     .action(
-      order(async (client, runId, { why, after }, context) => {
+      send(async (client, runId, { why, after }, context) => {
         if (after !== 'round' && after !== 'step' && after !== 'now')
           throw new UsageError(`--after: expected round, step or now, found ${JSON.stringify(after)}.`);
-        const ended = client.stop(runId, after, why);
-        await untilInterrupted('The run has been told to end, and ends as soon as a worker is there.', ended);
+        await untilInterrupted(ENDING, client.stop(runId, after, why));
         if (after === 'now') context.say('Everything it made is kept.');
-        return { told: { after }, line: after === 'now' ? `${runId} is ended.` : `${runId} ends after this ${after}.` };
+        return { result: { after }, line: after === 'now' ? `${runId} ended.` : `${runId} ends after this ${after}.` };
       }),
     );
-  command('set', 'other settings for a run under way, at once or from a round on')
+  command('set', 'change settings of a running run, at once or from a round on')
     .argument('<field=value...>', 'fields of the spec, such as sampling.k=8')
-    .option('--from-round <n>', 'hold from this round on, which has not begun', whole('--from-round', 0, 20))
+    .option('--from-round <n>', 'apply from this round on, which has not begun', whole('--from-round', 0, MAX_ROUND))
     .action(
       action(async (context, runId: string, fields: string[], { why, fromRound }: Options) => {
         const client = await context.connect();
@@ -112,31 +114,31 @@ export function addOperateCommands(program: Command): void {
         return EXIT.done;
       }),
     );
-  command('promote', 'let the next round start from the model of this one, whatever the gate said')
-    .requiredOption('--round <n>', 'a round that is done', whole('--round', 0, 20))
+  command('promote', 'let the next round start from the model of this one, whatever the gate decided')
+    .requiredOption('--round <n>', 'a round that is done', whole('--round', 0, MAX_ROUND))
     .action(
-      order(async (client, runId, { why, round }) => {
+      send(async (client, runId, { why, round }) => {
         await client.promote(runId, round!, why);
-        return { told: { round }, line: `${runId}: the next round starts from round ${round}.` };
+        return { result: { round }, line: `${runId}: the next round starts from round ${round}.` };
       }),
     );
-  command('fork', 'a new run that shares all steps up to a round with this one, and goes on by other settings')
-    .requiredOption('--from-round <n>', 'the first round that may differ', whole('--from-round', 0, 20))
+  command('fork', 'start a new run that reuses all steps before a round, then applies other settings')
+    .requiredOption('--from-round <n>', 'the first round that may differ', whole('--from-round', 0, MAX_ROUND))
     .option('--set <field=value>', set, collect)
     .option('--id <id>', "the new run's id")
     .action(
-      order(async (client, of, { set = [], fromRound, id }, context) => {
-        const checked = checkId(id);
-        const { runId } = await client.fork(of, {
-          fromRound: fromRound!,
-          set: settings(set),
-          ...(checked ? { id: checked } : {}),
+      action(async (context, of: string, { set: fields = [], fromRound, id }: Options) => {
+        const runId = await beforeStart(async () => {
+          const own = checkId(id);
+          const fork = { fromRound: fromRound!, set: settings(fields), ...(own === undefined ? {} : { id: own }) };
+          const client = await context.connect();
+          return (await patiently(context, NO_WORKER, client.fork(of, fork))).runId;
         });
         context.say(`Started. Follow it with:  srlm watch ${runId}`);
-        return { told: { runId, of, fromRound }, line: runId };
+        context.print({ runId, of, fromRound }, [runId]);
+        return EXIT.done;
       }),
     );
-
   command('abort', 'end a run where it is; everything it made is kept').action(
     action(async (context, runId: string, { why }: Options) => {
       const client = await context.connect();
@@ -145,21 +147,25 @@ export function addOperateCommands(program: Command): void {
         context.print({ runId, state: before.state }, [`${runId} has ended already (${before.state}).`]);
         return EXIT.done;
       }
-      const ended = patiently(context, NO_WORKER, client.abort(runId, why));
-      await untilInterrupted('The run has been told to end, and ends as soon as a worker is there.', ended);
+      await untilInterrupted(ENDING, patiently(context, NO_WORKER, client.abort(runId, why)));
       const { state } = await client.status(runId);
-      context.print({ runId, state }, [`${runId} is ended (${state}). Everything it made is kept.`]);
+      context.print({ runId, state }, [`${runId} ended (${state}). Everything it made is kept.`]);
       return EXIT.done;
     }),
   );
 }
 
-type Told = { told: object; line: string };
-function order(work: (client: SrlmClient, runId: string, options: Options, context: Context) => Promise<Told>) {
+interface Sent {
+  /** For --json, beside the run's id. */
+  result: object;
+  line: string;
+}
+
+function send(work: (client: SrlmClient, runId: string, options: Options, context: Context) => Promise<Sent>) {
   return action(async (context, runId: string, options: Options) => {
     const client = await context.connect();
-    const { told, line } = await patiently(context, NO_WORKER, work(client, runId, options, context));
-    context.print({ runId, ...told }, [line]);
+    const { result, line } = await patiently(context, NO_WORKER, work(client, runId, options, context));
+    context.print({ runId, ...result }, [line]);
     return EXIT.done;
   });
 }

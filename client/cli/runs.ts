@@ -1,10 +1,11 @@
 /** Commands that look at runs: watch, status, list. */
 import type { Command } from 'commander';
+import { duration, table } from '../../text/text.js';
 import { action, EXIT } from './context.js';
 import { exitOf, follow, printResult } from './follow.js';
-import { renderRun, roundsTable, spentTable } from './render.js';
-import { duration, table } from './text.js';
-import { toRead } from './to-read.js';
+import { reviewLines } from './review.js';
+import { roundsTable, usageTable } from './tables.js';
+import { renderRun } from './tree.js';
 
 export function addRunCommands(program: Command): void {
   program
@@ -22,37 +23,36 @@ export function addRunCommands(program: Command): void {
 
   program
     .command('status')
-    .description('how a run stands, and why it is parked if it is')
+    .description("show a run's status, and why it is parked if it is")
     .argument('<run>', 'id of the run')
     .action(
       action(async (context, runId: string) => {
         const client = await context.connect();
         const status = await client.status(runId);
-        const width = process.stdout.isTTY ? (process.stdout.columns || 80) - 1 : 120;
-        const tree = renderRun(status, { width, color: context.colorOut, now: Date.now() });
-        const rounds = status.summaries.length > 0 ? ['', ...roundsTable(status.summaries)] : [];
-        const spent = spentTable(status);
-        const reading = status.waiting ? await toRead(client, status.waiting, width) : [];
-        context.print(status, [...tree, ...rounds, ...(spent.length > 0 ? ['', ...spent] : []), ...reading]);
+        const { width, colorOut: color } = context;
+        const parts = [
+          renderRun(status, { width, color, now: Date.now() }),
+          status.rounds.length > 0 ? roundsTable(status.rounds) : [],
+          usageTable(status),
+        ];
+        const lines = parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]));
+        const review = status.waiting && !context.json ? await reviewLines(client.store, status.waiting, width) : [];
+        context.print(status, [...lines, ...review]);
         return exitOf(status);
       }),
     );
 
   program
     .command('list')
-    .description('all runs, newest first')
-    .option('--parked', 'only those that wait for somebody: parked, or for an approval')
+    .description('list all runs, newest first')
+    .option('--parked', 'only those that need an answer: parked, or waiting for approval')
     .action(
       action(async (context, options: { parked?: boolean }) => {
         const client = await context.connect();
         const all = (await client.list()).sort((a, b) => b.startedAt.localeCompare(a.startedAt));
         const runs = options.parked ? all.filter(({ state }) => state === 'parked' || state === 'waiting') : all;
-        const rows = runs.map(({ runId, kind, state, round, rounds, step, startedAt, endedAt }) => [
-          runId,
-          kind,
-          state,
-          round === null ? '-' : `${round} of ${rounds}`,
-          (!endedAt && step) || '-',
+        const rows = runs.map(({ runId, kind, state, round, lastRound, step, startedAt, endedAt }) => [
+          ...[runId, kind, state, round === null ? '-' : `${round} of ${lastRound}`, (!endedAt && step) || '-'],
           startedAt.slice(0, 16).replace('T', ' '),
           duration(((endedAt ? Date.parse(endedAt) : Date.now()) - Date.parse(startedAt)) / 1000),
         ]);

@@ -1,62 +1,28 @@
-/** Commands that do the work: up (Temporal and a worker with all roles, on this machine) and worker. */
+/** Commands that run the work: up (Temporal and a worker with all roles, on this machine) and worker. */
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
-import { Problem } from '../../contracts/errors.js';
-import { commandLine, isRunning } from '../../engine/processes.js';
-import { checkPython, pythonPath } from '../../engine/python-environment.js';
-import { ArtifactStore } from '../../storage/store.js';
-import { startEmbedded, temporalBinary } from '../../worker/embedded.js';
+import { connectionOptions } from '../../config/connection.js';
+import { upRunning } from '../../contracts/errors.js';
+import { commandLine, isRunning } from '../../processes/detached.js';
+import { checkPython, pythonPath } from '../../processes/python.js';
+import { openStore } from '../../storage/store.js';
+import { type Embedded, startEmbedded, temporalBinary } from '../../worker/embedded.js';
 import { ROLES, type Role, startWorkers } from '../../worker/workers.js';
-import { connectionOptions } from '../connection.js';
-import { action, type Context, EXIT, type Exit, whole } from './context.js';
+import { action, beforeStart, type Context, EXIT, type Exit, whole } from './context.js';
 
 export function addWorkerCommands(program: Command): void {
   program
     .command('up')
-    .description('all that a laptop needs: Temporal on a file, and a worker with all roles; Ctrl-C stops both')
+    .description('start Temporal and a worker on this machine; Ctrl-C stops both')
     .option('--port <port>', "Temporal's port", whole('--port', 1, 65535), 7233)
     .option('--ui-port <port>', "port of Temporal's UI", whole('--ui-port', 1, 65535), 8233)
-    .action(
-      action(async (context, options: { port: number; uiPort: number }) => {
-        const deployment = await context.deployment();
-        ArtifactStore.open(deployment.artifactRoot);
-        const version = await checkPython(pythonPath(deployment));
-        const temporal = temporalBinary(deployment);
-        const folder = join(deployment.workRoot, 'temporal');
-        const release = await onlyOne(folder);
-        const signals = listen(context);
-        const parts: Part[] = [];
-        try {
-          context.say('Starting Temporal ...');
-          const embedded = await startEmbedded({ folder, ...options, temporal });
-          parts.push(embedded);
-          await useEmbedded(embedded.address, folder);
-          // The one worker there is here takes every run: one that stays with its version would wait for a worker of it.
-          const workers = await startWorkers({ ...deployment, versioning: undefined }, 'all');
-          // A laptop that is done with it gets the model server's memory back.
-          parts.push({ ended: workers.ended, stop: () => workers.stop().finally(() => workers.stopServers()) });
-          const { address, uiUrl } = embedded;
-          const prefix = options.port === 7233 ? '' : `TEMPORAL_ADDRESS=${address} `;
-          context.print({ address, uiUrl, pid: process.pid, python: version, folder }, [
-            `Temporal   ${address}, database in ${folder}`,
-            `UI         ${uiUrl}`,
-            `Worker     all roles, Python ${version}, artifacts in ${deployment.artifactRoot}`,
-          ]);
-          context.say(`Next, in another terminal:  ${prefix}srlm start SPEC --watch`);
-          context.say('Ctrl-C stops it; runs go on from where they were with the next `srlm up`.');
-          return await untilStopped(context, signals, parts);
-        } finally {
-          await stopAll(parts);
-          await release();
-        }
-      }),
-    );
+    .action(action(up));
 
   program
     .command('worker')
     .description('a worker for the Temporal of your environment (TEMPORAL_ADDRESS, profiles, TLS, API key)')
-    .addOption(new Option('--role <role>', 'which work it takes').choices([...ROLES]).default('all'))
+    .addOption(new Option('--role <role>', 'the work it takes').choices([...ROLES]).default('all'))
     .action(
       action(async (context, options: { role: Role }) => {
         const deployment = await context.deployment();
@@ -71,13 +37,50 @@ export function addWorkerCommands(program: Command): void {
         if (versioning && (options.role === 'all' || options.role === 'workflow')) {
           const { deploymentName, buildId } = versioning;
           context.say(
-            `New runs come to it once it is current:  temporal worker deployment set-current-version --deployment-name ${deploymentName} --build-id ${buildId}`,
+            `New runs are sent to it once it is current:  temporal worker deployment set-current-version --deployment-name ${deploymentName} --build-id ${buildId}`,
           );
         }
-        context.say('Ctrl-C stops it; its work goes on with the next worker.');
+        context.say('Ctrl-C stops it; its work continues with the next worker.');
         return untilStopped(context, signals, [workers]);
       }),
     );
+}
+
+async function up(context: Context, options: { port: number; uiPort: number }): Promise<Exit> {
+  const signals = listen(context);
+  const parts: Part[] = [];
+  let release = async () => {};
+  try {
+    const deployment = await context.deployment();
+    const folder = join(deployment.workRoot, 'temporal');
+    const { embedded, version } = await beforeStart(async () => {
+      openStore(deployment);
+      const version = await checkPython(pythonPath(deployment));
+      const temporal = temporalBinary(deployment);
+      release = await onlyOne(folder);
+      context.say('Starting Temporal ...');
+      return { embedded: await startEmbedded({ folder, ...options, temporal }), version };
+    });
+    parts.push(embedded);
+    await useEmbedded(embedded, folder);
+    // There is one worker here, which takes every run: a run that is pinned to a version would wait for another.
+    const workers = await startWorkers({ ...deployment, versioning: undefined }, 'all');
+    // Once a laptop is done, the memory of its model servers is freed.
+    parts.push({ ended: workers.ended, stop: () => workers.stop().finally(() => workers.stopServers()) });
+    const { address, uiUrl } = embedded;
+    context.print({ address, uiUrl, pid: process.pid, python: version, folder }, [
+      `Temporal   ${address}, database in ${folder}`,
+      `UI         ${uiUrl}`,
+      `Worker     all roles, Python ${version}, artifacts in ${deployment.artifactRoot}`,
+    ]);
+    const prefix = options.port === 7233 ? '' : `TEMPORAL_ADDRESS=${address} `;
+    context.say(`Next, in another terminal:  ${prefix}srlm start SPEC --watch`);
+    context.say('Ctrl-C stops it; runs continue where they were with the next `srlm up`.');
+    return await untilStopped(context, signals, parts);
+  } finally {
+    await stopAll(parts);
+    await release();
+  }
 }
 
 interface Part {
@@ -85,7 +88,7 @@ interface Part {
   stop(): Promise<void>;
 }
 
-/** Resolves with the first SIGINT or SIGTERM, also one that comes before all has started; the second ends at once. */
+/** `first` resolves with the first SIGINT or SIGTERM, also with one during the start. The second ends the process. */
 function listen(context: Context): { came: () => boolean; first: Promise<void> } {
   let count = 0;
   let resolveFirst: () => void = () => {};
@@ -94,7 +97,7 @@ function listen(context: Context): { came: () => boolean; first: Promise<void> }
   });
   const onSignal = () => {
     if (++count > 1) process.exit(EXIT.interrupted);
-    context.say('Stopping ... (once more: at once)');
+    context.say('Stopping ... (again: at once)');
     resolveFirst();
   };
   process.on('SIGINT', onSignal);
@@ -102,14 +105,14 @@ function listen(context: Context): { came: () => boolean; first: Promise<void> }
   return { came: () => count > 0, first };
 }
 
-/** Until a signal comes, or a part ends by itself, which ends the others. Throws what ended it. */
+/** Until a signal comes, or a part ends by itself, which stops the others. Throws the error of that part. */
 async function untilStopped(context: Context, signals: ReturnType<typeof listen>, parts: Part[]): Promise<Exit> {
   try {
     await Promise.race([signals.first, ...parts.map(({ ended }) => ended)]);
   } finally {
     await stopAll(parts);
   }
-  // Temporal's own handler of the signal may have ended the worker before ours was called.
+  // Temporal's own handler of the signal may have stopped the worker before ours was called.
   await new Promise((resolve) => setImmediate(resolve));
   context.say('Stopped.');
   return signals.came() ? EXIT.done : EXIT.failed;
@@ -120,8 +123,11 @@ async function stopAll(parts: Part[]): Promise<void> {
   for (let part = parts.pop(); part; part = parts.pop()) await part.stop().catch(() => {});
 }
 
-/** Nothing of the user's environment may lead elsewhere, or ask for TLS or a key that the embedded server has not. */
-async function useEmbedded(address: string, folder: string): Promise<void> {
+/**
+ * Removes TEMPORAL_* from the environment of this process, which could name another address or ask for TLS or a key
+ * that the embedded server does not have.
+ */
+async function useEmbedded({ address }: Embedded, folder: string): Promise<void> {
   const file = join(folder, 'temporal.toml');
   await writeFile(file, `[profile.default]\naddress = "${address}"\nnamespace = "default"\n`);
   for (const name of Object.keys(process.env)) if (name.startsWith('TEMPORAL_')) delete process.env[name];
@@ -136,14 +142,7 @@ async function onlyOne(folder: string): Promise<() => Promise<void>> {
   const held = await readFile(file, 'utf8')
     .then(JSON.parse)
     .catch(() => null);
-  if (held && held.pid !== process.pid && (await isRunning(held.pid, held.mark))) {
-    throw new Problem({
-      type: 'up.running',
-      retry: false,
-      says: `\`srlm up\` already runs here (process ${held.pid}).`,
-      next: 'Stop that one first, or give this one a config with a workRoot of its own.',
-    });
-  }
+  if (held && held.pid !== process.pid && (await isRunning(held.pid, held.mark))) throw upRunning(held.pid);
   await writeFile(file, JSON.stringify({ pid: process.pid, mark: await commandLine(process.pid) }));
   return () => rm(file, { force: true });
 }

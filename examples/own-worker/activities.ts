@@ -1,13 +1,13 @@
 /** Your activities. */
-import { ArtifactStore } from 'srlm';
-import { Candidate, type Dataset } from 'srlm/contracts';
+import { openStore } from 'srlm';
+import { Candidate, type DatasetRef } from 'srlm/contracts';
 import { deployment } from './deployment.js';
 
-/** Rows stay in the store; a workflow passes on only where they are. */
-export async function shareFinished(candidates: Dataset): Promise<number> {
+const store = openStore({ artifactRoot: deployment.artifactRoot, modelRoots: [] });
+
+/** Rows stay in the store; a workflow passes on a reference to them. */
+export async function shareFinished(candidates: DatasetRef): Promise<number> {
   let finished = 0;
-  for await (const { finish } of ArtifactStore.open(deployment.artifactRoot).rowsOf(candidates, Candidate)) {
-    if (finish === 'stop') finished++;
-  }
+  for await (const { finish } of store.datasets.rows(candidates, Candidate)) if (finish === 'stop') finished++;
   return finished / candidates.rows;
 }

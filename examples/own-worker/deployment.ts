@@ -3,11 +3,11 @@ import type { DeploymentInput } from 'srlm';
 
 export const deployment = {
   taskQueue: 'own-worker',
-  oneQueue: true,
+  singleTaskQueue: true,
   artifactRoot: '.srlm/store',
   engines: {
     teacher: {
-      kind: 'openai',
+      kind: 'endpoint',
       baseUrl: process.env.TEACHER_URL ?? 'http://127.0.0.1:8000/v1',
       model: process.env.TEACHER_MODEL ?? 'teacher',
     },

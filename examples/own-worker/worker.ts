@@ -1,4 +1,4 @@
-/** Your worker, with srlm's activities put in by its plugin.  Usage: npm run worker */
+/** Your worker, with srlm's activities added by its plugin.  Usage: npm run worker */
 import { fileURLToPath } from 'node:url';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { SrlmPlugin } from 'srlm';

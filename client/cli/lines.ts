@@ -1,0 +1,116 @@
+/** A run as lines for a log: what has changed between two statuses. Pure. */
+import type { Intervention, RunStatus, StepState } from '../../contracts/run.js';
+import { describeSettings } from '../../contracts/settings.js';
+import { duration, printable } from '../../text/text.js';
+import { attempts, mostFailed, progressOf, progressParts } from './progress.js';
+import { roundParts } from './tables.js';
+import { answersTo } from './tree.js';
+
+/** What has changed since `before`, a line each. `before` null: everything of `after` that matters. */
+export function changes(before: RunStatus | null, after: RunStatus): string[] {
+  return [
+    ...(before ? [] : [`run ${after.runId} · ${after.state}`]),
+    ...(after.stale && !before?.stale && !after.endedAt
+      ? ['no worker answers; start one with `srlm up` or `srlm worker`']
+      : []),
+    ...after.warnings.filter((one) => !before?.warnings.includes(one)).map((one) => `warning: ${printable(one)}`),
+    ...stepChanges(before, after, ({ round }) => round === null),
+    ...finishedRounds(before, after, (round) => round < (after.round ?? 0)),
+    ...stepChanges(before, after, ({ round }) => round !== null && round === after.round),
+    ...finishedRounds(before, after, (round) => round >= (after.round ?? 0)),
+    ...failedAttempts(before, after),
+    ...halts(before, after),
+    ...interventions(before, after),
+    ...end(before, after),
+  ];
+}
+
+/** How far the running step is; null where that is not known. */
+export function progressLine(status: RunStatus): string | null {
+  const step = status.steps.findLast(({ state }) => state === 'running');
+  const progress = step ? progressOf(step, status.live) : null;
+  return step && progress ? `${stepLabel(status, step)}  ${progressParts(progress).join(' · ')}` : null;
+}
+
+/** A status that no worker answered (`stale`), filled with what was known before. */
+export function lastKnown(before: RunStatus | null, after: RunStatus): RunStatus {
+  if (!before || !after.stale || after.endedAt) return after;
+  const longer = <T>(a: T[], b: T[]) => (a.length >= b.length ? a : b);
+  const { interventions, interventionCount } = after.interventionCount >= before.interventionCount ? after : before;
+  return {
+    ...after,
+    ...{ interventions, interventionCount },
+    steps: after.round === before.round ? longer(after.steps, before.steps) : after.steps,
+    rounds: longer(after.rounds, before.rounds),
+    warnings: longer(after.warnings, before.warnings),
+  };
+}
+
+const roundLabel = ({ lastRound }: RunStatus, round: number | null): string =>
+  round === null ? '' : `round ${round}${lastRound === null ? '' : `/${lastRound}`}`;
+
+const stepLabel = (status: RunStatus, { round, step }: { round: number | null; step: string }): string =>
+  [roundLabel(status, round), step].filter(Boolean).join(' · ');
+
+function stepChanges(before: RunStatus | null, after: RunStatus, belongs: (step: StepState) => boolean): string[] {
+  return after.steps.filter(belongs).flatMap((step) => {
+    const was = before?.steps.find((one) => one.step === step.step && one.round === step.round);
+    if (was?.state === step.state || step.state === 'parked') return [];
+    const label = stepLabel(after, step);
+    if (step.state === 'skipped') return [`${label}  skipped`];
+    if (step.state === 'running') return [`${label}  ${was?.state === 'parked' ? 'tried again' : 'started'}`];
+    const rows = step.rowsTotal === null ? '' : `${step.rowsTotal} rows · `;
+    return [`${label}  ${rows}${step.reused ? 'reused' : `done in ${duration(step.seconds ?? 0)}`}`];
+  });
+}
+
+function finishedRounds(before: RunStatus | null, after: RunStatus, belongs: (round: number) => boolean): string[] {
+  const known = new Set(before?.rounds.map(({ round }) => round));
+  return after.rounds
+    .filter(({ round }) => belongs(round) && !known.has(round))
+    .map((one) => `${roundLabel(after, one.round)} done · ${roundParts(one).join(' · ')}`);
+}
+
+function failedAttempts(before: RunStatus | null, after: RunStatus): string[] {
+  const failed = mostFailed(after.live);
+  if (!failed || failed.attempt <= (mostFailed(before?.live ?? [])?.attempt ?? 1)) return [];
+  const step = after.steps.findLast(({ state }) => state === 'running') ?? { round: after.round, step: failed.step };
+  return [`${stepLabel(after, step)}  attempt ${failed.attempt} after: ${printable(failed.lastFailure ?? '')}`];
+}
+
+function halts(before: RunStatus | null, after: RunStatus): string[] {
+  const { parked, waiting, runId } = after;
+  const lines: string[] = [];
+  if (parked && before?.parked?.since !== parked.since) {
+    lines.push(
+      `${stepLabel(after, parked)}  parked after ${attempts(parked.attempts)}: ${parked.type}`,
+      printable(parked.message),
+      ...(parked.kept ? [parked.kept] : []),
+      ...answersTo(runId, parked).map((text) => text.replace(/ {2,}/, ' ')),
+    );
+  }
+  if (waiting && before?.waiting?.since !== waiting.since) {
+    const step = { round: waiting.round, step: `waiting for approval: ${waiting.approval}` };
+    lines.push(stepLabel(after, step), `srlm approve ${runId} or srlm reject ${runId}`);
+  }
+  if (after.state === 'paused' && before?.state !== 'paused') lines.push(`paused; to continue: srlm resume ${runId}`);
+  return lines;
+}
+
+/** A status has the newest ones only; their count shows how many are new. */
+function interventions(before: RunStatus | null, after: RunStatus): string[] {
+  const count = before ? after.interventionCount - before.interventionCount : 0;
+  return (count > 0 ? after.interventions.slice(-count) : []).map(intervention);
+}
+
+function intervention({ kind, who, why, step, set }: Intervention): string {
+  const what = [kind, ...(step ? [step] : []), ...(set ? [describeSettings(set)] : [])].join(' ');
+  return `${what} · by ${printable(who)}${why ? `: ${printable(why)}` : ''}`;
+}
+
+function end(before: RunStatus | null, after: RunStatus): string[] {
+  if (!after.endedAt || before?.endedAt) return [];
+  const seconds = (Date.parse(after.endedAt) - Date.parse(after.startedAt)) / 1000;
+  const why = after.failure ? `: ${printable(after.failure)}` : '';
+  return [`run ${after.runId} · ${after.state} after ${duration(seconds)}${why}`];
+}

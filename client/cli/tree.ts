@@ -1,0 +1,160 @@
+/**
+ * A run as a tree for a terminal. Pure: a status in, lines out. No line is wider than asked for, so that a terminal can
+ * be redrawn in place.
+ */
+import type { RunStatus, StepState } from '../../contracts/run.js';
+import { clip, columns, duration, pad, printable, wrap } from '../../text/text.js';
+import { attempts, mostFailed, progressOf, progressParts } from './progress.js';
+import { accuracyText, roundParts, VERDICTS } from './tables.js';
+
+export interface View {
+  /** Columns. */
+  width: number;
+  color: boolean;
+  /** Milliseconds since 1970. */
+  now: number;
+}
+
+const MARKS = { done: '✓', running: '●', parked: '!', failed: '✗', plain: ' ' } as const;
+const COLORS = { done: 32, running: 36, parked: 33, failed: 31, plain: 0 } as const;
+type Mark = keyof typeof MARKS;
+
+interface Line {
+  indent: number;
+  mark: Mark;
+  text: string;
+  faint?: boolean;
+}
+
+export function renderRun(status: RunStatus, view: View): string[] {
+  const { runId, state, round, lastRound, rounds, parked, waiting, endedAt } = status;
+  const seconds = ((Date.parse(endedAt ?? '') || view.now) - Date.parse(status.startedAt)) / 1000;
+  const place = round === null || endedAt ? [] : [`round ${round}${lastRound === null ? '' : ` of ${lastRound}`}`];
+  const lines: Line[] = [
+    { indent: 0, mark: markOf(state), text: [runId, state, ...place, duration(seconds)].join(' · ') },
+  ];
+  if (status.stale && !endedAt)
+    lines.push(
+      ...sentence(1, view, 'No worker answers; this is the last known. Start one with `srlm up` or `srlm worker`.'),
+    );
+  for (const warning of status.warnings) lines.push(...sentence(1, view, `warning: ${warning}`));
+  lines.push(...preparationLines(status, view));
+  for (const one of rounds)
+    lines.push({ indent: 1, mark: 'done', text: [`round ${one.round}`, ...roundParts(one)].join('  ') });
+  const isCurrent = round !== null && !endedAt && rounds.every((one) => one.round !== round);
+  if (isCurrent) {
+    lines.push({ indent: 1, mark: parked ? 'parked' : 'running', text: `round ${round}` });
+    const steps = status.steps.filter((step) => step.round === round);
+    lines.push(...stepLines(steps, status, view, 2));
+  }
+  if (parked && !status.steps.some((step) => step.state === 'parked'))
+    lines.push(...parkedLines(status, parked.step, view, 2));
+  if (waiting) lines.push(...waitingLines(waiting, runId, view));
+  if (state === 'paused') lines.push(...exact(1, view, `Paused. To continue:  srlm resume ${runId}`));
+  if (status.failure) lines.push(...sentence(1, view, status.failure));
+  return lines.map((line) => drawn(line, view));
+}
+
+/** What can be done about a parked step. */
+export const answersTo = (runId: string, { skippable, type }: NonNullable<RunStatus['parked']>): string[] => [
+  ...(type === 'budget.spent' ? [] : [`Fix the cause, then:     srlm retry ${runId}`]),
+  ...(skippable ? [`Or continue without it:  srlm skip ${runId}`] : []),
+  `Or end the run:          srlm abort ${runId}`,
+];
+
+function markOf(state: RunStatus['state'] | StepState['state']): Mark {
+  if (state === 'aborted' || state === 'stopped') return 'failed';
+  if (state === 'paused' || state === 'waiting') return 'parked';
+  return state === 'skipped' ? 'plain' : state;
+}
+
+/** One line once all of it is done. A sample run has no rounds: these are all its steps. */
+function preparationLines(status: RunStatus, view: View): Line[] {
+  const preparation = status.steps.filter(({ round }) => round === null);
+  if (preparation.length === 0) return [];
+  if (status.lastRound === null) return stepLines(preparation, status, view, 1);
+  const open = preparation.find(({ state }) => state === 'running' || state === 'parked');
+  if (!open && status.round !== null) {
+    const seconds = preparation.reduce((sum, step) => sum + (step.seconds ?? 0), 0);
+    return [{ indent: 1, mark: 'done', text: `preparation  ${duration(seconds)}` }];
+  }
+  const mark = open ? (status.endedAt ? 'failed' : markOf(open.state)) : 'done';
+  return [{ indent: 1, mark, text: 'preparation' }, ...stepLines(preparation, status, view, 2)];
+}
+
+function stepLines(steps: readonly StepState[], status: RunStatus, view: View, indent: number): Line[] {
+  const width = Math.max(0, ...steps.map(({ step }) => columns(step)));
+  return steps.flatMap((step): Line[] => {
+    const name = pad(step.step, width);
+    if (step.state === 'parked') return parkedLines(status, name, view, indent);
+    if (step.state === 'skipped') return [{ indent, mark: 'plain', text: `${name}  skipped` }];
+    if (step.state === 'done') {
+      const rows = step.rowsTotal === null ? [] : [`${step.rowsTotal} rows`];
+      const took = step.reused ? 'reused' : duration(step.seconds ?? 0);
+      return [{ indent, mark: 'done', text: [name, ...rows, took].join('  '), faint: true }];
+    }
+    if (status.endedAt) return [{ indent, mark: 'failed', text: `${name}  not finished` }];
+    const failed = mostFailed(status.live);
+    return [
+      { indent, mark: 'running', text: `${name}  ${runningText(step, status, view)}` },
+      ...(failed ? sentence(indent + 1, view, `attempt ${failed.attempt} after: ${failed.lastFailure}`) : []),
+    ];
+  });
+}
+
+function runningText(step: StepState, status: RunStatus, view: View): string {
+  const progress = progressOf(step, status.live);
+  const elapsed = duration((view.now - Date.parse(step.startedAt)) / 1000);
+  if (!progress) return elapsed;
+  const { done, total, unit } = progress;
+  if (total === 0) return `${done} ${unit}  ${elapsed}`;
+  const bar = view.width < 64 ? [] : [barOf(done / total, view.width < 90 ? 12 : 24)];
+  return [...bar, ...progressParts(progress)].join('  ');
+}
+
+function barOf(share: number, width: number): string {
+  const full = Math.max(0, Math.min(width, Math.floor(share * width)));
+  return '█'.repeat(full) + '░'.repeat(width - full);
+}
+
+function parkedLines({ parked, runId }: RunStatus, name: string, view: View, indent: number): Line[] {
+  if (!parked) return [{ indent, mark: 'parked', text: name }];
+  const { attempts: count, type, message, kept } = parked;
+  return [
+    { indent, mark: 'parked', text: `${name}  parked after ${attempts(count)}: ${type}` },
+    ...[message, kept].filter(Boolean).flatMap((text) => sentence(indent + 1, view, text)),
+    ...answersTo(runId, parked).flatMap((text) => exact(indent + 1, view, text)),
+  ];
+}
+
+function waitingLines(waiting: NonNullable<RunStatus['waiting']>, runId: string, view: View): Line[] {
+  const { approval, round, rows, enriched, evaluation, gate } = waiting;
+  const facts = [
+    approval === 'catalysts' ? `${rows} catalysts` : `${rows} rows to train on`,
+    ...(enriched === null ? [] : [`${enriched} enriched`]),
+    ...(evaluation ? [accuracyText(evaluation)] : []),
+    ...(gate ? [`verdict of the gate: ${VERDICTS[gate.verdict]}`] : []),
+  ];
+  const where = round === null ? '' : ` of round ${round}`;
+  return [
+    { indent: 1, mark: 'parked', text: `waiting for approval: ${approval}${where}  ${facts.join(', ')}` },
+    ...exact(2, view, `To continue:  srlm approve ${runId}`),
+    ...exact(2, view, `Or:           srlm reject ${runId} --why "..."`),
+  ];
+}
+
+/** A sentence is wrapped, never cut: the user must read it. */
+const sentence = (indent: number, view: View, text: string): Line[] => exact(indent, view, printable(text));
+
+/** Text of ours, whose spaces are kept. */
+const exact = (indent: number, view: View, text: string): Line[] =>
+  wrap(text, view.width - 2 * indent - 2).map((part) => ({ indent, mark: 'plain', text: part }));
+
+function drawn({ indent, mark, text, faint }: Line, { width, color }: View): string {
+  const lead = '  '.repeat(indent);
+  const line = clip(`${lead}${MARKS[mark]} ${text}`, width).trimEnd();
+  if (!color || mark === 'plain') return line;
+  const at = lead.length;
+  const rest = line.slice(at + 1);
+  return `${lead}\u001b[${COLORS[mark]}m${line.slice(at, at + 1)}\u001b[0m${faint ? `\u001b[2m${rest}\u001b[0m` : rest}`;
+}

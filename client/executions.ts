@@ -1,0 +1,145 @@
+/**
+ * What Temporal knows of a run, whose executions form a chain under one workflow id: descriptions, the memo, and what
+ * the run was started with. Everything is decoded by the data converter of the client.
+ */
+import {
+  type Client,
+  type WorkflowExecutionDescription,
+  type WorkflowExecutionInfo,
+  WorkflowNotFoundError,
+} from '@temporalio/client';
+import { executionInfoFromRaw } from '@temporalio/client/lib/helpers.js';
+import {
+  decodeArrayFromPayloads,
+  decodeOptionalSinglePayload,
+} from '@temporalio/common/lib/internal-non-workflow/index.js';
+import type { temporal } from '@temporalio/proto';
+import { runUnknown } from '../contracts/errors.js';
+import { Heartbeat, type Phase, RunMemo, type RunStatus } from '../contracts/run.js';
+
+type Payload = temporal.api.common.v1.IPayload;
+type RawExecution = Parameters<typeof executionInfoFromRaw>[0];
+
+const PAGE = 200;
+
+/** The newest execution of a run. Throws run.unknown. */
+export async function describe(client: Client, runId: string): Promise<WorkflowExecutionDescription> {
+  try {
+    return await client.workflow.getHandle(runId).describe();
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) throw runUnknown(runId);
+    throw error;
+  }
+}
+
+/** Temporal's id of the execution that began the chain. */
+export const firstRunIdOf = ({ raw, runId }: WorkflowExecutionDescription): string =>
+  raw.workflowExecutionInfo?.firstRunId || runId;
+
+/** When the chain began; the time of its newest execution where Temporal has deleted the first. */
+export async function chainStartedAt(client: Client, described: WorkflowExecutionDescription): Promise<Date> {
+  const first = firstRunIdOf(described);
+  if (first === described.runId) return described.startTime;
+  const handle = client.workflow.getHandle(described.workflowId, first);
+  return handle.describe().then(
+    ({ startTime }) => startTime,
+    () => described.startTime,
+  );
+}
+
+/** The arguments of the workflow: those of its first execution or, where Temporal has deleted it, of the newest. */
+export async function argumentsOf(client: Client, described: WorkflowExecutionDescription): Promise<unknown[]> {
+  const { workflowId, runId } = described;
+  const first = firstRunIdOf(described);
+  const payloads = await firstEvent(client, workflowId, first).catch((error: unknown) => {
+    if (first === runId) throw error;
+    return firstEvent(client, workflowId, runId);
+  });
+  const { loadedDataConverter, namespace } = client.options;
+  return decodeArrayFromPayloads(loadedDataConverter, payloads, { type: 'workflow', namespace, workflowId });
+}
+
+async function firstEvent(client: Client, workflowId: string, runId: string): Promise<Payload[]> {
+  const { history } = await client.workflowService.getWorkflowExecutionHistory({
+    namespace: client.options.namespace,
+    execution: { workflowId, runId },
+    maximumPageSize: 1,
+  });
+  return history?.events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
+}
+
+/** Executions that match `query`, newest first. One whose memo cannot be decoded is listed without. */
+export async function* listExecutions(client: Client, query: string): AsyncGenerator<WorkflowExecutionInfo> {
+  const { loadedDataConverter, namespace } = client.options;
+  const decoded = (raw: RawExecution) => executionInfoFromRaw(raw, loadedDataConverter, raw, namespace);
+  let nextPageToken: Uint8Array | undefined;
+  do {
+    const page = await client.workflowService.listWorkflowExecutions({
+      ...{ namespace, query, pageSize: PAGE },
+      ...(nextPageToken ? { nextPageToken } : {}),
+    });
+    for (const raw of page.executions ?? []) yield await decoded(raw).catch(() => decoded({ ...raw, memo: null }));
+    nextPageToken = page.nextPageToken ?? undefined;
+  } while (nextPageToken?.length);
+}
+
+/** null: there is no memo of ours, or one of another version. */
+export const memoOf = (memo: Record<string, unknown> | undefined): RunMemo | null =>
+  RunMemo.safeParse(memo?.srlm).data ?? null;
+
+/** The phase of a run as Temporal and the run's own last words (state or memo) have it. */
+export function phaseBy(status: string, known: Phase | null): Phase {
+  const ended = known === 'done' || known === 'stopped' || known === 'aborted' || known === 'failed';
+  switch (status) {
+    case 'RUNNING':
+    case 'CONTINUED_AS_NEW':
+      // Between its last step and its end a run exports its history.
+      return known === null || ended ? 'running' : known;
+    case 'COMPLETED':
+      return known === 'stopped' ? 'stopped' : 'done';
+    case 'CANCELLED':
+    case 'TERMINATED':
+      return 'aborted';
+    default:
+      // An abort fails the workflow too; only the run itself can say which it was.
+      return known === 'aborted' || known === 'stopped' ? known : 'failed';
+  }
+}
+
+/** Exports the history of an earlier execution, beside the steps of the current one. */
+const EXPORT = 'srlmExport';
+
+/** Why the history of an earlier execution is not exported yet; empty while nothing has failed. */
+export const exportWarnings = ({ raw }: WorkflowExecutionDescription): string[] =>
+  (raw.pendingActivities ?? [])
+    .filter(
+      ({ activityType, attempt, lastFailure }) => activityType?.name === EXPORT && (attempt ?? 1) > 1 && lastFailure,
+    )
+    .map(
+      ({ attempt, lastFailure }) =>
+        `the history of an execution is not exported yet; attempt ${attempt} after: ${lastFailure?.message}`,
+    );
+
+/** Steps in progress, by the heartbeats of their activities. One without waits for a worker, or failed before it sent one. */
+export async function liveActivities(
+  client: Client,
+  { raw }: WorkflowExecutionDescription,
+): Promise<RunStatus['live']> {
+  const converter = client.options.loadedDataConverter;
+  const steps = (raw.pendingActivities ?? []).filter(({ activityType }) => activityType?.name !== EXPORT);
+  return Promise.all(
+    steps.map(async ({ activityType, attempt, heartbeatDetails, lastFailure }) => {
+      const detail = await decodeOptionalSinglePayload(converter, heartbeatDetails?.payloads?.[0]).catch(() => null);
+      const waiting: Heartbeat = {
+        step: activityType?.name ?? '',
+        unit: 'rows',
+        ...{ done: 0, total: 0, rate: null, secondsLeft: null },
+      };
+      return {
+        ...(Heartbeat.safeParse(detail).data ?? waiting),
+        attempt: attempt ?? 1,
+        lastFailure: lastFailure?.message ?? null,
+      };
+    }),
+  );
+}

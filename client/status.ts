@@ -1,0 +1,183 @@
+/**
+ * What a run is doing: its state by a query, which a worker answers; without one, what its memo says. Finished rounds
+ * are read from the store, the progress of running activities from their heartbeats.
+ */
+import type { Client, WorkflowExecutionDescription } from '@temporalio/client';
+import { STATE_QUERY } from '../contracts/commands.js';
+import { Problem } from '../contracts/errors.js';
+import type { ObjectRef } from '../contracts/refs.js';
+import { type Phase, phaseOf, type RunMemo, RunState, type RunStatus, type StepState } from '../contracts/run.js';
+import { RoundTable } from '../contracts/steps.js';
+import type { Store } from '../storage/store.js';
+import {
+  chainStartedAt,
+  describe,
+  exportWarnings,
+  listExecutions,
+  liveActivities,
+  memoOf,
+  phaseBy,
+} from './executions.js';
+
+/** A worker that has just taken a run over answers within this. */
+const QUERY_MS = 5000;
+/** Before a command it is worth waiting longer: right after a worker was killed, an answer takes 10 s. */
+export const COMMAND_QUERY_MS = 15_000;
+const OURS = 'WorkflowType IN ("srlmRun", "srlmSample")';
+
+export interface RunListing {
+  runId: string;
+  kind: 'run' | 'sample';
+  state: Phase;
+  round: number | null;
+  lastRound: number | null;
+  step: string | null;
+  startedAt: string;
+  endedAt: string | null;
+}
+
+/** What is known of a run in one look: `state` is null where no worker answered, and the memo is the last known. */
+export interface Look {
+  described: WorkflowExecutionDescription;
+  memo: RunMemo | null;
+  state: RunState | null;
+  phase: Phase;
+  halt: RunState['halt'];
+}
+
+export class RunReader {
+  /** The last table that was read: `watch` asks every second. */
+  private table: { sha256: string; content: RoundTable } | null = null;
+
+  /** `store` is opened when the first table is read. */
+  constructor(
+    private readonly temporal: Client,
+    private readonly store: () => Store,
+  ) {}
+
+  /** Throws run.unknown. */
+  async look(runId: string, withinMs = QUERY_MS): Promise<Look> {
+    const described = await describe(this.temporal, runId);
+    const memo = memoOf(described.memo);
+    const state = await this.query(runId, withinMs);
+    const phase = phaseBy(described.status.name, state ? phaseOf(state) : (memo?.phase ?? null));
+    const halt = endedAtOf(described) ? null : state ? state.halt : (memo?.halt ?? null);
+    return { described, memo, state, phase, halt };
+  }
+
+  /** Throws run.unknown. */
+  async status(runId: string): Promise<RunStatus> {
+    const { described, memo, state, phase, halt } = await this.look(runId);
+    const { table, problem } = await this.tableOf(state?.table ?? null);
+    const hasFailed = phase === 'failed' || phase === 'aborted' || phase === 'stopped';
+    return {
+      runId,
+      state: phase,
+      stale: state === null,
+      startedAt: state?.startedAt ?? (await chainStartedAt(this.temporal, described)).toISOString(),
+      endedAt: endedAtOf(described),
+      round: (state ?? memo)?.round ?? null,
+      lastRound: (state ?? memo)?.lastRound ?? null,
+      steps: stepsOf(state, table),
+      live: await liveActivities(this.temporal, described),
+      parked: halt?.kind === 'parked' ? halt : null,
+      waiting: halt?.kind === 'waiting' ? halt : null,
+      rounds: table?.rounds ?? [],
+      warnings: [...(state?.warnings ?? []), ...exportWarnings(described), ...(problem ? [problem] : [])],
+      interventions: state?.interventions ?? [],
+      interventionCount: state?.interventionCount ?? 0,
+      usage: state?.usage ?? { tokens: 0, gpuSeconds: 0, money: 0 },
+      forkOf: memo?.forkOf ?? null,
+      failure: hasFailed ? (state?.end?.message ?? (await this.failureOf(runId))) : null,
+    };
+  }
+
+  /** All runs, in the order of Temporal's list. Asks no run: the memo has what is listed. */
+  async list(): Promise<RunListing[]> {
+    const byId = new Map<string, Listed[]>();
+    for await (const info of listExecutions(this.temporal, OURS)) {
+      const known = byId.get(info.workflowId);
+      if (known) known.push(info);
+      else byId.set(info.workflowId, [info]);
+    }
+    return [...byId.values()].flatMap(chainsOf);
+  }
+
+  private async query(runId: string, withinMs: number): Promise<RunState | null> {
+    try {
+      const handle = this.temporal.workflow.getHandle(runId);
+      const answer = await this.temporal.withDeadline(Date.now() + withinMs, () => handle.query(STATE_QUERY));
+      return RunState.parse(answer);
+    } catch {
+      return null; // No worker, or a run of another version.
+    }
+  }
+
+  private async tableOf(ref: ObjectRef | null): Promise<{ table: RoundTable | null; problem: string | null }> {
+    if (!ref) return { table: null, problem: null };
+    try {
+      if (this.table?.sha256 !== ref.sha256)
+        this.table = { sha256: ref.sha256, content: await this.store().objects.readJson(ref, RoundTable) };
+      return { table: this.table.content, problem: null };
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      return { table: null, problem: `The finished rounds cannot be shown: ${error.message}` };
+    }
+  }
+
+  private async failureOf(runId: string): Promise<string | null> {
+    try {
+      await this.temporal.workflow.getHandle(runId).result();
+      return null;
+    } catch (error) {
+      let cause = error as Error;
+      while (cause.cause instanceof Error) cause = cause.cause;
+      return cause.message;
+    }
+  }
+}
+
+/** Steps of the preparation are in the state of the first execution only, and in the table from then on. */
+function stepsOf(state: RunState | null, table: RoundTable | null): StepState[] {
+  if (!state) return [];
+  if (!table || state.steps.some(({ round }) => round === null)) return state.steps;
+  const preparation = table.preparation.map(
+    (cost): StepState => ({
+      ...{ round: null, state: 'done', rowsDone: null, rowsTotal: null, startedAt: state.startedAt },
+      ...cost,
+    }),
+  );
+  return [...preparation, ...state.steps];
+}
+
+export const hasEnded = (status: string) => status !== 'RUNNING' && status !== 'CONTINUED_AS_NEW';
+
+const endedAtOf = ({ status, closeTime }: WorkflowExecutionDescription): string | null =>
+  hasEnded(status.name) ? (closeTime?.toISOString() ?? null) : null;
+
+type Listed = Pick<WorkflowExecutionDescription, 'workflowId' | 'type' | 'status' | 'memo' | 'startTime' | 'closeTime'>;
+
+/** Executions of one workflow id -> runs: those that continued as new belong to the one after them. */
+export function chainsOf(executions: readonly Listed[]): RunListing[] {
+  const inOrder = [...executions].sort((a, b) => a.startTime.getTime() - b.startTime.getTime());
+  const runs: RunListing[] = [];
+  let startedAt: Date | null = null;
+  for (const [i, { workflowId, type, status, memo: raw, startTime, closeTime }] of inOrder.entries()) {
+    startedAt ??= startTime;
+    // The next execution may not be listed yet: then this one is the newest there is.
+    if (status.name === 'CONTINUED_AS_NEW' && i < inOrder.length - 1) continue;
+    const memo = memoOf(raw);
+    runs.push({
+      runId: workflowId,
+      kind: type === 'srlmRun' ? 'run' : 'sample',
+      state: phaseBy(status.name, memo?.phase ?? null),
+      round: memo?.round ?? null,
+      lastRound: memo?.lastRound ?? null,
+      step: memo?.halt?.kind === 'parked' ? memo.halt.step : (memo?.step ?? null),
+      startedAt: startedAt.toISOString(),
+      endedAt: hasEnded(status.name) ? (closeTime?.toISOString() ?? null) : null,
+    });
+    startedAt = null;
+  }
+  return runs;
+}

@@ -1,0 +1,136 @@
+/**
+ * Writes docs/reference/ (spec, sample spec, deployment, errors) from the code in dist.
+ *   npm run reference                            after a change of a schema or an error
+ *   node scripts/write-reference.mjs --check     writes nothing, and fails when a file is out of date
+ */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import { Deployment } from '../dist/contracts/deployment.js';
+import { RunSpec, SampleSpec } from '../dist/contracts/spec.js';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const folder = join(root, 'docs/reference');
+const NOTE = 'Written by `npm run reference` from the code; changes are made there.';
+
+/** [field, form, default, meaning] of every field, nested ones by their dotted path. */
+function fieldsOf(schema, path = '') {
+  return Object.entries(schema.properties ?? {}).flatMap(([name, field]) => {
+    const at = path ? `${path}.${name}` : name;
+    const inner = [field, ...(field.anyOf ?? []), ...(field.oneOf ?? [])];
+    const map = typeof field.additionalProperties === 'object' ? [[`${at}.NAME`, field.additionalProperties]] : [];
+    const nested = [...inner.map((one) => [at, one]), ...map];
+    const required = (schema.required ?? []).includes(name) && field.default === undefined;
+    const line = [at, formOf(field), required ? '**required**' : shown(field.default), field.description ?? ''];
+    const kinds = map.flatMap(([key, one]) => (one.oneOf ?? one.anyOf ?? []).flatMap((kind) => fieldsOf(kind, key)));
+    return [line, ...nested.flatMap(([key, one]) => fieldsOf(one, key)), ...kinds];
+  });
+}
+
+function formOf(field) {
+  const options = field.anyOf ?? field.oneOf;
+  if (options) return [...new Set(options.map(formOf))].join(' or ');
+  if (field.const !== undefined) return `\`${field.const}\``;
+  if (field.enum) return field.enum.map((value) => `\`${value}\``).join(', ');
+  if (field.type === 'array')
+    return field.items
+      ? `list of ${formOf(field.items)}`
+      : `list (${(field.prefixItems ?? []).map(formOf).join(', ')})`;
+  if (field.type === 'object') return 'map';
+  if (field.type !== 'integer' && field.type !== 'number') return field.type ?? 'any';
+  const least =
+    field.exclusiveMinimum !== undefined
+      ? `> ${field.exclusiveMinimum}`
+      : bound('>=', field.minimum, -Number.MAX_SAFE_INTEGER);
+  const most =
+    field.exclusiveMaximum !== undefined
+      ? `< ${field.exclusiveMaximum}`
+      : bound('<=', field.maximum, Number.MAX_SAFE_INTEGER);
+  return [field.type === 'integer' ? 'whole number' : 'number', [least, most].filter(Boolean).join(', ')]
+    .filter(Boolean)
+    .join(' ');
+}
+
+const bound = (sign, value, none) => (value === undefined || value === none ? '' : `${sign} ${value}`);
+const shown = (value) =>
+  value === undefined || typeof value === 'object'
+    ? Array.isArray(value)
+      ? `\`${JSON.stringify(value)}\``
+      : ''
+    : typeof value === 'string' && value.length > 40
+      ? 'see below'
+      : `\`${JSON.stringify(value)}\``;
+const cell = (text) => String(text).replaceAll('|', '\\|').replaceAll('\n', ' ');
+const table = (head, rows) =>
+  [head, head.map(() => '---'), ...rows].map((row) => `| ${row.map(cell).join(' | ')} |`).join('\n');
+
+function schemaPage(title, words, schema) {
+  const json = z.toJSONSchema(schema, { io: 'input' });
+  const seen = new Set();
+  const rows = fieldsOf(json).filter(([name, form]) => !seen.has(`${name} ${form}`) && seen.add(`${name} ${form}`));
+  const long = rows
+    .filter(([, , value]) => value === 'see below')
+    .map(([name]) => [name, name.split('.').reduce((at, key) => at?.properties?.[key], json)?.default]);
+  const texts = long.map(([name, text]) => `### Default of \`${name}\`\n\n\`\`\`\n${text}\n\`\`\``);
+  return (
+    [
+      `# ${title}`,
+      NOTE,
+      words,
+      table(
+        ['field', 'form', 'default', 'meaning'],
+        rows.map(([name, ...rest]) => [`\`${name}\``, ...rest]),
+      ),
+      ...texts,
+    ].join('\n\n') + '\n'
+  );
+}
+
+/** Every function of contracts/errors.ts that makes a Problem: its type, whether it is retried, and its words. */
+function errorPage() {
+  const source = readFileSync(join(root, 'contracts/errors.ts'), 'utf8');
+  const rows = [
+    ...source.matchAll(
+      /export const \w+ = \([^)]*\) =>\s*(userError|transient)\(\s*[`']([\w.${}-]+)[`'],([\s\S]*?)\);\n/g,
+    ),
+  ].map(([, kind, type, rest]) => {
+    const texts = [...rest.matchAll(/'((?:[^'\\]|\\.)*)'|`((?:[^`\\]|\\.)*)`|"((?:[^"\\]|\\.)*)"/g)].map(
+      ([, a, b, c]) => (a ?? b ?? c).replace(/\$\{[^}]*\}/g, '…').replaceAll('\\', ''),
+    );
+    const words = texts.filter((text) => text.includes(' ')).join(' ');
+    return [
+      `\`${type.replace(/\$\{(\w+)\}/, '<$1>')}\``,
+      kind === 'transient' ? 'yes' : 'no',
+      words || 'says what is wrong',
+    ];
+  });
+  return (
+    [
+      '# Errors',
+      NOTE,
+      'Every message ends in its type. *Retried*: Temporal tries the step again, with growing waits; the others park the run at once or, before a run, end the command with exit code 2.',
+      table(['type', 'retried', 'words'], rows),
+    ].join('\n\n') + '\n'
+  );
+}
+
+const PAGES = {
+  'spec.md': schemaPage(
+    'Run spec',
+    'What `srlm start SPEC` reads, YAML or JSON. `srlm schema` prints it as JSON Schema for your editor.',
+    RunSpec,
+  ),
+  'sample-spec.md': schemaPage('Sample spec', 'What `srlm sample SPEC` reads.', SampleSpec),
+  'deployment.md': schemaPage('Deployment', 'What `temporal.config.ts` sets for one installation.', Deployment),
+  'errors.md': errorPage(),
+};
+mkdirSync(folder, { recursive: true });
+for (const [name, text] of Object.entries(PAGES)) {
+  const path = join(folder, name);
+  if (!process.argv.includes('--check')) writeFileSync(path, text);
+  else if (readFileSync(path, 'utf8') !== text) {
+    process.stderr.write(`docs/reference/${name} is out of date: npm run reference writes it.\n`);
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,92 @@
+/** Checks before a start: each file is read once, and what the run will need is in the store afterwards. */
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { fileWriter } from '../../client/cli/samples-file.js';
+import { checkRun, checkSample } from '../../client/preflight.js';
+import { resolveDeployment } from '../../config/load.js';
+import type { Candidate } from '../../contracts/rows.js';
+import { RunSpec, SampleSpec, SpecTexts } from '../../contracts/spec.js';
+import { openStore } from '../../storage/store.js';
+
+let folder: string;
+const jsonl = (...rows: object[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+const deployment = () => resolveDeployment({ engines: ENGINES }, folder);
+const ENGINES = {
+  local: { kind: 'builtin' },
+  teacher: { kind: 'endpoint', baseUrl: 'http://127.0.0.1:1/v1', model: 'x' },
+} as const;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'srlm-preflight-'));
+  mkdirSync(join(folder, 'models/good'), { recursive: true });
+  for (const name of ['config.json', 'model.safetensors', 'tokenizer.json', 'chat_template.jinja'])
+    writeFileSync(join(folder, 'models/good', name), name.endsWith('.json') ? '{}' : 'x');
+  writeFileSync(join(folder, 'data.jsonl'), jsonl({ instruction: 'One?', rationale: 'r', answer: '1' }));
+  writeFileSync(join(folder, 'questions.jsonl'), jsonl({ question: ' one? ', answer: '1' }));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const spec = (more: object = {}) =>
+  RunSpec.parse({
+    ...{ name: 'lab', model: { path: 'good' }, data: { path: 'data.jsonl' }, catalysts: 'none', rounds: 0 },
+    evaluation: { path: 'questions.jsonl' },
+    ...more,
+  });
+
+it('stores the files and their rows, and names them in the input of the run', async () => {
+  const { runId, input, warnings } = await checkRun(spec(), deployment(), folder);
+  expect(runId).toMatch(/^lab-\d{8}-\d{6}-[0-9a-f]{4}$/);
+  expect(warnings).toEqual(['questions.jsonl: 1 evaluation question is also in the training data.']);
+  const { objects } = openStore(deployment());
+  expect(await objects.has('file', input.data)).toBe(true);
+  expect(await objects.has('file', input.evaluation!)).toBe(true);
+  expect(await objects.readJson(input.texts, SpecTexts)).toMatchObject({ model: 'good', data: { path: 'data.jsonl' } });
+  expect(input).toMatchObject({ version: 2, catalysts: null, fork: null, settings: { name: 'lab', rounds: 0 } });
+});
+
+it('finds what is wrong between two files also when both were stored before', async () => {
+  await checkRun(spec(), deployment(), folder);
+  await expect(checkRun(spec({ strict: true }), deployment(), folder)).rejects.toThrow(
+    'questions.jsonl: 1 evaluation question is also in the training data.',
+  );
+});
+
+it.each([
+  [{ engine: 'local' }, 'model: engine local needs a model in the spec. [model.unusable]'],
+  [
+    { engine: 'teacher', model: { path: 'good' } },
+    'Engine "teacher" cannot load new weights, which model needs. Choose another engine in the spec or in temporal.config.ts. [engine.lacks]',
+  ],
+])('refuses a sampling by %j', async (more, message) => {
+  const sample = SampleSpec.parse({ data: { path: 'data.jsonl' }, ...more });
+  await expect(checkSample(sample, deployment(), folder)).rejects.toThrow(message);
+});
+
+it('says whether a sampling loads a model', async () => {
+  const teacher = SampleSpec.parse({ data: { path: 'data.jsonl' }, engine: 'teacher' });
+  expect((await checkSample(teacher, deployment(), folder, 'mine')).input.loadsModel).toBe(false);
+  const local = SampleSpec.parse({ data: { path: 'data.jsonl' }, model: { path: 'good' } });
+  expect(await checkSample(local, deployment(), folder, 'mine')).toMatchObject({
+    ...{ runId: 'mine', input: { loadsModel: true } },
+  });
+});
+
+it('writes each prompt with its texts, or no file', async () => {
+  const store = openStore(deployment());
+  const text = (id: string, k: number): Candidate => ({ id, k, text: `${id}${k}`, finish: 'stop', tokens: 1, seed: k });
+  const put = async (...chunks: object[][]) =>
+    store.datasets.put(await Promise.all(chunks.map((rows) => store.objects.putRows(rows))));
+  const result = {
+    prompts: await put([{ id: 'a', instruction: 'A' }], [{ id: 'b', instruction: 'B' }]),
+    candidates: await put([text('a', 0), text('a', 1)], [text('b', 0)]),
+  };
+  const file = join(folder, 'out.jsonl');
+  const write = await fileWriter(file);
+  expect(await write(store, result)).toBe(2);
+  expect(readFileSync(file, 'utf8')).toBe(
+    jsonl({ id: 'a', instruction: 'A', texts: ['a0', 'a1'] }, { id: 'b', instruction: 'B', texts: ['b0'] }),
+  );
+  await expect(fileWriter(folder)).rejects.toThrow('it is a folder. Name another file with --out. [file.not-writable]');
+});
