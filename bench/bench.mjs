@@ -1,7 +1,7 @@
 /**
  * Is the product fast enough? Each bench does the same work twice, by the product and by a yardstick, in turn.
  *   npm run bench                          all of them: about half an hour on two cores
- *   npm run bench -- server orchestration  some: server, score, trainer, demo, rerun, orchestration, memory
+ *   npm run bench -- server orchestration  some: server, score, trainer, demo, rerun, orchestration, memory, history
  *   npm run bench -- --data gsm8k.jsonl    questions and answers for server and score (default: data/starter)
  *   npm run bench -- --runs 3 trainer      so many runs of each side; the table holds the median, and the ratio's range
  * Prints a table, then one JSON line, which also goes into bench/results/DATE.json (a bench run again that day replaces
@@ -16,7 +16,7 @@ import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { demoModel, python, root, run, setUp } from '../scripts/set-up.mjs';
 
-const BENCHES = { server, score, trainer, demo, rerun, orchestration, memory };
+const BENCHES = { server, score, trainer, demo, rerun, orchestration, memory, history };
 const { values: options, positionals } = parseArgs({
   options: { data: { type: 'string' }, runs: { type: 'string', default: '1' } },
   allowPositionals: true,
@@ -157,6 +157,22 @@ async function memory() {
   const ours = bytes === null ? null : bytes / 1e6;
   const target = judged(ours === null ? null : ours / 500, { atMost: 1 });
   return [{ bench: "worker's peak memory, 20,000 x 4", unit: 'MB', ours, yardstick: 500, by: 'the target', ...target }];
+}
+
+/** Bounds that hold whatever the size of the data; bench/results/history.json has all figures. */
+async function history() {
+  const { history: bench } = await import('./history/run.mjs');
+  const found = await bench(say);
+  const row = ({ rows, promptBytes, ...of }, what, unit, bound, measure) => ({
+    bench: `history: ${what}, ${rows.toLocaleString('en')} rows${promptBytes ? `, prompt of ${promptBytes / 1000} KB` : ''}`,
+    ...{ unit, ours: measure(of), yardstick: bound, by: 'the bound', ...judged(measure(of) / bound, { atMost: 1 }) },
+  });
+  return found.flatMap((one) => [
+    row(one, 'events of a round', '', 8000, ({ events }) => events),
+    row(one, 'size of a round', 'MB', 5, ({ bytes }) => bytes / 1e6),
+    row(one, 'largest payload', 'bytes', 4096, ({ largestPayload }) => largestPayload),
+    row(one, 'replay', 's', 3, ({ replaySeconds }) => replaySeconds),
+  ]);
 }
 
 // --- what they share ------------------------------------------------------------------------------------------------
@@ -304,7 +320,7 @@ function report() {
 }
 
 function percents(rounds) {
-  return rounds.map(({ score, heldOut }) => `${(100 * (score?.accuracy ?? heldOut)).toFixed(0)}`).join(' > ');
+  return rounds.map(({ evaluation, heldOut }) => `${(100 * (evaluation?.accuracy ?? heldOut)).toFixed(0)}`).join(' > ');
 }
 
 function figure(value) {

@@ -1,7 +1,7 @@
 /**
- * The yardstick: the `openai` client, p-limit, and rows appended to a JSONL file. Nothing is durable: a crash loses it all.
- * Started by run.mjs with fork; each message {baseUrl, prompts, sampling, concurrency, out} is one run, answered with
- * {seconds}. The rows are those of the product (contracts/records.ts, Candidate).
+ * The yardstick: the `openai` client, p-limit, and rows appended to a JSONL file. Nothing is durable: a crash loses
+ * everything. run.mjs starts it with fork; each message {baseUrl, prompts, sampling, concurrency, out} is one run, and is
+ * answered with {seconds}. The rows are those of the product (contracts/rows.ts, Candidate).
  */
 import { createWriteStream } from 'node:fs';
 import { finished } from 'node:stream/promises';

@@ -1,6 +1,7 @@
 /**
- * The product's side: Temporal's dev server and `srlm worker` in processes of their own, a client here, one sample run
- * at a time. `start` gives {sample, peakBytes, close}; `sample` waits for the run's end and gives its rows' file names.
+ * The product's side: Temporal's dev server and `srlm worker` in processes of their own, a client in this one, one sample
+ * run at a time. `start` returns {sample, peakBytes, close}; `sample` waits for the end of the run and returns the files
+ * that hold its rows.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -8,9 +9,9 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { SrlmClient } from '../../dist/index.js';
-import { ArtifactStore } from '../../dist/storage/store.js';
+import { objectName } from '../../dist/storage/objects.js';
 import { startEmbedded, temporalBinary } from '../../dist/worker/embedded.js';
-import { root } from '../../scripts/set-up.mjs';
+import { root as packageRoot } from '../../scripts/set-up.mjs';
 
 /** `nodeArgs`: of the worker, such as --cpu-prof. */
 export async function start({ folder, baseUrl, concurrency, nodeArgs = [] }) {
@@ -18,7 +19,7 @@ export async function start({ folder, baseUrl, concurrency, nodeArgs = [] }) {
   const deployment = {
     artifactRoot: join(folder, 'store'),
     workRoot: join(folder, 'work'),
-    engines: { stub: { kind: 'openai', baseUrl, model: 'stub', concurrency } },
+    engines: { stub: { kind: 'endpoint', baseUrl, model: 'stub', concurrency } },
   };
   const config = join(folder, 'temporal.config.json');
   writeFileSync(config, JSON.stringify(deployment));
@@ -31,25 +32,26 @@ export async function start({ folder, baseUrl, concurrency, nodeArgs = [] }) {
   });
   process.env.TEMPORAL_ADDRESS = embedded.address;
 
-  const command = [...nodeArgs, join(root, 'dist/client/cli/main.js'), 'worker', '--config', config];
+  const command = [...nodeArgs, join(packageRoot, 'dist/client/cli/main.js'), 'worker', '--config', config];
   const worker = spawn(process.execPath, command, { cwd: folder, stdio: ['ignore', 'pipe', 'inherit'] });
   await Promise.race([
     once(worker.stdout, 'data'),
     once(worker, 'exit').then(() => Promise.reject(new Error('the worker ended'))),
   ]);
   const client = await SrlmClient.connect(deployment);
-  const store = ArtifactStore.open(deployment.artifactRoot);
 
   return {
-    /** Seconds from the call to the run's result, and the files its rows are in. */
+    /** Seconds from the call to the run's result, and the files that hold its rows. */
     async sample(spec) {
       const startedAt = performance.now();
       const { runId } = await client.startSample({ ...spec, engine: 'stub' });
       const { candidates } = await client.sampleResult(runId);
       const seconds = (performance.now() - startedAt) / 1000;
-      return { seconds, files: (await store.chunksOf(candidates)).map(({ uri }) => store.path(uri)) };
+      const { datasets, root } = client.store;
+      const chunks = await datasets.chunks(candidates);
+      return { seconds, files: chunks.map(({ sha256 }) => join(root, objectName('rows', sha256))) };
     },
-    /** The worker's largest resident memory so far, as the kernel counted it; null where it does not tell. */
+    /** The worker's largest resident memory so far, as Linux counts it; null on another system. */
     peakBytes() {
       try {
         return 1024 * Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${worker.pid}/status`, 'utf8'))[1]);

@@ -1,10 +1,10 @@
 /**
  * What does durability cost? 2,000 prompts x 4 samples from a stub of an OpenAI server with 20 ms latency, 64 in flight:
  * the product (Temporal's dev server, a worker, chunks in the store) against the bare `openai` client, which writes the
- * same rows into a JSONL file. Both in turn, several times; the rows of both must be the same.
+ * same rows to a JSONL file. The two take turns, several times; the rows of both must be the same.
  *   node bench/orchestration/run.mjs [--runs 5] [--prompts 2000] [--latency-ms 20] [--cpu-prof FOLDER]
- * requests/s: from the first request to the last answer, as the stub saw them. `whole` is from the call to the result,
- * which for the product adds ingest, planning and sealing. A table, then one JSON line; asserts no time.
+ * requests/s: from the first request to the last answer, as the stub saw them. `whole`: from the call to the result,
+ * which for the product adds ingest, assembly and export. Prints a table, then one JSON line; asserts no time.
  */
 import { fork, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { rowSeed } from '../../dist/method/seeds.js';
+import { rowSeed } from '../../dist/method/random.js';
 import { start } from './durable.mjs';
 
 const CONCURRENCY = 64;
@@ -50,7 +50,7 @@ export async function orchestration({ runs = 5, count = 2000, latencyMs = 20, pr
       const [{ seconds }] = await once(bare, 'message');
       yardstick.push(await counted({ seconds, files: [out] }));
       ours.push(await counted(await durable.sample({ data: { path: data }, sampling, seed })));
-      if (ours.at(-1).rows !== yardstick.at(-1).rows) throw new Error('the rows are not those of the bare client');
+      if (ours.at(-1).rows !== yardstick.at(-1).rows) throw new Error('the rows differ from those of the bare client');
     }
     return {
       prompts: count,
@@ -74,7 +74,7 @@ export async function orchestration({ runs = 5, count = 2000, latencyMs = 20, pr
 const promptOf = (i) =>
   `Question ${i}: a baker makes ${i % 97} loaves a day and sells ${i % 13} of them for ${i % 7} each. How much is that in a week?`;
 
-/** Of all rows, in whatever order they stand. */
+/** Digest of all rows, whatever their order. */
 function digestOf(files) {
   const rows = files
     .flatMap((file) => readFileSync(file, 'utf8').trimEnd().split('\n'))

@@ -1,9 +1,9 @@
 /**
  * A stand-in for an OpenAI server: chat completions with n choices, after a fixed latency.
  *   node bench/orchestration/stub-server.mjs [--latency-ms 20]
- * Prints its port. A choice's text depends on the request's seed, its last message and the choice's index alone, so that
- * two clients given the same work can be compared byte for byte.
- * GET /count gives {requests, seconds} since the last look: from the first request to the last answer.
+ * Prints its port. A choice's text depends only on the request's seed, its last message and the choice's index, so that
+ * two clients with the same work can be compared byte for byte.
+ * GET /count returns {requests, seconds} since the last such request: from the first request to the last answer.
  */
 import { createServer } from 'node:http';
 import { parseArgs } from 'node:util';

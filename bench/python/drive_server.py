@@ -1,9 +1,9 @@
-"""How fast does engine/python/server.py sample and score over HTTP?  Usage:
+"""How fast does python/server.py sample, and compute log-probabilities, over HTTP?  Usage:
     python bench/python/drive_server.py --model DIR --data gsm8k.jsonl [--prompts 64] [--texts 256] [--in-flight 256]
 
-Starts the server, then: PROMPTS questions x 4 samples (the work of generate_baseline.py), and TEXTS questions with their
-answers (the work of score_baseline.py), wanted once all tokens of the answer, once only its last line, the number (the
-method's own case: log p(y | x, r)). IN_FLIGHT requests at a time.
+Starts the server, then sends PROMPTS questions x 4 samples (the work of generate_baseline.py), and TEXTS questions with
+their answers (the work of score_baseline.py): once for all tokens of the answer, and once for its last line only, the
+number, which is what the method asks for: log p(y | x, r). IN_FLIGHT requests at a time.
 One JSON line each: tokens/s from the first request to the last answer. Fails if an answer is missing; asserts no time."""
 
 import argparse
@@ -16,7 +16,7 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
-SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "engine", "python", "server.py")
+SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "python", "server.py")
 SAMPLES, MAX_TOKENS = 4, 128
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -25,7 +25,7 @@ parser.add_argument("--data", required=True)
 parser.add_argument("--prompts", type=int, default=64)
 parser.add_argument("--texts", type=int, default=256)
 parser.add_argument("--in-flight", type=int, default=256)
-args, server_args = parser.parse_known_args()  # anything else is the server's, such as --deterministic
+args, server_args = parser.parse_known_args()  # all other options go to the server, such as --deterministic
 
 with open(args.data, encoding="utf-8") as file:
     rows = [json.loads(line) for _, line in zip(range(max(args.prompts, args.texts)), file)]

@@ -1,4 +1,4 @@
-"""How fast does engine/python/trainer.py train, and is it right?  Usage:
+"""How fast does python/trainer.py train, and is its loss right?  Usage:
     python bench/python/drive_trainer.py --model DIR --data NARROW_DIR [--job DIR] [--method full|lora] [--precision auto|...]
         [--micro N] [--rate R] [--epochs N]
 
@@ -16,8 +16,8 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ENGINE = os.path.join(HERE, "..", "..", "engine", "python")
-sys.path[:0] = [ENGINE, HERE]
+PROGRAMS = os.path.join(HERE, "..", "..", "python")
+sys.path[:0] = [PROGRAMS, HERE]
 from bare_loop import load, reply_loss, round_rows  # noqa: E402
 from folder import model_digest  # noqa: E402
 from transformers import AutoTokenizer  # noqa: E402
@@ -39,20 +39,20 @@ def main():
     os.makedirs(job, exist_ok=True)
     rows = "".join(json.dumps({"messages": messages}) + "\n" for messages in round_rows(args.data)).encode()
     spec = {
-        "version": 1, "baseModel": os.path.abspath(args.model), "baseModelSha256": model_digest(args.model),
+        "version": 2, "baseModel": os.path.abspath(args.model), "baseModelSha256": model_digest(args.model),
         "data": "train.jsonl", "dataSha256": hashlib.sha256(rows).hexdigest(), "method": args.method,
         "lora": {"r": 16, "alpha": 32, "dropout": 0.0, "targetModules": "all-linear"} if args.method == "lora" else None,
         "epochs": args.epochs, "batchSize": 16, "microBatchSize": args.micro, "learningRate": args.rate, "schedule": "linear",
         "warmupRatio": 0.1, "weightDecay": 0, "adamBetas": [0.9, 0.99], "maxGradNorm": 1, "maxLength": 512,
         "precision": args.precision, "gradientCheckpointing": False, "seed": 0, "deterministic": False, "device": "auto",
-        "threads": None, "checkpoint": {"everySteps": None, "everyMinutes": None, "keep": 2},
+        "threads": None, "processes": 1, "checkpoint": {"everySteps": None, "everyMinutes": 10_000, "keep": 2},
     }
     for name, data in (("train.jsonl", rows), ("spec.json", json.dumps(spec).encode())):
         with open(f"{job}/{name}", "wb") as file:
             file.write(data)
 
     begun, first = time.monotonic(), None
-    trainer = subprocess.Popen([sys.executable, f"{ENGINE}/trainer.py", job], stdout=subprocess.PIPE, text=True)
+    trainer = subprocess.Popen([sys.executable, f"{PROGRAMS}/trainer.py", job], stdout=subprocess.PIPE, text=True)
     for line in trainer.stdout:
         print(line, end="", file=sys.stderr)
         if first is None and line.startswith("step "):

@@ -1,5 +1,5 @@
 """The same training by TRL's SFTTrainer, for comparison with drive_trainer.py.  Usage:
-    pip install -r bench/python/requirements.txt        (beside engine/python/requirements.txt; the product does not need it)
+    pip install -r bench/python/requirements.txt        (after python/requirements.txt; the product does not need it)
     python bench/python/train_baseline.py --model DIR --data NARROW_DIR [--epochs 3]
 
 Round 0 of the narrow task: 150 rows, 32 catalysts twice each, batch 16, AdamW 2e-4. The recipe's numbers are given to

@@ -1,0 +1,82 @@
+/**
+ * The worker of the history bench: the product's workflows, and scripted activities that answer like those of a run with
+ * ROWS rows. Shards read their step and its texts from the store, as real ones do, and take 20 to 120 ms: long enough to end one by one.
+ *   node bench/history/worker.mjs ADDRESS TASK_QUEUE STORE
+ * Prints "ready", and its peak memory in bytes when its input ends.
+ */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { ShardedStep } from '../../dist/contracts/steps.js';
+import { SpecTexts } from '../../dist/contracts/spec.js';
+import { random } from '../../dist/method/random.js';
+import { openStore } from '../../dist/storage/store.js';
+import { root } from '../../scripts/set-up.mjs';
+
+const [address, taskQueue, artifactRoot] = process.argv.slice(2);
+const store = openStore({ artifactRoot, modelRoots: [] });
+const next = random(1);
+const sha = (text) => createHash('sha256').update(text).digest('hex');
+const object = (name, rows = 0) => ({ sha256: sha(name), rows, bytes: 1000 });
+const dataset = (name, like) => ({ ...object(name, like.rows), chunks: like.chunks });
+const model = (name) => ({ sha256: sha(name), bytes: 1e9, path: null });
+const usage = { tokens: 1000, gpuSeconds: 10, money: 0 };
+const done = (output, used = null) => ({
+  output,
+  meta: { key: sha(JSON.stringify(output)), reused: false, run: 'bench', usage: used },
+});
+
+const activities = {
+  srlmPrepareModel: async () => model('start'),
+  // `limit` says how many rows there are: nothing is read.
+  srlmIngest: async ({ kind, limit, chunkSize }) => {
+    const rows = kind === 'examples' ? limit : 1000;
+    const data = { rows, chunks: Math.ceil(rows / chunkSize) };
+    return done({ dataset: dataset(kind, data), missingRationales: 0, meanRationaleChars: 40 });
+  },
+  srlmOpenStep: async (step) => ({
+    step: await store.objects.putJson(step),
+    ...{ rows: step.data.rows, chunks: step.data.chunks, done: null },
+  }),
+  srlmShard: async ({ step: ref, from, to }) => {
+    const step = await store.objects.readJson(ref, ShardedStep);
+    await store.objects.readJson(step.texts, SpecTexts);
+    await sleep(20 + 100 * next());
+    return { rows: (to - from) * 32, chunksReused: 0, chunksDone: to - from, complete: true, usage };
+  },
+  srlmAssemble: async ({ step: ref }) => {
+    const { data, step } = await store.objects.readJson(ref, ShardedStep);
+    return done(dataset(`${step} ${ref.sha256}`, data));
+  },
+  srlmParse: async ({ candidates }) => done(dataset(`parsed ${candidates.sha256}`, candidates)),
+  srlmSelect: async ({ data }) =>
+    done({
+      set: { dataset: dataset('selected', data), rows: data.rows, enriched: data.rows, meanRationaleChars: 200 },
+      ...{ decisions: dataset('decisions', data), changed: data.rows },
+    }),
+  srlmMix: async ({ data }) => done(dataset(`mixture ${data.sha256}`, data)),
+  srlmFineTune: async ({ data }) =>
+    done({ model: model(data.sha256), steps: 1000, trainLoss: 1.234567, tokens: 1e9, precision: 'bf16' }, usage),
+  srlmGrade: async ({ replies }) =>
+    done({ grades: dataset(replies.sha256, replies), correct: 500, total: 1000, accuracy: 0.5, low: 0.47, high: 0.53 }),
+  srlmGate: async () => ({ verdict: 'keep', difference: 0.01, low: -0.02, high: 0.04 }),
+  srlmKeepRound: async ({ round }) => store.objects.putJson({ version: 2, preparation: [], rounds: [round] }),
+  srlmExport: async () => undefined,
+};
+
+Runtime.install({ logger: new DefaultLogger('ERROR') });
+const connection = await NativeConnection.connect({ address });
+const worker = await Worker.create({
+  ...{ connection, taskQueue, activities },
+  workflowBundle: { codePath: join(root, 'dist/workflow-bundle.js') },
+  ...{ maxCachedWorkflows: 100, workflowThreadPoolSize: 1 },
+});
+const running = worker.run();
+process.stdout.write('ready\n');
+process.stdin.resume().once('end', () => worker.shutdown());
+await running;
+await connection.close();
+const peak = /VmHWM:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'));
+process.stdout.write(`${peak ? Number(peak[1]) * 1024 : 0}\n`);
