@@ -3,17 +3,17 @@
  * example then teaches the plain answer.
  */
 import { Candidate, Example } from '../contracts/rows.js';
-import { SpecTexts } from '../contracts/spec.js';
 import { AddRationalesInput, TrainingSet } from '../contracts/steps.js';
 import { parseRationale } from '../method/parse.js';
 import { activity, type Deps } from './activity.js';
 import { addRationalesInputs } from './keys.js';
 import { memoize } from './memoize.js';
 import { withProgress } from './progress.js';
+import { textsOf } from './texts.js';
 
 export const srlmAddRationales = ({ store }: Deps) =>
   activity('addRationales', AddRationalesInput, async (input) => {
-    const { prompts } = await store.objects.readJson(input.texts, SpecTexts);
+    const { prompts } = await textsOf(store, input.texts);
     return memoize(store, 'addRationales', addRationalesInputs(input, prompts), TrainingSet, () =>
       withProgress('addRationales', 'rows', input.data.rows, async (progress) => {
         const writtenChunks = await store.datasets.chunks(input.candidates);

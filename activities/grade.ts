@@ -1,6 +1,5 @@
 /** Grading: replies to held-out questions are right or wrong. Only the evaluation checks answers, never the loop. */
 import { Candidate, Question } from '../contracts/rows.js';
-import { SpecTexts } from '../contracts/spec.js';
 import { EvalResult, GradeInput } from '../contracts/steps.js';
 import { grade } from '../method/graders/index.js';
 import { bootstrapInterval } from '../method/statistics.js';
@@ -8,11 +7,12 @@ import { activity, type Deps } from './activity.js';
 import { gradeInputs } from './keys.js';
 import { memoize } from './memoize.js';
 import { withProgress } from './progress.js';
+import { textsOf } from './texts.js';
 
 export const srlmGrade = ({ store }: Deps) =>
   activity('grade', GradeInput, async (input) => {
     const { questions, replies, texts, confidence } = input;
-    const { prompts } = await store.objects.readJson(texts, SpecTexts);
+    const { prompts } = await textsOf(store, texts);
     return memoize(store, 'grade', gradeInputs(input, prompts), EvalResult, () =>
       withProgress('grade', 'rows', questions.rows, async (progress) => {
         const replyChunks = await store.datasets.chunks(replies);

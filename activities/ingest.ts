@@ -6,7 +6,7 @@
 import { Problem, uploadDamaged } from '../contracts/errors.js';
 import type { ObjectRef } from '../contracts/refs.js';
 import type { Catalyst, Example, PromptRow, Question } from '../contracts/rows.js';
-import { type Fields, SpecTexts } from '../contracts/spec.js';
+import type { Fields } from '../contracts/spec.js';
 import { IngestInput, IngestOutput } from '../contracts/steps.js';
 import { readData } from '../method/formats/index.js';
 import type { Store } from '../storage/store.js';
@@ -15,6 +15,7 @@ import { activity, type Deps } from './activity.js';
 import { ingestInputs } from './keys.js';
 import { memoize, recorded } from './memoize.js';
 import { withProgress } from './progress.js';
+import { textsOf } from './texts.js';
 
 type DataRow = Example | Catalyst | Question | PromptRow;
 
@@ -26,7 +27,7 @@ interface Source {
 
 export const srlmIngest = ({ store }: Deps) =>
   activity('ingest', IngestInput, async (input) => {
-    const texts = await store.objects.readJson(input.texts, SpecTexts);
+    const texts = await textsOf(store, input.texts);
     const source = texts[input.source] ?? { path: input.source, fields: {} };
     return memoize(store, 'ingest', ingestInputs(input, source.fields), IngestOutput, () =>
       withProgress('ingest', 'rows', 0, async (progress) => {

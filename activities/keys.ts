@@ -27,7 +27,7 @@ import { VERSION as RANDOM } from '../method/random.js';
 import { VERSION as SELECTORS } from '../method/selectors/index.js';
 import { VERSION as STATISTICS } from '../method/statistics.js';
 
-/** Of the activities themselves, and of the programs behind them: model server (sample, logprob) and trainer. */
+/** Versions of the activities and of the programs behind them: the model server (sample, logprob) and the trainer. */
 const VERSION = {
   ingest: 1,
   addRationales: 1,
@@ -41,12 +41,12 @@ const VERSION = {
 } as const;
 
 export const ingestInputs = ({ kind, file, limit, chunkSize }: IngestInput, fields: Fields) => ({
-  versions: [VERSION.ingest, FORMATS],
+  versions: [VERSION.ingest, FORMATS, PROMPTS],
   ...{ kind, file: file.sha256, fields, limit, chunkSize },
 });
 
 export const addRationalesInputs = ({ data, candidates }: AddRationalesInput, { reply }: PromptTemplates) => ({
-  versions: [VERSION.addRationales, PARSE],
+  versions: [VERSION.addRationales, PARSE, PROMPTS],
   ...{ data: data.sha256, candidates: candidates.sha256, templates: { reply } },
 });
 
@@ -89,7 +89,7 @@ export const chunkInputs = (recipeSha256: string, chunks: readonly ObjectRef[]) 
 });
 
 export const parseInputs = ({ candidates }: ParseInput, { reply }: PromptTemplates) => ({
-  versions: [VERSION.parse, PARSE],
+  versions: [VERSION.parse, PARSE, PROMPTS],
   ...{ candidates: candidates.sha256, templates: { reply } },
 });
 
@@ -115,16 +115,23 @@ export const mixInputs = ({ data, catalysts, copies, use }: MixInput, prompts: P
  * Not how often a checkpoint is written. Nor how many rows a device takes at once, but for the last bits of the weights:
  * only in deterministic mode do these matter.
  */
-export const fineTuneInputs = ({ base, data, training, seed, deterministic }: FineTuneInput) => {
+export const fineTuneInputs = ({
+  base,
+  data,
+  training,
+  seed,
+  deterministic,
+  microBatchSize: smaller,
+}: FineTuneInput) => {
   const { checkpoint: _, from: __, microBatchSize, ...decides } = training;
   return {
     versions: [VERSION.fineTune],
     ...{ base: base.sha256, data: data.sha256, training: decides, seed, deterministic },
-    ...(deterministic && microBatchSize !== undefined ? { microBatchSize } : {}),
+    ...(deterministic ? { microBatchSize: smaller ?? microBatchSize ?? null } : {}),
   };
 };
 
 export const gradeInputs = ({ questions, replies, confidence }: GradeInput, { reply }: PromptTemplates) => ({
-  versions: [VERSION.grade, GRADERS, ANSWERS, PARSE, STATISTICS],
+  versions: [VERSION.grade, GRADERS, ANSWERS, PARSE, PROMPTS, STATISTICS, RANDOM],
   ...{ questions: questions.sha256, replies: replies.sha256, confidence, templates: { reply } },
 });

@@ -4,7 +4,7 @@
  * costs no new request.
  */
 import type { ObjectRef } from '../contracts/refs.js';
-import { type AnswerLogprob, Example, INCUMBENT, type Message, ParsedCandidate } from '../contracts/rows.js';
+import { Example, INCUMBENT, type Message, ParsedCandidate, type Score } from '../contracts/rows.js';
 import type { LogprobStep } from '../contracts/steps.js';
 import { answerPrompt, answerSuffix, replyPrefix } from '../method/prompts.js';
 import { groupById } from '../method/rows.js';
@@ -21,7 +21,7 @@ export const logprob: ShardedKind<LogprobStep> = {
     const candidates = groupById(await store.objects.readRows(candidateChunk as ObjectRef, ParsedCandidate));
     const examples = await store.objects.readRows(chunk as ObjectRef, Example);
     const logprobs_E = await settleAll(
-      examples.map(async ({ id, instruction, rationale, answer }): Promise<AnswerLogprob[]> => {
+      examples.map(async ({ id, instruction, rationale, answer }): Promise<Score[]> => {
         const candidates_K = candidates.get(id) ?? [];
         const rationales = [{ k: INCUMBENT, rationale }, ...candidates_K];
         // Candidates that say the same are computed once. Without a candidate there is nothing to compare.
@@ -36,8 +36,8 @@ export const logprob: ShardedKind<LogprobStep> = {
         const found = await client.logprobs(messages, prefixes, suffix, `logprob:${id}`, signal, cost);
         onRow();
         return rationales.flatMap((one) => {
-          const logprobNats = found.logprobNats_K[distinct.indexOf(one.rationale)] ?? null;
-          return logprobNats === null ? [] : [{ id, k: one.k, logprobNats, answerTokens: found.tokens }];
+          const score = found.logprobNats_K[distinct.indexOf(one.rationale)] ?? null;
+          return score === null ? [] : [{ id, k: one.k, score }];
         });
       }),
     );

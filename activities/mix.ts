@@ -1,18 +1,18 @@
 /** The training mixture: {(x, r(t), y)} and the catalysts, `copies` times each, as lines for the trainer. */
 import { DatasetRef, type ObjectRef } from '../contracts/refs.js';
 import { Catalyst, Example } from '../contracts/rows.js';
-import { SpecTexts } from '../contracts/spec.js';
 import { MixInput } from '../contracts/steps.js';
 import { answerRow, catalystRow } from '../method/mixture.js';
 import { activity, type Deps } from './activity.js';
 import { mixInputs } from './keys.js';
 import { memoize } from './memoize.js';
 import { withProgress } from './progress.js';
+import { textsOf } from './texts.js';
 
 export const srlmMix = ({ store }: Deps) =>
   activity('mix', MixInput, async (input) => {
     const { data, catalysts, copies, use, texts } = input;
-    const { prompts } = await store.objects.readJson(texts, SpecTexts);
+    const { prompts } = await textsOf(store, texts);
     return memoize(store, 'mix', mixInputs(input, prompts), DatasetRef, () =>
       withProgress('mix', 'rows', data.rows, async (progress) => {
         const chunks: ObjectRef[] = [];

@@ -1,17 +1,17 @@
 /** Parsing: sampled texts become rationales, freed of labels and cut at the answer. Each candidate is parsed once. */
 import { DatasetRef } from '../contracts/refs.js';
 import { Candidate, type ParsedCandidate } from '../contracts/rows.js';
-import { SpecTexts } from '../contracts/spec.js';
 import { ParseInput } from '../contracts/steps.js';
 import { parseCandidate } from '../method/parse.js';
 import { activity, type Deps } from './activity.js';
 import { parseInputs } from './keys.js';
 import { memoize } from './memoize.js';
 import { withProgress } from './progress.js';
+import { textsOf } from './texts.js';
 
 export const srlmParse = ({ store }: Deps) =>
   activity('parse', ParseInput, async (input) => {
-    const { prompts } = await store.objects.readJson(input.texts, SpecTexts);
+    const { prompts } = await textsOf(store, input.texts);
     return memoize(store, 'parse', parseInputs(input, prompts), DatasetRef, () =>
       withProgress('parse', 'rows', input.candidates.rows, async (progress) => {
         const parsed = await store.datasets.map(input.candidates, async (chunk) => {

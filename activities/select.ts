@@ -2,31 +2,28 @@
  * Selection: guards and selectors choose r(t) for each example, or leave r(t-1). Every candidate and the incumbent, with
  * guard and scores, is a line of `decisions`, so that another selector costs no new sample.
  */
+import { inputInvalid } from '../contracts/errors.js';
 import type { ObjectRef } from '../contracts/refs.js';
-import {
-  AnswerLogprob,
-  type Decision,
-  Example,
-  INCUMBENT,
-  ParsedCandidate,
-  type ScoreName,
-} from '../contracts/rows.js';
-import { type PromptTemplates, SpecTexts } from '../contracts/spec.js';
+import { type Decision, Example, INCUMBENT, ParsedCandidate, Score, type ScoreName } from '../contracts/rows.js';
+import type { PromptTemplates } from '../contracts/spec.js';
 import { SelectInput, SelectOutput } from '../contracts/steps.js';
 import { guardOf } from '../method/guards/index.js';
 import { groupById } from '../method/rows.js';
-import { choose } from '../method/selectors/index.js';
+import { choose, scoresOf } from '../method/selectors/index.js';
 import { activity, type Deps } from './activity.js';
 import { selectInputs } from './keys.js';
 import { memoize } from './memoize.js';
 import { withProgress } from './progress.js';
+import { textsOf } from './texts.js';
 
 type ScoreTable = ReadonlyMap<string, Partial<Record<ScoreName, number>>>;
 
 export const srlmSelect = ({ store }: Deps) =>
   activity('select', SelectInput, async (input) => {
-    const { data, candidates, scores, texts, round } = input;
-    const { prompts } = await store.objects.readJson(texts, SpecTexts);
+    const { data, candidates, scores, selection, texts, round } = input;
+    const missing = scoresOf(selection.selector).find((name) => !scores[name]);
+    if (missing) throw inputInvalid('select', `selector ${selection.selector} needs the score ${missing}`);
+    const { prompts } = await textsOf(store, texts);
     return memoize(store, 'select', selectInputs(input, prompts), SelectOutput, () =>
       withProgress('select', 'rows', data.rows, async (progress) => {
         const candidateChunks = await store.datasets.chunks(candidates);
@@ -74,9 +71,9 @@ export const srlmSelect = ({ store }: Deps) =>
     async function scoreTable(chunks: readonly (readonly [ScoreName, ObjectRef])[]): Promise<ScoreTable> {
       const table = new Map<string, Partial<Record<ScoreName, number>>>();
       for (const [name, chunk] of chunks)
-        for (const { id, k, logprobNats } of await store.objects.readRows(chunk, AnswerLogprob)) {
+        for (const { id, k, score } of await store.objects.readRows(chunk, Score)) {
           const key = lineKey(id, k);
-          table.set(key, { ...table.get(key), [name]: logprobNats });
+          table.set(key, { ...table.get(key), [name]: score });
         }
       return table;
     }

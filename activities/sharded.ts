@@ -7,8 +7,7 @@
  * What a step does with one chunk is in a file of its own (sample.ts, logprob.ts); a new one is a line in KINDS.
  */
 import { artifactDamaged } from '../contracts/errors.js';
-import { DatasetRef, type ObjectRef, type Usage } from '../contracts/refs.js';
-import { SpecTexts } from '../contracts/spec.js';
+import { DatasetRef, type ObjectRef, type StepRecord, type Usage } from '../contracts/refs.js';
 import {
   AssembleInput,
   type OpenedStep,
@@ -31,6 +30,7 @@ import { findDone, isOwn, memoize, recorded } from './memoize.js';
 import { ProgressReporter, withProgress } from './progress.js';
 import { sample } from './sample.js';
 import type { ShardedKind } from './sharded-kind.js';
+import { textsOf } from './texts.js';
 
 const KINDS: { [Kind in ShardedStep['step']]: ShardedKind<Extract<ShardedStep, { step: Kind }>> } = { sample, logprob };
 const kindOf = (step: ShardedStep) => KINDS[step.step] as ShardedKind<ShardedStep>;
@@ -60,7 +60,11 @@ export const srlmShard = (deps: Deps) =>
     const recipeSha256 = sha256(canonical(recipe));
     const columns = await Promise.all(kind.data(step).map((dataset) => store.datasets.chunks(dataset, from, to)));
     const rows = columns[0]!.map((_, i) => columns.map((column) => column[i]!));
-    const out: ShardOutput = { rows: 0, chunksReused: 0, chunksDone: 0, complete: true, usage: NO_USAGE };
+    const out: ShardOutput = { rows: 0, chunksReused: 0, chunksDone: 0, complete: true, usage: NO_USAGE, countedUntil };
+    const count = ({ meta }: StepRecord) => {
+      out.usage = addUsage(out.usage, meta.usage ?? NO_USAGE);
+      out.countedUntil = Math.max(out.countedUntil, Date.parse(meta.endedAt) + 1);
+    };
     const total = columns[0]!.reduce((sum, chunk) => sum + chunk.rows, 0);
     const progress = new ProgressReporter(step.step, 'rows', total);
     const stop = pausableSignal();
@@ -78,7 +82,7 @@ export const srlmShard = (deps: Deps) =>
         out.chunksReused++;
         out.rows += chunks[0]!.rows;
         // Made by an attempt that died, or failed at a later chunk, before it could report its cost.
-        if (isOwn(found, countedUntil)) out.usage = addUsage(out.usage, found.meta.usage ?? NO_USAGE);
+        if (isOwn(found, countedUntil)) count(found);
         progress.add(chunks[0]!.rows, true);
       }
       // A shard that is whole needs no engine, and must not evict the model that another run has loaded.
@@ -101,7 +105,7 @@ export const srlmShard = (deps: Deps) =>
           stop.busy = false;
           out.chunksDone++;
           out.rows += chunks[0]!.rows;
-          out.usage = addUsage(out.usage, record.meta.usage ?? NO_USAGE);
+          count(record);
         }
       });
       return out;
@@ -149,7 +153,7 @@ const chunkStep = ({ step }: ShardedStep) => `${step}-chunk`;
 async function recipeOf({ store, engines }: Deps, step: ShardedStep) {
   const engine = engines.engine(step.engine);
   for (const capability of kindOf(step).needs(step)) requireCapability(engine, capability, `step ${step.step}`);
-  const texts = await store.objects.readJson(step.texts, SpecTexts);
+  const texts = await textsOf(store, step.texts);
   return { engine, texts, recipe: kindOf(step).recipe(step, texts, engine) };
 }
 

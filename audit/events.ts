@@ -92,22 +92,22 @@ export const values = (payloads: Payloads | undefined): unknown[] => (payloads?.
 /** The first value, or undefined. */
 export const value = (payloads: Payloads | undefined): unknown => decoded(payloads?.payloads?.[0]);
 
-const TIMEOUTS: Record<string, string> = {
-  TIMEOUT_TYPE_HEARTBEAT: 'its worker stopped responding',
-  TIMEOUT_TYPE_START_TO_CLOSE: 'it took longer than it may',
-  TIMEOUT_TYPE_SCHEDULE_TO_START: 'no worker took it',
-  TIMEOUT_TYPE_SCHEDULE_TO_CLOSE: 'it took longer than it may',
-};
-const MESSAGES: Record<string, string> = { WORKER_SHUTDOWN: 'its worker was stopped' };
+const TIMEOUTS = new Map([
+  ['TIMEOUT_TYPE_HEARTBEAT', 'its worker stopped responding'],
+  ['TIMEOUT_TYPE_START_TO_CLOSE', 'it took longer than it may'],
+  ['TIMEOUT_TYPE_SCHEDULE_TO_START', 'no worker took it'],
+  ['TIMEOUT_TYPE_SCHEDULE_TO_CLOSE', 'it took longer than it may'],
+]);
 
 /** The root cause of a failure: its type, and one line of text. */
 export function rootOf(failure: Failure | undefined): { type: string | null; message: string } {
   let root = failure ?? {};
   while (root.cause && (root.cause.message || root.cause.timeoutFailureInfo)) root = root.cause;
-  const timeout = TIMEOUTS[root.timeoutFailureInfo?.timeoutType ?? ''];
+  const timeout = TIMEOUTS.get(root.timeoutFailureInfo?.timeoutType ?? '');
   const message = (root.message ?? '').split('\n')[0]!;
   if (timeout) return { type: 'timeout', message: timeout };
-  return { type: root.applicationFailureInfo?.type ?? null, message: MESSAGES[message] ?? (message || 'unknown') };
+  const words = message === 'WORKER_SHUTDOWN' ? 'its worker was stopped' : message || 'unknown';
+  return { type: root.applicationFailureInfo?.type ?? null, message: words };
 }
 
 /** The deployment version where workers declare one, else SDK version and checksum of the workflow code. */

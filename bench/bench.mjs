@@ -5,7 +5,7 @@
  *   npm run bench -- --data gsm8k.jsonl    questions and answers for server and score (default: data/starter)
  *   npm run bench -- --runs 3 trainer      so many runs of each side; the table holds the median, and the ratio's range
  * Prints a table, then one JSON line, which also goes into bench/results/DATE.json (a bench run again that day replaces
- * its rows). Fails where work was not done; a target that is missed is told, and fails nothing.
+ * its rows). Fails where work was not done; a target that is missed is shown, and fails nothing.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -38,7 +38,7 @@ try {
     rows.push(...(await BENCHES[name]()));
   }
 } catch (error) {
-  // What was measured before is told all the same.
+  // What was measured before is reported all the same.
   say(error.message);
   process.exitCode = 1;
 } finally {

@@ -156,7 +156,7 @@ function checkMachines(spec: RunSpec, deployment: Deployment): void {
   const engines = new EngineHost(deployment, null);
   const engine = engines.engine(spec.engine);
   if (rationalizeEngine) engines.engine(rationalizeEngine);
-  const trainer = deployment.trainers[name];
+  const trainer = Object.hasOwn(deployment.trainers, name) ? deployment.trainers[name] : undefined;
   if (!trainer) throw nameUnknown('trainer', name, Object.keys(deployment.trainers));
   if (scoresOf(selection.selector).length > 0)
     requireCapability(engine, 'promptLogprobs', `selection.selector: ${selection.selector}`);

@@ -53,14 +53,14 @@ export function checkSpec<T>(
   const { issues } = parsed.error;
   const issue = deepest(issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0]!);
   const field = issue.path.join('.');
-  const line = field in overrides ? undefined : lineAt(issue.path);
-  const source = field in overrides ? '--set' : file;
+  const line = Object.hasOwn(overrides, field) ? undefined : lineAt(issue.path);
+  const source = Object.hasOwn(overrides, field) ? '--set' : file;
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0]!;
     const known = knownFields(schema, issue.path);
     const near = nearest(key, known);
     const full = [...issue.path, key].join('.');
-    const inSet = full in overrides;
+    const inSet = Object.hasOwn(overrides, full);
     const at = { file: inSet ? '--set' : file, line: inSet ? undefined : lineAt([...issue.path, key]), field: full };
     const hint = near ? `did you mean ${show(near)}?` : `the fields are ${known.join(', ')}.`;
     throw specInvalid(at, `there is no such field; ${hint}`);

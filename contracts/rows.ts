@@ -81,19 +81,17 @@ export const GUARDS = ['empty', 'truncated', 'repetition', 'unchanged', 'copied-
 export const Guard = z.enum(GUARDS);
 export type Guard = z.infer<typeof Guard>;
 
-/** Mean log-probability (nats per token, natural log) of the answer given the instruction and rationale k. */
-export const AnswerLogprob = z.strictObject({
-  id: z.string(),
-  k: z.int().min(INCUMBENT),
-  logprobNats: z.number().max(0),
-  answerTokens: z.int().min(1),
-});
-export type AnswerLogprob = z.infer<typeof AnswerLogprob>;
-
-/** Scores that a selector may ask for: log-probabilities under the reference model and under the current one. */
+/**
+ * Scores that a selector may ask for: the mean log-probability (nats per token, natural log) of the answer given the
+ * instruction and a rationale, under the reference model and under the current one.
+ */
 export const SCORES = ['off-policy', 'on-policy'] as const;
 export const ScoreName = z.enum(SCORES);
 export type ScoreName = z.infer<typeof ScoreName>;
+
+/** One score of one rationale; the higher the better. */
+export const Score = z.strictObject({ id: z.string(), k: z.int().min(INCUMBENT), score: z.number() });
+export type Score = z.infer<typeof Score>;
 
 /** One line of the table "candidates x scores", kept whole: what was seen, every score, and what won. */
 export const Decision = z.strictObject({

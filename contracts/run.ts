@@ -45,7 +45,7 @@ export const SampleInput = z.strictObject({
 });
 export type SampleInput = z.infer<typeof SampleInput>;
 
-// --- what operators have told it --------------------------------------------------------------------------------------
+// --- what operators have done to it -----------------------------------------------------------------------------------
 /** Settings that hold from the beginning of a round on; -1: from before the first one. */
 export const SettingChange = z.strictObject({ fromRound: z.int().min(-1), set: Settings });
 export type SettingChange = z.infer<typeof SettingChange>;

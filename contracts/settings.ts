@@ -5,25 +5,13 @@
 import type { z } from 'zod';
 import type { Settings } from './commands.js';
 import { show } from './errors.js';
+import { STEPS, type Step } from './steps.js';
 
-/** Steps in the order in which a round does them; `begin` is before all of them, `any` is never too late. */
-const ORDER = [
-  'begin',
-  'rationalize',
-  'sample',
-  'parse',
-  'logprob',
-  'select',
-  'mix',
-  'fineTune',
-  'evaluate',
-  'grade',
-  'gate',
-  'any',
-];
-
-/** Field, or a prefix of it -> the first step that uses it. The longest prefix wins; a field not listed is of `begin`. */
-const FIRST_USE: Record<string, string> = {
+/**
+ * Field, or a prefix of it -> the first step that uses it. The longest prefix wins. `any`: never too late. A field that
+ * is not listed is settled when the run begins.
+ */
+const FIRST_USE: Record<string, Step | 'begin' | 'any'> = {
   rationalizeEngine: 'rationalize',
   'sampling.chunkSize': 'begin',
   sampling: 'sample',
@@ -64,9 +52,13 @@ export function withSettings<T>(value: T, settings: Settings, schema: z.ZodType<
     if (path.some((key) => key in {})) throw new Error(`${field}: there is no such field`);
     let at = changed;
     for (const key of path.slice(0, -1)) {
-      if (typeof at[key] !== 'object' || at[key] === null) at[key] = {};
-      at = at[key] as Record<string, unknown>;
+      // Every map is there, with its defaults; `catalysts: none` has no fields to set.
+      if (!isMap(at[key])) throw new Error(`${field}: there is no such field`);
+      at = at[key];
     }
+    // A map as a value would change fields that are settled, and reset those that it leaves out.
+    if (isMap(wanted))
+      throw new Error(`${field}: set its fields one by one, such as ${field}.${Object.keys(wanted)[0]}`);
     if (wanted === null) delete at[path.at(-1)!];
     else at[path.at(-1)!] = wanted;
   }
@@ -79,22 +71,22 @@ export function withSettings<T>(value: T, settings: Settings, schema: z.ZodType<
 
 /** Refuses a setting that, from now on, would change what this run has decided already. */
 export function assertUndecided(settings: Settings, { round, step, parked, evaluated }: Place): void {
-  const at = ORDER.indexOf(orderOf(step));
+  const at = positionOf(step);
   for (const field of Object.keys(settings)) {
     const first = firstUse(field);
     if (first === 'any') continue;
-    if (first === 'begin') throw new Error(`${field} was settled when the run began: fork the run`);
+    if (first === 'begin') throw new Error(`${field} was settled when the run began: start another run`);
     if (COMPARED.includes(field) && evaluated)
-      throw new Error(`${field} was settled by the first evaluation: fork the run`);
-    const use = ORDER.indexOf(first);
+      throw new Error(`${field} was settled by the first evaluation: start another run`);
+    const use = positionOf(first);
     if (use > at || (use === at && parked)) continue;
     const where = round === null ? first : `${first} of round ${round}`;
-    const later = round === null ? '' : `set it from the next round on (--from-round ${round + 1}), or `;
-    throw new Error(`${field} was settled by ${where}: ${later}fork the run`);
+    const later = `set it from the next round on (--from-round ${Number(round) + 1}), or fork the run`;
+    throw new Error(`${field} was settled by ${where}: ${round === null ? 'start another run' : later}`);
   }
 }
 
-/** Refuses a setting that cannot start to hold with a round. */
+/** Refuses a setting that cannot differ between rounds. */
 export function assertPerRound(settings: Settings, evaluated: boolean): void {
   for (const field of Object.keys(settings)) {
     const first = firstUse(field);
@@ -106,17 +98,17 @@ export function assertPerRound(settings: Settings, evaluated: boolean): void {
 /** No artifact depends on it: where work is done, how far, and what it may cost. */
 export const isAnyTime = (field: string): boolean => firstUse(field) === 'any';
 
-function firstUse(field: string): string {
+function firstUse(field: string): Step | 'begin' | 'any' {
   const known = Object.keys(FIRST_USE).filter((name) => field === name || field.startsWith(`${name}.`));
   const longest = known.sort((a, b) => b.length - a.length)[0];
   return longest === undefined ? 'begin' : FIRST_USE[longest]!;
 }
 
-/** Steps before the first round come before everything that a round uses. */
-function orderOf(step: string | null): string {
-  const name = step?.split(' ')[0] ?? 'begin';
-  return ORDER.includes(name) ? name : 'begin';
-}
+/** Before the first step: -1. */
+const positionOf = (step: string | null): number => STEPS.indexOf((step ?? '').split(' ')[0] as Step);
+
+const isMap = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** `sampling.k = 8, ...`, for messages. */
 export function describeSettings(settings: Settings): string {

@@ -196,7 +196,7 @@ const SourceSettings = Source.pick({ limit: true });
 /** The texts of a spec, one object of the store. `null`: the spec has no such source. */
 export const SpecTexts = z.strictObject({
   prompts: PromptTemplates,
-  /** Of a sample spec: the system message and the user turn. */
+  /** The system message and the user turn of a sample spec. */
   system: text().nullable(),
   prompt: text().nullable(),
   model: z.string().nullable(),

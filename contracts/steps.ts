@@ -39,6 +39,28 @@ export interface StepDone<T> {
   meta: StepMeta;
 }
 
+/** The steps of a run, in order. What computes scores is between `parse` and `select`. */
+export const STEPS = [
+  'prepare',
+  'ingest',
+  'rationalize',
+  'addRationales',
+  'promote',
+  'sample',
+  'parse',
+  'logprob',
+  'select',
+  'mix',
+  'fineTune',
+  'evaluate',
+  'grade',
+  'gate',
+  'record',
+] as const;
+export type Step = (typeof STEPS)[number];
+/** A step as it is shown: its name, and where there are several of them, which one: `logprob (reference)`. */
+export type StepName = Step | `${Step} ${string}`;
+
 // --- before the first round -------------------------------------------------------------------------------------------
 /** -> GPU queue: find the starting model below the model roots, check its folder, digest it. */
 export const PrepareModelInput = z.strictObject({ texts: ObjectRef });
@@ -139,7 +161,7 @@ export const ShardInput = z
     from: z.int().min(0),
     to: z.int().min(1),
     share: BudgetShare.nullable(),
-    /** Milliseconds since 1970 up to which the cost of these chunks is counted already. */
+    /** The cost of chunks recorded before it is counted already: milliseconds since 1970, by the clock of the workers. */
     countedUntil: z.number().min(0),
   })
   .refine(({ from, to }) => from < to, 'from is below to');
@@ -153,6 +175,8 @@ export const ShardOutput = z.strictObject({
   complete: z.boolean(),
   /** By all attempts of this shard. */
   usage: Usage,
+  /** For the next activity of this shard, if there is one. */
+  countedUntil: z.number().min(0),
 });
 export type ShardOutput = z.infer<typeof ShardOutput>;
 

@@ -156,7 +156,7 @@ def training_order(lengths, epochs, batch, seed):
 
 def identity(spec):
     """Digest of what decides the weights. The rest may change between two starts, for example after memory ran out."""
-    free = ("microBatchSize", "gradientCheckpointing", "threads", "processes", "checkpoint")
+    free = ("baseModel", "microBatchSize", "gradientCheckpointing", "threads", "processes", "checkpoint")
     return hashlib.sha256(json.dumps({k: v for k, v in sorted(spec.items()) if k not in free}).encode()).hexdigest()
 
 

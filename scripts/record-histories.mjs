@@ -1,15 +1,17 @@
 /**
- * Records what a release leaves to the tests, in test/histories/VERSION (the version in package.json):
- *   npm run build && node scripts/record-histories.mjs
- * Histories, which test/replay replays against the code of every later commit, and the workflow bundle, on which
- * test/versions begins a run that later code has to end. Once for each release (docs/releasing.md): the folder of one
- * that is out stays as it is, because runs that began on it may still be under way.
- * It takes about two minutes: real runs of a tiny model, one left alone, one parked and retried, one aborted, one
- * repaired, one operated and its fork, and one that only samples. Names of this machine, its user and its folders are taken out.
+ * Records what a release leaves for the tests, in test/histories/VERSION (the version in package.json):
+ *   npm run build && node scripts/record-histories.mjs      SRLM_HISTORIES_DIR=DIR: in DIR/VERSION instead
+ * Histories, which test/replay replays against the code of every later commit, and the workflow bundle, with which
+ * test/versions begins a run that later code has to end. Once for each release (docs/releasing.md): the folder of a
+ * version that is out is never recorded again, because runs that began with it may still be running.
+ * Real runs of a tiny model: one of all steps (whole), the same after damage (repaired), one that parks and is retried,
+ * one aborted, one cancelled, one with the commands of operators, its fork, one that uses its budget up, and one that
+ * only samples. RUN-N.json is execution N of a run. Names of this machine, its user and its folders are replaced.
+ * Takes about four minutes.
  */
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import { homedir, hostname, tmpdir, userInfo } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
@@ -17,127 +19,176 @@ import { createJiti } from 'jiti';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
-const histories = join(root, 'test/histories', version);
+const histories = join(resolve(process.env.SRLM_HISTORIES_DIR ?? join(root, 'test/histories')), version);
 const support = (name) => createJiti(import.meta.url).import(join(root, 'test/support', name));
-const { Lab, labSpec } = await support('lab.ts');
+const { Harness, harnessSpec } = await support('harness.ts');
+const { executionsOf } = await support('executions.ts');
 const { startTeacher } = await support('teacher.ts');
 const { freePorts } = await support('temporal-server.ts');
 
 const [port] = await freePorts(1);
-const lab = await Lab.open('record', {
+const harness = await Harness.open('record', {
   temporal: 'own',
   config: {
     heartbeatSeconds: 30,
     engines: {
       local: { kind: 'builtin', device: 'cpu', threads: 1 },
-      teacher: { kind: 'openai', baseUrl: `http://127.0.0.1:${port}/v1`, model: 'teacher' },
+      teacher: { kind: 'endpoint', baseUrl: `http://127.0.0.1:${port}/v1`, model: 'teacher' },
     },
   },
 });
+const { client, folder } = harness;
+// Where stack traces say that packages are; it may be a link.
+const packages = await realpath(join(root, 'node_modules'));
+const small = { sampling: { k: 2, maxTokens: 24, chunkSize: 8 } };
+const bare = (seed) => harnessSpec({ ...small, rounds: 0, evaluation: 'none', seed });
+const bothScores = () => harnessSpec({ ...small, selection: { selector: 'rank-sum' } });
+const parksAt = (runId, step) => harness.status(runId, `${step} is parked`, ({ parked }) => parked?.step === step);
+const away = (path) => rename(path, `${path}-away`);
+const back = (path) => rename(`${path}-away`, path);
+
 try {
+  await rm(histories, { recursive: true, force: true });
   await mkdir(histories, { recursive: true });
   const bundle = await bundleToKeep();
   await writeFile(join(histories, 'workflow-bundle.js.gz'), bundle);
   console.log(`${version}/workflow-bundle.js.gz: ${bundle.length} bytes`);
-  const small = { sampling: { k: 2, maxTokens: 24, chunkSize: 8 } };
-  const parked = (runId, step) => lab.status(runId, `${step} is parked`, (status) => status.parked?.step === step);
-  const away = (path) => rename(path, `${path}-away`);
-  const back = (path) => rename(`${path}-away`, path);
+  await whole();
+  await repaired();
+  await parked();
+  await aborted();
+  await cancelled();
+  await operated();
+  await forked();
+  await budget();
+  await sample();
+} finally {
+  await harness.close();
+}
+process.exit(0);
 
-  // All steps there are: some rationales are missing, and the selector wants both scores.
-  const data = join(lab.folder, 'train.jsonl');
-  const rows = (await readFile(data, 'utf8'))
-    .trim()
-    .split('\n')
-    .map((row) => JSON.parse(row));
-  const some = rows.map(({ rationale, ...row }, i) => (i % 8 === 0 ? row : { ...row, rationale }));
-  await writeFile(data, some.map((row) => `${JSON.stringify(row)}\n`).join(''));
-  await lab.finish(await lab.start(labSpec({ ...small, selection: { selector: 'vote' } }), 'whole'));
-  await record('run', 'whole');
-  await record('round-0', 'whole.round-0');
-  await record('round-1', 'whole.round-1');
+// --- the runs -------------------------------------------------------------------------------------------------------
 
-  // The same again, with a chunk of its candidates altered and the step that reads them undone.
-  const [decisions] = (await lab.records('select')).map(({ output }) => output.decisions);
-  await rm((await lab.chunkPaths(decisions))[0]);
-  const candidates = (await lab.records('sample')).find(({ inputs }) => inputs.purpose === 'enrich').output;
-  const [chunk] = await lab.chunkPaths(candidates);
+/** All steps: some rationales are missing, and the selector needs both scores. */
+async function whole() {
+  const data = join(folder, 'train.jsonl');
+  const rows = (await readFile(data, 'utf8')).trim().split('\n');
+  const some = rows.map((row, i) => {
+    const { rationale, ...rest } = JSON.parse(row);
+    return JSON.stringify(i % 8 === 0 ? rest : { ...rest, rationale });
+  });
+  await writeFile(data, `${some.join('\n')}\n`);
+  await harness.finish(await harness.start(bothScores(), 'whole'));
+  await record('whole');
+}
+
+/** The same again, with a chunk of its candidates altered, and the step that reads them undone. */
+async function repaired() {
+  const [{ output: parsed }] = await harness.records('parse');
+  await rm((await harness.chunkPaths(parsed))[0]);
+  const samples = await harness.records('sample');
+  const { output: candidates } = samples.find(({ inputs }) => inputs.recipe.purpose === 'enrich');
+  const [chunk] = await harness.chunkPaths(candidates);
   await writeFile(chunk, (await readFile(chunk, 'utf8')).replace('"k":0', '"k":1'));
-  await lab.finish(await lab.start(labSpec({ ...small, selection: { selector: 'vote' } }), 'repaired'));
-  await record('run-repaired', 'repaired');
+  await harness.finish(await harness.start(bothScores(), 'repaired'));
+  await record('repaired');
+}
 
-  const bare = (seed) => labSpec({ ...small, rounds: 0, evaluation: 'none', seed });
-  await lab.killWorker();
-  await lab.start(bare(1), 'parked');
-  await away(join(lab.folder, 'models/tiny'));
-  await lab.startWorker();
-  await parked('parked', 'prepare');
-  await back(join(lab.folder, 'models/tiny'));
-  await away(lab.python);
-  await lab.client.retry('parked', 'the model is back');
-  await parked('parked', 'fineTune');
-  await back(lab.python);
-  await lab.client.retry('parked', 'python is back');
-  await lab.finish('parked');
-  await record('run-parked', 'parked');
-  await record('round-parked', 'parked.round-0');
+async function parked() {
+  await harness.killWorker();
+  await harness.start(bare(1), 'parked');
+  await away(join(folder, 'models/tiny'));
+  await harness.startWorker();
+  await parksAt('parked', 'prepare');
+  await back(join(folder, 'models/tiny'));
+  await away(harness.python);
+  await client.retry('parked', 'the model is back');
+  await parksAt('parked', 'fineTune');
+  await back(harness.python);
+  await client.retry('parked', 'python is back');
+  await harness.finish('parked');
+  await record('parked');
+}
 
-  await away(lab.python);
-  await lab.start(bare(2), 'aborted');
-  await parked('aborted', 'fineTune');
-  await lab.client.abort('aborted', 'not wanted');
-  await back(lab.python);
-  await record('run-aborted', 'aborted');
-  await record('round-aborted', 'aborted.round-0');
+async function aborted() {
+  await away(harness.python);
+  await harness.start(bare(2), 'aborted');
+  await parksAt('aborted', 'fineTune');
+  await client.abort('aborted', 'not wanted');
+  await back(harness.python);
+  await record('aborted');
+}
 
-  // What operators do to a run under way: approvals, other settings, a pause, a round rejected; and a fork of it.
+/** By Temporal itself, while it trains. */
+async function cancelled() {
+  await harness.start(bare(4), 'cancelled');
+  await harness.trainerAt(1);
+  await client.temporal.workflow.getHandle('cancelled').cancel();
+  await harness.status('cancelled', 'it is cancelled', ({ endedAt }) => endedAt);
+  await record('cancelled');
+}
+
+/** Approvals, other settings, a pause, a round rejected, another promoted. */
+async function operated() {
   const waits = (approval, round) =>
-    lab.status(
+    harness.status(
       'operated',
       `it waits for ${approval} of round ${round}`,
       ({ waiting }) => waiting?.approval === approval && waiting.round === round,
     );
-  await lab.start(labSpec({ ...small, seed: 3, approvals: ['before-train', 'after-round'] }), 'operated');
+  const approvals = ['before-train', 'after-round'];
+  await harness.start(harnessSpec({ ...small, rounds: 2, seed: 3, approvals }), 'operated');
   await waits('before-train', 0);
-  await lab.client.approve('operated', 'as it should be');
+  await client.approve('operated', 'as it should be');
   await waits('after-round', 0);
-  await lab.client.set('operated', { 'training.epochs': 2 }, { fromRound: 1, why: 'it learns quickly' });
-  await lab.client.approve('operated');
+  await client.set('operated', { 'training.epochs': 2 }, { fromRound: 1, why: 'it learns quickly' });
+  await client.approve('operated');
   await waits('before-train', 1);
-  await lab.client.pause('operated', 'the machine is wanted');
-  await lab.client.approve('operated');
-  await lab.status('operated', 'it is paused', ({ state }) => state === 'paused');
-  await lab.client.resume('operated');
+  await client.promote('operated', 0, 'the best one');
+  await client.pause('operated', 'the machine is needed');
+  await client.approve('operated');
+  await harness.status('operated', 'it is paused', ({ state }) => state === 'paused');
+  await client.resume('operated');
   await waits('after-round', 1);
-  await lab.client.reject('operated', 'it rambles');
-  await lab.finish('operated');
-  await record('run-operated', 'operated');
-  await record('round-operated', 'operated.round-1');
-  const forked = { fromRound: 1, set: { 'selection.selector': 'length', approvals: [] }, id: 'forked' };
-  await lab.client.fork('operated', forked);
-  for (const approval of ['before-train', 'after-round']) {
-    await lab.status(
-      'forked',
-      `it waits for ${approval}, as its parent did`,
-      ({ waiting }) => waiting?.approval === approval,
-    );
-    await lab.client.approve('forked');
-  }
-  await lab.finish('forked');
-  await record('run-forked', 'forked');
-
-  const teacher = await startTeacher(port);
-  const sample = { engine: 'teacher', data: { path: 'questions.jsonl' }, sampling: { k: 2, chunkSize: 2 } };
-  await lab.client.startSample(sample, { folder: lab.folder, id: 'sample' });
-  await lab.status('sample', 'sampling has ended', ({ endedAt }) => endedAt);
-  teacher.close();
-  await record('sample', 'sample');
-} finally {
-  await lab.close();
+  await client.reject('operated', 'it rambles');
+  await waits('before-train', 2);
+  await client.set('operated', { approvals: [] });
+  await client.approve('operated');
+  await harness.finish('operated');
+  await record('operated');
 }
-process.exit(0);
 
-/** Without its source map, which is most of it; a worker wants one, so it gets an empty one. */
+async function forked() {
+  const set = { 'selection.selector': 'length', approvals: [] };
+  await client.fork('operated', { fromRound: 1, set, id: 'forked' });
+  await harness.finish('forked');
+  await record('forked');
+}
+
+/** Used up in the first training; raised, and used up again while round 1 samples. */
+async function budget() {
+  await harness.start(harnessSpec({ ...small, seed: 5, budget: { tokens: 500 } }), 'budget');
+  for (const add of [1000, 1_000_000_000]) {
+    const { parked, usage } = await harness.status('budget', 'its budget is used up', ({ parked }) => parked);
+    if (parked.type !== 'budget.spent') throw new Error(parked.message);
+    await client.set('budget', { 'budget.tokens': Math.ceil(usage.tokens) + add });
+  }
+  await harness.finish('budget');
+  await record('budget');
+}
+
+async function sample() {
+  const teacher = await startTeacher(port);
+  const spec = { engine: 'teacher', data: { path: 'questions.jsonl' }, sampling: { k: 2, chunkSize: 2 } };
+  await client.startSample(spec, { folder, id: 'sample' });
+  await harness.status('sample', 'sampling has ended', ({ endedAt }) => endedAt);
+  teacher.close();
+  await record('sample');
+}
+
+// --- what is kept ---------------------------------------------------------------------------------------------------
+
+/** Without its source map, which is most of it; a worker needs one, so it gets an empty one. */
 async function bundleToKeep() {
   const code = await readFile(join(root, 'dist/workflow-bundle.js'), 'utf8');
   const map = Buffer.from(JSON.stringify({ version: 3, sources: [], names: [], mappings: '' })).toString('base64');
@@ -145,25 +196,28 @@ async function bundleToKeep() {
   return gzipSync(code.slice(0, code.lastIndexOf('//# sourceMappingURL=')) + comment, { level: 9 });
 }
 
-async function record(name, workflowId) {
-  const history = JSON.parse(historyToJSON(await lab.client.temporal.workflow.getHandle(workflowId).fetchHistory()));
-  const scrubbed = scrub(history);
-  const text = JSON.stringify({ workflowId, history: scrubbed });
-  for (const [secret] of secrets()) {
-    if ([text, ...decoded(scrubbed)].some((part) => secret.test(part))) {
-      throw new Error(`${name} still holds ${secret}`);
+/** Every execution of a run, which has ended. */
+async function record(workflowId) {
+  for (const [i, { history }] of (await executionsOf(client.temporal, workflowId)).entries()) {
+    const name = `${workflowId}-${i + 1}`;
+    const scrubbed = scrub(JSON.parse(historyToJSON(history)));
+    const text = JSON.stringify({ workflowId, history: scrubbed });
+    for (const [secret] of secrets()) {
+      if ([text, ...decoded(scrubbed)].some((part) => secret.test(part)))
+        throw new Error(`${name} still holds ${secret}`);
     }
+    await writeFile(join(histories, `${name}.json`), `${text}\n`);
+    console.log(`${version}/${name}.json: ${scrubbed.events.length} events, ${text.length} bytes`);
   }
-  await writeFile(join(histories, `${name}.json`), `${text}\n`);
-  console.log(`${version}/${name}.json: ${scrubbed.events.length} events, ${text.length} bytes`);
 }
 
-/** What this machine is called here, longest first, and what it is called there. Whole names only: `vm` is one. */
+/** What this machine is called, longest first, and what to write instead. Whole names only: `vm` may be one. */
 function secrets() {
   const whole = (name) => new RegExp(`(?<!\\w)${name.replace(/[^\w/]/g, '\\$&')}(?!\\w)`, 'g');
   return [
-    [whole(lab.folder), '/srlm-lab'],
-    [whole(basename(lab.folder)), 'srlm-lab'],
+    [whole(folder), '/srlm-harness'],
+    [whole(basename(folder)), 'srlm-harness'],
+    [whole(packages), '/srlm/node_modules'],
     [whole(root), '/srlm'],
     [whole(homedir()), '/home/recorder'],
     [whole(hostname()), 'recorder'],

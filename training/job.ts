@@ -55,24 +55,23 @@ const DATA = 'train.jsonl';
 
 /**
  * Makes the folder ready to start. `chunks` are verified JSONL bytes, which are copied without being decoded. A folder
- * that is ready already keeps its data, and its spec except for what does not decide the weights: the number of
- * processes, and the micro-batch, which only shrinks (after memory ran out).
+ * that is ready already keeps its data; its spec is written again, since another host may have the base model elsewhere.
  */
 export async function prepareJob(job: Job, trainer: TrainerConfig, chunks: AsyncIterable<Uint8Array>): Promise<void> {
-  const { folder, training } = job;
+  const { folder } = job;
   await mkdir(folder, { recursive: true });
   sweep(folder);
-  const { processes } = trainer;
-  const microBatchSize = microBatchOf(training, processes);
   const present = await readSpec(folder);
-  if (present) {
-    const smaller = Math.min(microBatchSize, present.microBatchSize);
-    if (smaller < present.microBatchSize || processes !== present.processes)
-      await writeSpec(folder, { ...present, processes, microBatchSize: smaller });
-    return;
-  }
-  const dataSha256 = await copyChunks(join(folder, DATA), chunks);
-  await writeSpec(folder, specOf(job, trainer, dataSha256));
+  const dataSha256 = present?.dataSha256 ?? (await copyChunks(join(folder, DATA), chunks));
+  const spec = specOf(job, trainer, dataSha256);
+  await writeSpec(folder, present ? { ...spec, microBatchSize: shrunk(job.training, trainer, present) } : spec);
+}
+
+/** The micro-batch of a job only shrinks (after memory ran out), and still divides the batch over all processes. */
+function shrunk(training: Training, { processes }: TrainerConfig, present: TrainingJob): number {
+  let size = Math.min(microBatchOf(training, processes), present.microBatchSize);
+  while (size > 1 && training.batchSize % (size * processes) !== 0) size--;
+  return size;
 }
 
 function specOf(job: Job, trainer: TrainerConfig, dataSha256: string): TrainingJob {

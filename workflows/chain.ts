@@ -21,8 +21,9 @@ import {
 import type { z } from 'zod';
 import { inputInvalid } from '../contracts/errors.js';
 import { type End, OperatorRecord, RunProgress } from '../contracts/run.js';
-import { isFailure, now, type RunControl } from './control/control.js';
+import { type AnySettings, isFailure, now, RunControl, type RunStart } from './control/control.js';
 import { carried, freshProgress, freshRecord } from './control/record.js';
+import { settingsAt } from './control/settings.js';
 import { memoOf, publish } from './status.js';
 import { patientCpu } from './steps/proxies.js';
 
@@ -36,18 +37,33 @@ export function parsed<T>(what: string, schema: z.ZodType<T>, value: unknown): T
   const found = schema.safeParse(value);
   if (found.success) return found.data;
   const issue = found.error.issues[0]!;
-  const { message, type } = inputInvalid(what, `${issue.path.join('.') || 'it'}: ${issue.message}`.slice(0, 800));
-  throw ApplicationFailure.nonRetryable(message, type);
+  throw invalid(what, `${issue.path.join('.') || 'it'}: ${issue.message}`);
 }
 
-/** What the execution before has left; a fresh state for the first one. */
-export const inherited = (record: unknown, progress: unknown) => ({
-  record: record === undefined ? freshRecord() : parsed('operator record', OperatorRecord, record),
-  progress:
-    progress === undefined
+/** Control of a run with what the execution before, or a fork's parent, has left. Throws input.invalid. */
+export function begin<S extends AnySettings>(
+  start: Omit<RunStart<S>, 'record' | 'progress'>,
+  rawRecord: unknown,
+  rawProgress: unknown,
+): RunControl<S> {
+  const record = rawRecord === undefined ? freshRecord() : parsed('operator record', OperatorRecord, rawRecord);
+  const progress =
+    rawProgress === undefined
       ? freshProgress(workflowInfo().startTime.toISOString())
-      : parsed('run progress', RunProgress, progress),
-});
+      : parsed('run progress', RunProgress, rawProgress);
+  try {
+    for (const { fromRound } of record.changes)
+      settingsAt(start.settings, record.changes, fromRound, fromRound, start.schema);
+  } catch (error) {
+    throw invalid('operator record', (error as Error).message);
+  }
+  return new RunControl({ ...start, record, progress });
+}
+
+function invalid(what: string, why: string): ApplicationFailure {
+  const { message, type } = inputInvalid(what, why.slice(0, 800));
+  return ApplicationFailure.nonRetryable(message, type);
+}
 
 /**
  * Runs the work of one execution to its end: the run's result, a repair, a stop, an abort. A failure that is not

@@ -2,11 +2,11 @@
  * One round, M(t-1) -> M(t). Round 0 trains on the data as it came; round t >= 1 enriches it first. A step that runs out
  * of retries parks the run; it never fails it.
  */
-import type { DatasetRef, ModelRef } from '../contracts/refs.js';
+import type { DatasetRef, ModelRef, ObjectRef } from '../contracts/refs.js';
 import type { ScoreName } from '../contracts/rows.js';
 import type { RunInput } from '../contracts/run.js';
 import type { RunSettings } from '../contracts/spec.js';
-import type { EvalResult, GateOutput, RoundSummary, SelectOutput } from '../contracts/steps.js';
+import type { EvalResult, GateOutput, RoundSummary, SelectOutput, ShardedStep, StepName } from '../contracts/steps.js';
 import { scoresOf } from '../method/selectors/index.js';
 import { type RunControl, stopped } from './control/control.js';
 import { cpu } from './steps/proxies.js';
@@ -61,12 +61,10 @@ async function enrich(run: Run, { texts }: RunInput): Promise<{ candidates: Data
   const parsed = await step(run, 'parse', () => cpu(run.config, label(run, 'parse')).srlmParse({ candidates, texts }));
   const scores: Partial<Record<ScoreName, DatasetRef>> = {};
   // A selector that needs no score pays for none; another selector later costs the scores, not the samples.
-  for (const score of scoresOf(run.settings.selection.selector)) {
-    const { model, name } = SCORED_BY[score](head!.model, prepared!.model);
-    scores[score] = await sharded(run, name, () => {
-      const { engine, deterministic } = run.settings;
-      return { step: 'logprob', engine, model, data, candidates: parsed, texts, deterministic };
-    });
+  for (let score = missingScore(run, scores); score; score = missingScore(run, scores)) {
+    const { name, step: make } = SCORED_BY[score];
+    const models = { current: head!.model, reference: prepared!.model };
+    scores[score] = await sharded(run, name, () => make({ run, models, data, candidates: parsed, texts }));
   }
   const selected = await step(run, 'select', () => {
     const { enrichFrom, selection, seed } = run.settings;
@@ -76,11 +74,31 @@ async function enrich(run: Run, { texts }: RunInput): Promise<{ candidates: Data
   return { candidates, selected };
 }
 
-/** Which model gives a score, and the name of the step. */
-const SCORED_BY: Record<ScoreName, (current: ModelRef, reference: ModelRef) => { model: ModelRef; name: string }> = {
-  'on-policy': (current) => ({ model: current, name: 'logprob (current model)' }),
-  'off-policy': (_, reference) => ({ model: reference, name: 'logprob (reference)' }),
+/** What a score is computed from. */
+interface Scored {
+  run: Run;
+  models: { current: ModelRef; reference: ModelRef };
+  data: DatasetRef;
+  candidates: DatasetRef;
+  texts: ObjectRef;
+}
+
+/** The step that computes a score. In this order: the current model is loaded already. */
+const SCORED_BY: Record<ScoreName, { name: StepName; step: (of: Scored) => ShardedStep }> = {
+  'on-policy': { name: 'logprob (current model)', step: (of) => logprobStep(of, of.models.current) },
+  'off-policy': { name: 'logprob (reference)', step: (of) => logprobStep(of, of.models.reference) },
 };
+
+function logprobStep({ run, data, candidates, texts }: Scored, model: ModelRef): ShardedStep {
+  const { engine, deterministic } = run.settings;
+  return { step: 'logprob', engine, model, data, candidates, texts, deterministic };
+}
+
+/** Asked again before each step: an operator may choose another selector while one of them is parked. */
+function missingScore({ settings }: Run, scores: Partial<Record<ScoreName, DatasetRef>>): ScoreName | undefined {
+  const wanted = scoresOf(settings.selection.selector);
+  return (Object.keys(SCORED_BY) as ScoreName[]).find((score) => wanted.includes(score) && !scores[score]);
+}
 
 async function evaluate(run: Run, { texts }: RunInput, model: ModelRef): Promise<EvalResult | null> {
   const { questions } = run.state.prepared!;

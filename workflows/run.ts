@@ -14,8 +14,8 @@ import type {
   StepCost,
   TrainingSet,
 } from '../contracts/steps.js';
-import { continueRun, inherited, parsed, toEnd } from './chain.js';
-import { RunControl, stopped } from './control/control.js';
+import { begin, continueRun, parsed, toEnd } from './chain.js';
+import { type RunControl, stopped } from './control/control.js';
 import { round } from './round.js';
 import { cpu, gpu } from './steps/proxies.js';
 import { sharded } from './steps/shards.js';
@@ -29,7 +29,7 @@ export async function srlmRun(
   const input = parsed('run input', RunInput, rawInput);
   const { settings, config, fork } = input;
   const start = { settings, schema: RunSettings, config, forkOf: fork?.of ?? null };
-  const run = new RunControl({ ...start, ...inherited(rawRecord, rawProgress) });
+  const run = begin(start, rawRecord, rawProgress);
   const soFar = () => finish(run, run.state.best, true);
   return toEnd(run, input, () => execution(run, input), soFar);
 }
@@ -99,7 +99,7 @@ function ingest(
   { limit = null }: { limit?: number | undefined | null },
   chunkSize: number,
 ): Promise<IngestOutput> {
-  const name = `ingest ${kind}`;
+  const name = `ingest ${kind}` as const;
   return step(run, name, () =>
     cpu(run.config, label(run, name)).srlmIngest({ kind, source, texts, file, limit, chunkSize }),
   );
@@ -133,13 +133,13 @@ async function firstSet(
 async function record(run: RunControl, summary: RoundSummary): Promise<void> {
   const { state } = run;
   const isFirst = summary.round === 0;
-  state.table = await step(run, 'record', () =>
+  const keep = () =>
     cpu(run.config, label(run, 'record')).srlmKeepRound({
       table: isFirst ? null : state.table,
       preparation: isFirst ? costs(run, null) : null,
       round: { ...summary, steps: costs(run, summary.round) },
-    }),
-  );
+    });
+  state.table = await step(run, 'record', keep, { isBookkeeping: true });
   state.rounds = summary.round + 1;
 }
 
@@ -190,9 +190,8 @@ async function applyPromotions(run: RunControl, before: number): Promise<void> {
   for (const override of state.overrides.filter((one) => one.verdict === 'promote' && one.before === before)) {
     const { table } = state;
     if (!table || override.round >= state.rounds) continue;
-    const { round, model, set, evaluation } = await step(run, 'promote', () =>
-      cpu(run.config, label(run, 'promote')).srlmReadRound({ table, round: override.round }),
-    );
+    const read = () => cpu(run.config, label(run, 'promote')).srlmReadRound({ table, round: override.round });
+    const { round, model, set, evaluation } = await step(run, 'promote', read, { isBookkeeping: true });
     state.head = { round, model, set };
     state.best = { round, model, set, evaluation };
     state.rollbacksInARow = 0;

@@ -1,8 +1,8 @@
 /** Durable sampling of a data set from any engine: a run of its own, with one sharded step. */
 import { type OperatorRecord, type RunProgress, SampleInput, type SampleResult } from '../contracts/run.js';
 import { SampleSettings } from '../contracts/spec.js';
-import { inherited, parsed, toEnd } from './chain.js';
-import { RunControl } from './control/control.js';
+import { begin, parsed, toEnd } from './chain.js';
+import type { RunControl } from './control/control.js';
 import { cpu, gpu } from './steps/proxies.js';
 import { sharded } from './steps/shards.js';
 import { step } from './steps/step.js';
@@ -15,7 +15,7 @@ export async function srlmSample(
   const input = parsed('sample input', SampleInput, rawInput);
   const { settings, config } = input;
   const start = { settings, schema: SampleSettings, config, forkOf: null };
-  const run = new RunControl({ ...start, ...inherited(rawRecord, rawProgress) });
+  const run = begin(start, rawRecord, rawProgress);
   return toEnd(run, input, () => sample(run, input));
 }
 

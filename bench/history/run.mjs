@@ -1,7 +1,7 @@
 /**
  * How large do histories get? One enriching round (rank-sum selection, so two models give log-probabilities, and an
  * evaluation) with 10,000, 100,000 and 1,000,000 rows and once more with a prompt of 100 KB: the product's workflows on
- * Temporal's dev server, scripted activities (worker.mjs). Only Linux tells the worker's peak memory.
+ * Temporal's dev server, scripted activities (worker.mjs). The worker's peak memory is known on Linux only.
  * Writes bench/results/history.json: [{rows, promptBytes, events, bytes, largestPayload, activities, replaySeconds,
  * workerPeakBytes, executions}]; events, bytes and replay are those of the run's largest execution.
  */
@@ -31,7 +31,12 @@ const SIZES = [
 export async function history(say) {
   const folder = mkdtempSync(join(tmpdir(), 'srlm-bench-history-'));
   const [port, uiPort] = [await freePort(), await freePort()];
-  const embedded = await startEmbedded({ folder: join(folder, 'temporal'), port, uiPort, temporal: temporalBinary({}) });
+  const embedded = await startEmbedded({
+    folder: join(folder, 'temporal'),
+    port,
+    uiPort,
+    temporal: temporalBinary({}),
+  });
   try {
     Runtime.install({ logger: new DefaultLogger('ERROR') });
     const found = [];
@@ -59,7 +64,11 @@ async function measure(address, artifactRoot, { rows, promptBytes }) {
   const connection = await Connection.connect({ address });
   try {
     const { workflow, workflowService } = new Client({ connection });
-    const { firstExecutionRunId } = await workflow.start('srlmRun', { workflowId: taskQueue, taskQueue, args: [input] });
+    const { firstExecutionRunId } = await workflow.start('srlmRun', {
+      workflowId: taskQueue,
+      taskQueue,
+      args: [input],
+    });
     await workflow.getHandle(taskQueue).result();
     const executions = [];
     for (let runId = firstExecutionRunId; runId; runId = executions.at(-1).next)
@@ -130,7 +139,14 @@ async function runInput(artifactRoot, taskQueue, rows, promptBytes) {
   const deployment = Deployment.parse({ taskQueue, singleTaskQueue: true });
   const file = await store.objects.putJson('rows');
   return {
-    ...{ version: 2, settings, texts: await store.objects.putJson(texts), data: file, catalysts: file, evaluation: file },
+    ...{
+      version: 2,
+      settings,
+      texts: await store.objects.putJson(texts),
+      data: file,
+      catalysts: file,
+      evaluation: file,
+    },
     ...{ config: workflowConfigOf(deployment, false), fork: null },
   };
 }

@@ -9,8 +9,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
-import { ShardedStep } from '../../dist/contracts/steps.js';
 import { SpecTexts } from '../../dist/contracts/spec.js';
+import { ShardedStep } from '../../dist/contracts/steps.js';
 import { random } from '../../dist/method/random.js';
 import { openStore } from '../../dist/storage/store.js';
 import { root } from '../../scripts/set-up.mjs';
@@ -44,7 +44,7 @@ const activities = {
     const step = await store.objects.readJson(ref, ShardedStep);
     await store.objects.readJson(step.texts, SpecTexts);
     await sleep(20 + 100 * next());
-    return { rows: (to - from) * 32, chunksReused: 0, chunksDone: to - from, complete: true, usage };
+    return { rows: (to - from) * 32, chunksReused: 0, chunksDone: to - from, complete: true, usage, countedUntil: 0 };
   },
   srlmAssemble: async ({ step: ref }) => {
     const { data, step } = await store.objects.readJson(ref, ShardedStep);

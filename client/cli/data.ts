@@ -1,11 +1,11 @@
 /** Commands that need no Temporal: data check (reads a file as a run would) and schema. */
-import { type Command, Option } from 'commander';
+import { Argument, type Command, Option } from 'commander';
 import { z } from 'zod';
 import { Deployment } from '../../contracts/deployment.js';
 import { Fields, RunSpec, SampleSpec } from '../../contracts/spec.js';
 import { DataKind } from '../../contracts/steps.js';
 import { checkSpec } from '../spec-file.js';
-import { action, collect, EXIT, pairs, UsageError } from './context.js';
+import { action, collect, EXIT, pairs } from './context.js';
 
 const SCHEMAS = { run: RunSpec, sample: SampleSpec, config: Deployment } as const;
 
@@ -42,13 +42,10 @@ export function addDataCommands(program: Command): void {
   program
     .command('schema')
     .description('print the JSON Schema of a run spec, a sample spec or temporal.config')
-    .argument('[which]', Object.keys(SCHEMAS).join(', '), 'run')
+    .addArgument(new Argument('[which]', 'of what').choices(Object.keys(SCHEMAS)).default('run'))
     .action(
-      action(async (context, which: string) => {
-        const schema = SCHEMAS[which as keyof typeof SCHEMAS];
-        if (!schema)
-          throw new UsageError(`schema: expected ${Object.keys(SCHEMAS).join(', ')}, found ${JSON.stringify(which)}.`);
-        const json = z.toJSONSchema(schema, { io: 'input' });
+      action(async (context, which: keyof typeof SCHEMAS) => {
+        const json = z.toJSONSchema(SCHEMAS[which], { io: 'input' });
         context.print(json, [JSON.stringify(json, null, 2)]);
         return EXIT.done;
       }),

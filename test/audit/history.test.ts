@@ -9,6 +9,7 @@ import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RunFile } from '../../audit/bundle.js';
 import { Timeline } from '../../audit/timeline.js';
+import { MAX_PAYLOAD_BYTES } from '../../contracts/refs.js';
 import { packageRoot } from '../../processes/python.js';
 import { columns } from '../../text/text.js';
 import { NO_TEMPORAL, srlm } from '../cli/command.js';
@@ -135,8 +136,10 @@ describe('the history of a run', { timeout: 240_000 }, () => {
     const workflowBundle = { codePath: join(packageRoot, 'dist/workflow-bundle.js') };
     for await (const { error } of Worker.runReplayHistories({ workflowBundle }, histories))
       expect(error).toBeUndefined();
+    for (const [, data = ''] of JSON.stringify(histories).matchAll(/"data":"([^"]+)"/g))
+      expect(Buffer.from(data, 'base64').length).toBeLessThanOrEqual(MAX_PAYLOAD_BYTES);
     expect(new Set(file.records.map(({ step }) => step))).toEqual(
-      new Set(['ingest', 'addRationales', 'sample', 'logprob', 'parse', 'select', 'mix', 'fineTune', 'grade']),
+      new Set(['ingest', 'sample', 'logprob', 'parse', 'select', 'mix', 'fineTune', 'grade']),
     );
 
     const again = await run(['audit', 'export', 'whole', '--out', 'exported']);

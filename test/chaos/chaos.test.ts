@@ -1,15 +1,15 @@
 /**
- * The short form of the fault suite (npm run chaos): a few runs, each met by many faults one after the other, with a
- * fixed seed. What is promised of each of them is checked by arena.ts; here it is only told.
+ * The short form of the fault suite (npm run chaos): a few runs with many faults each, with a fixed seed. What must hold
+ * of each run is checked by chaos-harness.ts; here it is only reported.
  */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type Campaign, campaign } from './campaign.js';
-import { kinds } from './faults.js';
+import { kinds } from './faults/index.js';
 
 const RUNS = 4;
 const FAULTS_EACH = 6;
 
-describe('the loop, met by faults of many kinds', () => {
+describe('runs with faults of many kinds', () => {
   const lines: string[] = [];
   let ended: Campaign;
 
@@ -25,14 +25,14 @@ describe('the loop, met by faults of many kinds', () => {
       },
     });
     console.log(ended.table);
-  }, 900_000);
+  }, 1_200_000);
 
-  it('ends with the digests of an undisturbed run, nothing done twice beyond what is promised, nothing left over', () => {
+  it('end with the digests of an undisturbed run, with no more repeated than is promised, and leave nothing behind', () => {
     expect(lines.filter((line) => line.includes('WRONG'))).toEqual([]);
     expect(ended.held).toBe(RUNS);
   });
 
-  it('was met by most kinds of fault', () => {
-    expect(ended.met.length).toBeGreaterThan(kinds.length / 2);
+  it('met about half of the kinds or more', () => {
+    expect(ended.injected.length).toBeGreaterThan(0.4 * kinds.length);
   });
 });

@@ -1,6 +1,6 @@
 /**
- * Proxies on the loopback interface that misbehave when they are told to. TcpProxy stands between a worker and
- * Temporal, HttpProxy before a model server or a hosted endpoint. Untold, both pass everything on unchanged.
+ * Proxies on the loopback interface that misbehave on request. TcpProxy is between a worker and Temporal, HttpProxy in
+ * front of a model server or an endpoint. Without a request both pass everything on unchanged.
  */
 import {
   createServer as createHttpServer,
@@ -10,26 +10,36 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { GrpcRequests } from './grpc.js';
 
-/** What a request can meet instead of its answer. */
-export const MISDEEDS = ['500', '429', 'half a body', 'not JSON', 'JSON of another kind', 'hang', 'refused'] as const;
-export type Misdeed = (typeof MISDEEDS)[number];
+/** What a request can get instead of its reply. */
+export const BAD_REPLIES = [
+  '500',
+  '429',
+  'half a body',
+  'not JSON',
+  'JSON of another kind',
+  'hang',
+  'refused',
+] as const;
+export type BadReply = (typeof BAD_REPLIES)[number];
 
-interface Order {
-  misdeed: Misdeed;
+interface Misbehaviour {
+  reply: BadReply;
+  /** Ids of the requests that get it. */
   matches: RegExp;
-  /** Requests that match and are let through first. */
+  /** Matching requests that are let through first. */
   after: number;
   times: number;
-  /** Of a hang, or of a time without a listener. */
+  /** How long a hang, or a time without a listener, lasts. */
   ms: number;
-  met: (at: number) => void;
+  done: (at: number) => void;
 }
 
 export class HttpProxy {
-  /** Ids of the requests that the server behind answered with 200, whether or not the client got to see it. */
+  /** Ids of the requests that the server behind answered with 200, whether or not the client received the answer. */
   readonly answered: string[] = [];
-  private orders: Order[] = [];
+  private requested: Misbehaviour[] = [];
   private server: HttpServer | null = null;
   private closed = false;
   port = 0;
@@ -52,16 +62,16 @@ export class HttpProxy {
     return this.port;
   }
 
-  /** Resolves with the time of the last misdeed. */
-  order(order: Omit<Order, 'met'>): Promise<number> {
-    return new Promise((met) => {
-      this.orders.push({ ...order, met });
+  /** Resolves with the time of the last bad reply. */
+  misbehave(request: Omit<Misbehaviour, 'done'>): Promise<number> {
+    return new Promise((done) => {
+      this.requested.push({ ...request, done });
     });
   }
 
-  /** Takes back what was not met. */
+  /** Forgets what was requested and has not happened yet. */
   clear(): void {
-    this.orders = [];
+    this.requested = [];
   }
 
   close(): void {
@@ -75,41 +85,41 @@ export class HttpProxy {
     this.server = null;
   }
 
-  private due(id: string | undefined): Order | null {
-    const order = this.orders
+  private due(id: string | undefined): Misbehaviour | null {
+    const found = this.requested
       .filter(({ matches }) => id !== undefined && matches.test(id))
       .find((one) => one.after-- <= 0);
-    if (!order) return null;
-    if (--order.times <= 0) this.orders.splice(this.orders.indexOf(order), 1);
-    return order;
+    if (!found) return null;
+    if (--found.times <= 0) this.requested.splice(this.requested.indexOf(found), 1);
+    return found;
   }
 
   private async handle(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const body = await whole(incoming);
     const id = incoming.headers['x-request-id'] as string | undefined;
-    const order = this.due(id);
-    const met = () => {
-      if (order && order.times <= 0) order.met(Date.now());
+    const bad = this.due(id);
+    const done = () => {
+      if (bad && bad.times <= 0) bad.done(Date.now());
     };
     const json = { 'content-type': 'application/json' };
-    switch (order?.misdeed) {
+    switch (bad?.reply) {
       case '500':
         outgoing.writeHead(500, json).end('{"error":{"message":"chaos","type":"server_error"}}');
-        return met();
+        return done();
       case '429':
         outgoing.writeHead(429, { ...json, 'retry-after': '1' }).end('{"error":{"message":"chaos"}}');
-        return met();
+        return done();
       case 'not JSON':
         outgoing.writeHead(200, json).end('{"choices": [{"mess');
-        return met();
+        return done();
       case 'JSON of another kind':
         outgoing.writeHead(200, json).end('{"choices": 7}');
-        return met();
+        return done();
       case 'hang': {
-        const timer = setTimeout(() => outgoing.destroy(), order.ms);
+        const timer = setTimeout(() => outgoing.destroy(), bad.ms);
         outgoing.once('close', () => {
           clearTimeout(timer);
-          met();
+          done();
         });
         return;
       }
@@ -117,8 +127,8 @@ export class HttpProxy {
         const { port } = this;
         this.stopListening();
         setTimeout(() => {
-          if (!this.closed) this.listen(port).then(met, met);
-        }, order.ms);
+          if (!this.closed) this.listen(port).then(done, done);
+        }, bad.ms);
         return;
       }
       default: {
@@ -126,9 +136,9 @@ export class HttpProxy {
         if (answer.status === 200 && id) this.answered.push(id);
         const { 'transfer-encoding': _, ...headers } = answer.headers;
         outgoing.writeHead(answer.status, { ...headers, 'content-length': answer.body.length });
-        if (order) {
+        if (bad) {
           outgoing.write(answer.body.subarray(0, answer.body.length / 2), () => outgoing.destroy());
-          met();
+          done();
         } else outgoing.end(answer.body);
       }
     }
@@ -147,7 +157,7 @@ export class HttpProxy {
         );
       });
       outward.once('error', reject);
-      // A client that hangs up takes its request along.
+      // If the client hangs up, its request ends too.
       outgoing.once('close', () => outward.destroy());
       outward.end(body);
     });
@@ -160,8 +170,24 @@ async function whole(stream: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(parts);
 }
 
+/** A request that has reached the proxy, but not Temporal yet; its connection is paused. */
+export interface HeldRequest {
+  /** Passes it on. Does nothing if it was passed on or dropped before. */
+  release(): void;
+  /** It never reaches Temporal; the connection is reset. */
+  drop(): void;
+}
+
+interface Watch {
+  wanted: (message: Buffer) => boolean;
+  found: (held: HeldRequest) => void;
+}
+
 export class TcpProxy {
   private readonly sockets = new Set<Socket>();
+  /** Held requests, and their connections, which are paused. */
+  private readonly held = new Map<HeldRequest, Socket>();
+  private watches: Watch[] = [];
   private state: 'passing' | 'cut' | 'silent' = 'passing';
   private server: Server | null = null;
 
@@ -174,13 +200,15 @@ export class TcpProxy {
     const server = createServer((client) => {
       if (this.state === 'cut') return void client.destroy();
       const behind = connect(this.target, '127.0.0.1');
+      const requests = new GrpcRequests();
+      client.on('data', (data: Buffer) => this.fromClient(data, requests, client, behind));
+      behind.on('data', (data) => client.write(data));
       for (const [socket, other] of [
         [client, behind],
         [behind, client],
       ] as const) {
         this.sockets.add(socket);
         socket.setNoDelay(true);
-        socket.on('data', (data) => other.write(data));
         socket.on('error', () => {});
         socket.on('close', () => {
           this.sockets.delete(socket);
@@ -193,21 +221,56 @@ export class TcpProxy {
     this.server = server;
   }
 
+  private fromClient(data: Buffer, requests: GrpcRequests, client: Socket, behind: Socket): void {
+    const messages = requests.read(data);
+    const watch = this.watches.find(({ wanted }) => messages.some(wanted));
+    if (!watch) return void behind.write(data);
+    client.pause();
+    const held: HeldRequest = {
+      release: () => {
+        if (!this.held.delete(held)) return;
+        behind.write(data);
+        if (this.state !== 'silent') client.resume();
+      },
+      drop: () => {
+        if (this.held.delete(held)) client.destroy();
+      },
+    };
+    this.held.set(held, client);
+    this.watches = this.watches.filter((one) => one !== watch);
+    watch.found(held);
+  }
+
+  /** Holds back the next request of which `wanted` is true. */
+  hold(wanted: Watch['wanted']): Promise<HeldRequest> {
+    return new Promise((found) => {
+      this.watches.push({ wanted, found });
+    });
+  }
+
   /** Every connection is reset, and a new one is reset at once. */
   cut(): void {
     this.state = 'cut';
     for (const socket of this.sockets) socket.destroy();
   }
 
-  /** Nothing arrives; what was sent comes late, as over a line that loses packets for a while. */
+  /** Nothing arrives; what was sent comes late, as over a network that loses packets for a while. */
   silence(): void {
     this.state = 'silent';
     for (const socket of this.sockets) socket.pause();
   }
 
+  /** Passes everything on again. What is held stays held. */
   heal(): void {
     this.state = 'passing';
-    for (const socket of this.sockets) socket.resume();
+    const paused = new Set(this.held.values());
+    for (const socket of this.sockets) if (!paused.has(socket)) socket.resume();
+  }
+
+  /** Holds nothing any more. */
+  clear(): void {
+    this.watches = [];
+    for (const held of this.held.keys()) held.release();
   }
 
   close(): void {

@@ -1,6 +1,6 @@
 /**
- * Bad input, tried from the command line: one sentence with file, line and field on stderr, exit code 2, nothing
- * started. Temporal is away in all of them, so each is told before a connection is tried.
+ * Bad input on the command line: one sentence with file, line and field on stderr, exit code 2, nothing started.
+ * There is no Temporal in these tests, so each problem is reported before a connection is tried.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -58,6 +58,8 @@ beforeAll(() => {
   file('no-rows.json', '[]');
   file('a-file', '');
   file('elsewhere.json', JSON.stringify({ artifactRoot: 'a-file/store' }));
+  const endpoint = { kind: 'endpoint', baseUrl: 'http://127.0.0.1:1/v1', model: 'x' };
+  file('endpoint.json', JSON.stringify({ engines: { local: endpoint } }));
   file('python.json', JSON.stringify({ python: '/nowhere/bin/python' }));
   file('misspelt.yaml', SPEC.replace('catalysts:', 'catalyst:'));
   file('broken.yaml', 'name: [lab\n');
@@ -66,10 +68,10 @@ beforeAll(() => {
 afterAll(() => rmSync(lab, { recursive: true, force: true }));
 
 const NOTHING = 'Nothing was started.';
-const ROW = 'Mend the row; nothing was started. [data.invalid]';
-const LINE = 'Mend the line; nothing was started. [spec.invalid]';
+const ROW = 'Fix the row. Nothing was started. [data.invalid]';
+const LINE = 'Fix the line. Nothing was started. [spec.invalid]';
 
-/** `says`: all that stands on stderr. LAB is the folder it runs in. */
+/** `says`: everything on stderr. LAB is the folder that the command runs in. */
 const cases: { what: string; args: string[]; says: string }[] = [
   {
     what: 'a spec that is not there',
@@ -89,7 +91,7 @@ const cases: { what: string; args: string[]; says: string }[] = [
   {
     what: 'an unknown field',
     args: ['run.yaml', '--set', 'sampling.bananas=3'],
-    says: `--set sampling.bananas: there is no such field; there are k, temperature, topP, topK, maxTokens, chunkSize. ${LINE}`,
+    says: `--set sampling.bananas: there is no such field; the fields are k, temperature, topP, topK, maxTokens, chunkSize. ${LINE}`,
   },
   { what: 'k = 0', args: ['zero.yaml'], says: `zero.yaml:10 sampling.k: expected at least 1, found 0. ${LINE}` },
   {
@@ -140,7 +142,7 @@ const cases: { what: string; args: string[]; says: string }[] = [
   {
     what: 'a file in another encoding',
     args: ['run.yaml', '--data', 'latin1.jsonl'],
-    says: 'latin1.jsonl:2: this is not UTF-8. Convert the file to UTF-8; nothing was started. [file.not-utf8]',
+    says: 'latin1.jsonl:2: this is not UTF-8. Convert the file to UTF-8. Nothing was started. [file.not-utf8]',
   },
   {
     what: 'fewer than one usable catalyst',
@@ -148,9 +150,9 @@ const cases: { what: string; args: string[]; says: string }[] = [
     says: `no-rows.json: there is no usable catalyst in it. ${NOTHING} [data.unusable]`,
   },
   {
-    what: 'evaluation questions that stand in the training data, with strict',
+    what: 'evaluation questions that are also in the training data, with strict',
     args: ['run.yaml', '--evaluation', 'questions.jsonl', '--set', 'strict=true'],
-    says: 'questions.jsonl: 1 evaluation question also stands in the training data. Take them out, or set strict: false to be warned only; nothing was started. [data.leak]',
+    says: 'questions.jsonl: 1 evaluation question is also in the training data. Remove them, or set strict: false to get a warning only. Nothing was started. [data.leak]',
   },
   {
     what: 'a model folder that is not there',
@@ -160,27 +162,47 @@ const cases: { what: string; args: string[]; says: string }[] = [
   {
     what: 'a model folder without weights',
     args: ['run.yaml', '--model', 'weightless'],
-    says: 'LAB/models/weightless: it holds no weights (*.safetensors). Download or save the weights too; nothing was started. [model.unusable]',
+    says: 'LAB/models/weightless: it holds no weights (*.safetensors). Download or save the weights too. Nothing was started. [model.unusable]',
   },
   {
     what: 'a pickle instead of safetensors',
     args: ['run.yaml', '--model', 'pickled'],
-    says: 'LAB/models/pickled: pytorch_model.bin is a pickle, which can run code when loaded; only safetensors are read. Save the model with safe_serialization=True; nothing was started. [model.unusable]',
+    says: 'LAB/models/pickled: pytorch_model.bin is a pickle, which can run code when loaded; only safetensors are read. Save the model with safe_serialization=True. Nothing was started. [model.unusable]',
   },
   {
     what: 'a tokenizer without a chat template',
     args: ['run.yaml', '--model', 'models/chatless'],
-    says: 'LAB/models/chatless: its tokenizer has no chat template. Use the instruct version of the model, or put a chat_template.jinja beside it; nothing was started. [model.unusable]',
+    says: 'LAB/models/chatless: its tokenizer has no chat template. Use the instruct version of the model, or put a chat_template.jinja beside it. Nothing was started. [model.unusable]',
   },
   {
     what: 'a model outside the model roots',
     args: ['run.yaml', '--model', '.'],
-    says: 'LAB: the model folder is not below a model root (LAB/models, LAB/.srlm/models). Move it there, or add its parent to modelRoots in temporal.config.ts. [model.outside-roots]',
+    says: 'LAB: the model folder is not below a model root (LAB/models, LAB/.srlm/models). Move it there, or add its parent to modelRoots in temporal.config.ts. Nothing was started. [model.outside-roots]',
   },
   {
-    what: 'an engine nobody has defined',
+    what: 'an engine that nobody has defined',
     args: ['run.yaml', '--set', 'engine=vllm'],
-    says: 'There is no engine "vllm" in temporal.config.ts; it has local. Use one of these, or add it; nothing was started. [engine.unknown]',
+    says: 'There is no engine "vllm" in temporal.config.ts; it has local. Use one of these, or add it. Nothing was started. [engine.unknown]',
+  },
+  {
+    what: 'a trainer that nobody has defined',
+    args: ['run.yaml', '--set', 'trainer=cluster'],
+    says: `There is no trainer "cluster" in temporal.config.ts; it has local. Use one of these, or add it. ${NOTHING} [trainer.unknown]`,
+  },
+  {
+    what: 'a batch that cannot be divided among micro-batches',
+    args: ['run.yaml', '--set', 'training.microBatchSize=3'],
+    says: `training: batchSize 16 is not a multiple of microBatchSize 3 (trainer "local"). Change training.batchSize or training.microBatchSize. ${NOTHING} [training.invalid]`,
+  },
+  {
+    what: 'an engine that gives no log-probabilities',
+    args: ['run.yaml', '--config', 'endpoint.json'],
+    says: `Engine "local" cannot give log-probabilities of a prompt, which selection.selector: off-policy needs. Choose another engine in the spec or in temporal.config.ts. ${NOTHING} [engine.lacks]`,
+  },
+  {
+    what: 'an engine that loads no weights',
+    args: ['run.yaml', '--config', 'endpoint.json', '--set', 'selection.selector=length'],
+    says: `Engine "local" cannot load new weights, which a run, which samples from the model it has just trained, needs. Choose another engine in the spec or in temporal.config.ts. ${NOTHING} [engine.lacks]`,
   },
   {
     what: 'a configuration that is not there',
@@ -190,7 +212,7 @@ const cases: { what: string; args: string[]; says: string }[] = [
   {
     what: 'an artifact root that cannot be written',
     args: ['run.yaml', '--config', 'elsewhere.json'],
-    says: 'LAB/a-file/store: the artifact root cannot be written (ENOTDIR). Set artifactRoot in temporal.config.ts to a folder you can write; nothing was started. [storage.not-writable]',
+    says: 'LAB/a-file/store: the artifact root cannot be written (ENOTDIR). Set artifactRoot in temporal.config.ts to a folder you can write. Nothing was started. [storage.not-writable]',
   },
 ];
 
@@ -207,8 +229,9 @@ describe('srlm start refuses, in one sentence and with exit code 2,', () => {
   it('a disk too full for the run', async () => {
     const huge = ['sampling.k=64', 'sampling.maxTokens=32768', 'rounds=20'].flatMap((one) => ['--set', one]);
     const { stderr, code } = await srlm(lab, ['start', 'run.yaml', '--data', 'many.jsonl', ...huge]);
-    expect(stderr.replaceAll(lab, 'LAB').replace(/[\d.]+ GB are free/, 'SOME GB are free')).toBe(
-      'LAB/.srlm/store: the run needs about 5033.2 GB and SOME GB are free. Free some space or move artifactRoot; nothing was started. [storage.disk-full]\n',
+    const said = stderr.replaceAll(lab, 'LAB').replace(/[\d.]+ GB are free/, 'SOME GB are free');
+    expect(said.replace('Checking and storing the data ...\n', '')).toBe(
+      'LAB/.srlm/store: the run needs about 5033.2 GB and SOME GB are free. Free some space or move artifactRoot. Nothing was started. [storage.disk-full]\n',
     );
     expect(code).toBe(2);
   });
@@ -222,10 +245,8 @@ describe('srlm start refuses, in one sentence and with exit code 2,', () => {
       '--json',
     ]);
     const message =
-      'Temporal does not answer at 127.0.0.1:1 (Failed to connect before the deadline). Start it with `srlm up`, or set TEMPORAL_ADDRESS. [temporal.unreachable]';
-    expect(stderr).toBe(
-      `warning: questions.jsonl: 1 evaluation question also stands in the training data.\n${message}\n`,
-    );
+      'Temporal does not answer at 127.0.0.1:1 (Failed to connect before the deadline). Start it with `srlm up`, or set TEMPORAL_ADDRESS. Nothing was started. [temporal.unreachable]';
+    expect(stderr).toBe(`warning: questions.jsonl: 1 evaluation question is also in the training data.\n${message}\n`);
     expect(JSON.parse(stdout)).toEqual({ error: { type: 'temporal.unreachable', message } });
     expect(code).toBe(2);
   });
@@ -235,7 +256,7 @@ describe('srlm up refuses, in one sentence and with exit code 2,', () => {
   it('a Python that is not there', async () => {
     const { stderr, code } = await srlm(lab, ['up', '--config', 'python.json']);
     expect(stderr).toBe(
-      'Python cannot be used at /nowhere/bin/python (there is no such program). Install Python 3.11 or newer and run `srlm doctor --fix`, or name an environment with SRLM_PYTHON. [python.missing]\n',
+      'Python cannot be used at /nowhere/bin/python (there is no such program). Install Python 3.11 or newer and run `srlm doctor --fix`, or name an environment with SRLM_PYTHON. Nothing was started. [python.missing]\n',
     );
     expect(code).toBe(2);
   });
@@ -247,7 +268,7 @@ describe('srlm up refuses, in one sentence and with exit code 2,', () => {
     const { stderr, code } = await srlm(lab, ['up', '--port', String(port)], { SRLM_PYTHON: python });
     other.close();
     expect(stderr).toBe(
-      `Starting Temporal ...\nPort ${port} is taken by another program. Stop it, or choose another with --port. [port.taken]\n`,
+      `Starting Temporal ...\nPort ${port} is used by another program. Stop it, or choose another with --port. Nothing was started. [port.taken]\n`,
     );
     expect(code).toBe(2);
   });
@@ -282,13 +303,13 @@ describe('srlm refuses, in one sentence and with exit code 2,', () => {
 
   it('the field names of another kind of data', async () => {
     const { stderr, code } = await srlm(lab, ['data', 'check', 'data.jsonl', '--field', 'answr=x']);
-    expect(stderr).toBe(`--field answr: there is no such field; did you mean "answer"? ${LINE}\n`);
+    expect(stderr).toBe('--field answr: there is no such field; did you mean "answer"? Fix the line. [spec.invalid]\n');
     expect(code).toBe(2);
   });
 });
 
 describe('what is good input', () => {
-  it('data check tells how many rows a run would read', async () => {
+  it('data check reports how many rows a run would read', async () => {
     const { stdout, code } = await srlm(lab, ['data', 'check', 'data.jsonl', '--json']);
     expect(JSON.parse(stdout)).toEqual({
       file: 'data.jsonl',
@@ -302,7 +323,7 @@ describe('what is good input', () => {
     expect(code).toBe(0);
   });
 
-  it('a file takes the place of `evaluation: none`, and paths are relative to the current folder', async () => {
+  it('a file replaces `evaluation: none`, and paths are relative to the current folder', async () => {
     mkdirSync(join(lab, 'specs'), { recursive: true });
     file(
       'specs/none.yaml',

@@ -1,9 +1,9 @@
 /** Runs the built command line as a user would, in a folder of its own. */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
-import { packageRoot } from '../../engine/python-environment.js';
+import { packageRoot } from '../../processes/python.js';
 
-/** Nothing listens there: what is told before Temporal is needed is told without it. */
+/** Nothing listens there: what is reported before Temporal is needed is reported without it. */
 export const NO_TEMPORAL = '127.0.0.1:1';
 
 export interface Ran {

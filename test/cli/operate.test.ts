@@ -1,6 +1,6 @@
 /**
- * Parked runs brought to their end with the command line alone: no space left, an endpoint away, a wrong setting, memory
- * that runs out; and two operators at two terminals.
+ * Parked runs brought to their end with the command line alone: no space left, an endpoint that is away, a wrong setting,
+ * memory that runs out; and two operators at two terminals.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, statfsSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { SteeredEndpoint } from '../support/endpoint.js';
-import { Lab, labSpec, temporalAddress } from '../support/lab.js';
+import { Harness, harnessSpec, temporalAddress } from '../support/harness.js';
 import { freePorts } from '../support/temporal-server.js';
 import { srlm } from './command.js';
 
@@ -29,58 +29,58 @@ const hasDisk = (() => {
 })();
 
 describe('with the command line alone', { timeout: 240_000 }, () => {
-  let lab: Lab;
+  let harness: Harness;
   let endpoint: SteeredEndpoint;
   let environment: Record<string, string>;
-  const run = (...args: string[]) => srlm(lab.folder, ['--config', 'temporal.config.json', ...args], environment);
+  const run = (...args: string[]) => srlm(harness.folder, ['--config', 'temporal.config.json', ...args], environment);
   /** Starts, follows to the end or to where it parks. */
   const start = async (id: string, spec: object) => {
-    await writeFile(join(lab.folder, `${id}.yaml`), stringify(spec));
+    await writeFile(join(harness.folder, `${id}.yaml`), stringify(spec));
     return run('start', `${id}.yaml`, '--id', id, '--watch');
   };
-  const bare = (seed: number) => labSpec({ rounds: 0, evaluation: 'none', seed, training: { epochs: 2 } });
+  const bare = (seed: number) => harnessSpec({ rounds: 0, evaluation: 'none', seed, training: { epochs: 2 } });
   const asked = (seed: number) => ({
     ...{ engine: 'teacher', data: { path: 'questions.jsonl', fields: { instruction: 'question' } }, seed },
     sampling: { k: 1, chunkSize: 4 },
   });
   const sample = async (id: string, spec: object) => {
-    await writeFile(join(lab.folder, `${id}.yaml`), stringify(spec));
+    await writeFile(join(harness.folder, `${id}.yaml`), stringify(spec));
     return run('sample', `${id}.yaml`, '--id', id, '--watch');
   };
 
   beforeAll(async () => {
     const [port] = await freePorts(1);
     endpoint = await new SteeredEndpoint(port!).open();
-    lab = await Lab.open('terminal', {
+    harness = await Harness.open('terminal', {
       config: {
         artifactRoot: join(disk, 'store'),
         maxAttempts: 2,
         heartbeatSeconds: 20,
         engines: {
           local: { kind: 'builtin', device: 'cpu', threads: 1 },
-          teacher: { kind: 'openai', baseUrl: endpoint.baseUrl, model: 'teacher' },
+          teacher: { kind: 'endpoint', baseUrl: endpoint.baseUrl, model: 'teacher' },
         },
       },
     });
     environment = {
-      TEMPORAL_CONFIG_FILE: join(lab.folder, 'temporal.toml'),
+      TEMPORAL_CONFIG_FILE: join(harness.folder, 'temporal.toml'),
       TEMPORAL_ADDRESS: await temporalAddress(),
     };
   });
 
   afterAll(async () => {
-    await lab?.close();
+    await harness?.close();
     await endpoint?.close();
     if (hasDisk) execFileSync('umount', ['-l', disk]);
     rmSync(disk, { recursive: true, force: true });
   });
 
-  it.runIf(hasDisk)('a run that has no space left goes on once there is some', async () => {
+  it.runIf(hasDisk)('a run that has no space left continues once there is some', async () => {
     const { bavail, bsize } = statfsSync(disk);
     const ballast = join(disk, 'ballast');
-    // The check before the start wants more than the run: it is filled as soon as that is past.
+    // The check before the start asks for more than a run takes: the disk is filled once that is over.
     const running = start('full', bare(1));
-    await lab.until('it has begun', () => lab.client.status('full').then(() => true));
+    await harness.until('it has begun', () => harness.client.status('full').then(() => true));
     await writeFile(ballast, Buffer.alloc(bavail * bsize - 20_000)).catch(() => {});
     const parked = await running;
     expect(parked.code).toBe(PARKED);
@@ -90,7 +90,7 @@ describe('with the command line alone', { timeout: 240_000 }, () => {
     expect((await run('watch', 'full')).code).toBe(0);
   });
 
-  it('a run whose endpoint is away goes on when it is back', async () => {
+  it('a run whose endpoint is away continues when it is back', async () => {
     await endpoint.close();
     const parked = await sample('away', asked(2));
     expect(parked.code).toBe(PARKED);
@@ -108,15 +108,15 @@ describe('with the command line alone', { timeout: 240_000 }, () => {
     const refused = await run('retry', 'wrong', '--set', 'seed=9');
     expect([refused.code, refused.stderr]).toEqual([
       REFUSED,
-      'Run "wrong" does not take "retry": seed was settled when the run began: fork the run. See `srlm status wrong`. [run.refused]\n',
+      'Run "wrong" refuses "retry": seed was settled when the run began: fork the run. See `srlm status wrong`. [run.refused]\n',
     ]);
     const set = await run('retry', 'wrong', '--set', 'sampling.maxTokens=64', '--why', 'shorter');
     expect(set.stdout).toBe('wrong: sample is tried again with sampling.maxTokens = 64.\n');
     expect((await run('watch', 'wrong')).code).toBe(0);
   });
 
-  it('a training that runs out of memory with one example at a time goes on with a shorter length', async () => {
-    const real = await readFile(lab.python, 'utf8');
+  it('a training that runs out of memory with one example at a time continues with a shorter length', async () => {
+    const real = await readFile(harness.python, 'utf8');
     const starved = `#!/bin/sh
 case "$1" in *trainer.py)
   if grep -q '"maxLength": 2048' "$2/spec.json"; then
@@ -125,7 +125,7 @@ case "$1" in *trainer.py)
   fi;;
 esac
 `;
-    await writeFile(lab.python, starved + real.slice(real.indexOf('exec')));
+    await writeFile(harness.python, starved + real.slice(real.indexOf('exec')));
     const parked = await start('memory', bare(4));
     expect(parked.code).toBe(PARKED);
     expect(parked.stderr).toContain('fineTune  parked after 1 attempt: trainer.out-of-memory');
@@ -133,10 +133,22 @@ esac
     expect((await run('skip', 'memory')).stderr).toContain('fineTune cannot be skipped');
     expect((await run('retry', 'memory', '--set', 'training.maxLength=512')).code).toBe(0);
     expect((await run('watch', 'memory')).code).toBe(0);
-    await writeFile(lab.python, real);
+    await writeFile(harness.python, real);
   });
 
-  it('of two operators at two terminals one wins, and the other is told', async () => {
+  it('the model of a run answers a question, by a server of its own that ends with the answer', async () => {
+    const servers = harness.processes('server.py');
+    const question = 'How many legs have 2 hens?';
+    const asked = await run('ask', 'memory', question, '--samples', '2', '--max-tokens', '24', '--json');
+    expect([asked.code, asked.stderr]).toEqual([0, expect.stringContaining('Loading the model ...')]);
+    const { model } = await harness.result('memory');
+    const answered = JSON.parse(asked.stdout);
+    expect(answered).toMatchObject({ question, model: { sha256: model.sha256 } });
+    expect(answered.replies).toHaveLength(2);
+    expect(harness.processes('server.py')).toEqual(servers);
+  });
+
+  it('of two operators at two terminals one wins, and the other reads who did', async () => {
     endpoint.refuses = 401;
     expect((await sample('both', asked(5))).code).toBe(PARKED);
     endpoint.refuses = 0;

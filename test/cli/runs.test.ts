@@ -8,21 +8,21 @@ import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { packageRoot } from '../../engine/python-environment.js';
-import { temporalAddress } from '../support/lab.js';
+import { packageRoot } from '../../processes/python.js';
+import { temporalAddress } from '../support/harness.js';
 import { python } from '../support/python.js';
 import { srlm } from './command.js';
 
-let lab: string;
+let folder: string;
 let endpoint: Server;
 let worker: ChildProcess;
 let up = true;
 let environment: Record<string, string>;
-const run = (...args: string[]) => srlm(lab, args, environment);
+const run = (...args: string[]) => srlm(folder, args, environment);
 
 beforeAll(async () => {
   environment = { TEMPORAL_ADDRESS: await temporalAddress(), SRLM_PYTHON: python };
-  lab = mkdtempSync(join(tmpdir(), 'srlm-cli-runs-'));
+  folder = mkdtempSync(join(tmpdir(), 'srlm-test-cli-'));
   endpoint = createServer((request, response) => {
     const parts: Buffer[] = [];
     request.on('data', (part: Buffer) => parts.push(part));
@@ -39,19 +39,22 @@ beforeAll(async () => {
   await new Promise<void>((resolve) => endpoint.listen(0, '127.0.0.1', resolve));
   const { port } = endpoint.address() as { port: number };
   const config = {
-    taskQueue: lab.slice(lab.lastIndexOf('/') + 1),
-    engines: { teacher: { kind: 'openai', baseUrl: `http://127.0.0.1:${port}/v1`, model: 'stub' } },
+    taskQueue: folder.slice(folder.lastIndexOf('/') + 1),
+    engines: { teacher: { kind: 'endpoint', baseUrl: `http://127.0.0.1:${port}/v1`, model: 'stub' } },
   };
-  writeFileSync(join(lab, 'temporal.config.json'), JSON.stringify(config));
+  writeFileSync(join(folder, 'temporal.config.json'), JSON.stringify(config));
   writeFileSync(
-    join(lab, 'teach.yaml'),
+    join(folder, 'teach.yaml'),
     'engine: teacher\ndata: {path: asked.jsonl}\nsampling: {k: 2, chunkSize: 2}\n',
   );
   const texts = ['Say hi', 'مرحبا <b>&amp;</b>', '🙂\tand a tab'];
-  writeFileSync(join(lab, 'asked.jsonl'), texts.map((instruction) => `${JSON.stringify({ instruction })}\n`).join(''));
+  writeFileSync(
+    join(folder, 'asked.jsonl'),
+    texts.map((instruction) => `${JSON.stringify({ instruction })}\n`).join(''),
+  );
   const main = join(packageRoot, 'dist', 'client', 'cli', 'main.js');
   worker = spawn(process.execPath, [main, 'worker', '--role', 'all'], {
-    cwd: lab,
+    cwd: folder,
     env: { ...process.env, ...environment },
     stdio: ['ignore', 'pipe', 'ignore'],
   });
@@ -65,14 +68,14 @@ afterAll(async () => {
   const gone = new Promise((resolve) => worker?.once('exit', resolve));
   if (worker?.kill('SIGKILL')) await gone;
   endpoint?.close();
-  rmSync(lab, { recursive: true, force: true });
+  rmSync(folder, { recursive: true, force: true });
 });
 
 it('sample --out writes each prompt with its texts, once the run is done', async () => {
-  const ran = await run('sample', 'teach.yaml', '--id', 'lab-teach', '--out', 'out.jsonl', '--json');
-  expect(JSON.parse(ran.stdout)).toEqual({ runId: 'lab-teach', state: 'done', out: 'out.jsonl', rows: 3 });
+  const ran = await run('sample', 'teach.yaml', '--id', 'cli-teach', '--out', 'out.jsonl', '--json');
+  expect(JSON.parse(ran.stdout)).toEqual({ runId: 'cli-teach', state: 'done', out: 'out.jsonl', rows: 3 });
   expect(ran.code).toBe(0);
-  const rows = readFileSync(join(lab, 'out.jsonl'), 'utf8')
+  const rows = readFileSync(join(folder, 'out.jsonl'), 'utf8')
     .trimEnd()
     .split('\n')
     .map((line) => JSON.parse(line));
@@ -83,57 +86,57 @@ it('sample --out writes each prompt with its texts, once the run is done', async
   ]);
 });
 
-it('a run that parks ends watch with 3, waits, and goes on after retry', async () => {
+it('a run that parks ends watch with 3, waits, and continues after retry', async () => {
   up = false;
-  const parked = await run('sample', 'teach.yaml', '--id', 'lab-parked', '--set', 'seed=1', '--out', 'parked.jsonl');
+  const parked = await run('sample', 'teach.yaml', '--id', 'cli-parked', '--set', 'seed=1', '--out', 'parked.jsonl');
   expect(parked.stderr.trimEnd().split('\n').slice(-5)).toEqual([
     'sample  parked after 1 attempt: engine.refused',
-    'Engine "teacher" refused the request (401: no). Mend the cause, then `srlm retry`. [engine.refused]',
-    'Mend the cause, then: srlm retry lab-parked',
-    'Or end the run: srlm abort lab-parked',
+    'Engine "teacher" refused the request (401: no). Fix the cause, then `srlm retry`. [engine.refused]',
+    'Fix the cause, then: srlm retry cli-parked',
+    'Or end the run: srlm abort cli-parked',
     'parked.jsonl is not written. When the run is done, the same command with another --id writes it; nothing is sampled twice.',
   ]);
-  expect({ stdout: parked.stdout, code: parked.code }).toEqual({ stdout: 'lab-parked\n', code: 3 });
-  expect(existsSync(join(lab, 'parked.jsonl'))).toBe(false);
-  expect((await run('status', 'lab-parked', '--json')).code).toBe(3);
+  expect({ stdout: parked.stdout, code: parked.code }).toEqual({ stdout: 'cli-parked\n', code: 3 });
+  expect(existsSync(join(folder, 'parked.jsonl'))).toBe(false);
+  expect((await run('status', 'cli-parked', '--json')).code).toBe(3);
 
   up = true;
-  const retried = await run('retry', 'lab-parked', '--why', 'the key is right now');
-  expect(retried.stdout).toBe('lab-parked: sample is tried again.\n');
-  expect((await run('watch', 'lab-parked')).code).toBe(0);
-  const again = await run('retry', 'lab-parked');
+  const retried = await run('retry', 'cli-parked', '--why', 'the key is right now');
+  expect(retried.stdout).toBe('cli-parked: sample is tried again.\n');
+  expect((await run('watch', 'cli-parked')).code).toBe(0);
+  const again = await run('retry', 'cli-parked');
   expect(again.code).toBe(2);
   expect(again.stderr).toMatch(
-    /^Run "lab-parked" is not parked; already resolved by an earlier answer \(retry at .*: the key is right now\)\. See `srlm status lab-parked`\. \[run\.not-parked\]\n$/,
+    /^Run "cli-parked" is not parked; already resolved by an earlier answer \(retry at .*: the key is right now\)\. See `srlm status cli-parked`\. \[run\.not-parked\]\n$/,
   );
 });
 
 it('abort ends a parked run, and status of it fails with its reason', async () => {
   up = false;
-  await run('sample', 'teach.yaml', '--id', 'lab-aborted', '--set', 'seed=2', '--watch');
-  const aborted = await run('abort', 'lab-aborted', '--why', 'enough');
-  expect(aborted.stdout).toBe('lab-aborted is ended (aborted). Everything it made is kept.\n');
-  const status = await run('status', 'lab-aborted', '--json');
+  await run('sample', 'teach.yaml', '--id', 'cli-aborted', '--set', 'seed=2', '--watch');
+  const aborted = await run('abort', 'cli-aborted', '--why', 'enough');
+  expect(aborted.stdout).toBe('cli-aborted ended (aborted). Everything it made is kept.\n');
+  const status = await run('status', 'cli-aborted', '--json');
   expect(status.code).toBe(1);
   expect(JSON.parse(status.stdout).failure).toMatch(/^Aborted at sample by \S+: enough\. All artifacts are kept\./);
-  expect((await run('list')).stdout).toMatch(/^lab-aborted +sample +aborted /m);
+  expect((await run('list')).stdout).toMatch(/^cli-aborted +sample +aborted /m);
 });
 
 it.each([
   [
-    'an id that is taken by a run under way',
-    ['sample', 'teach.yaml', '--id', 'lab-twice', '--set', 'seed=3'],
-    'A run "lab-twice" is already there. Follow it with `srlm watch lab-twice`, or choose another --id. [run.exists]',
+    'an id that a running run has',
+    ['sample', 'teach.yaml', '--id', 'cli-twice', '--set', 'seed=3'],
+    'A run "cli-twice" exists already. Follow it with `srlm watch cli-twice`, or choose another --id. Nothing was started. [run.exists]',
   ],
-  ['a run that is not there', ['status', 'nobody'], 'There is no run "nobody". See `srlm list`. [run.unknown]'],
+  ['an unknown run', ['status', 'nobody'], 'There is no run "nobody". See `srlm list`. [run.unknown]'],
   [
-    'a sample run asked a question',
-    ['ask', 'lab-teach', 'Why?'],
-    'Run "lab-teach" is a sample run, which trains none. See `srlm status lab-teach`. [run.no-model]',
+    'a question to a sample run',
+    ['ask', 'cli-teach', 'Why?'],
+    'Run "cli-teach" is a sample run, which trains none. See `srlm status cli-teach`. [run.no-model]',
   ],
-])('refuses %s with exit code 2', async (_, args, says) => {
+])('refuses %s with exit code 2', async (_, args, reason) => {
   up = false;
-  if (args.includes('lab-twice')) await run(...args);
+  if (args.includes('cli-twice')) await run(...args);
   const { stderr, code } = await run(...args);
-  expect({ stderr, code }).toEqual({ stderr: `${says}\n`, code: 2 });
+  expect({ stderr, code }).toEqual({ stderr: `${reason}\n`, code: 2 });
 });

@@ -9,8 +9,8 @@ import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { packageRoot } from '../../engine/python-environment.js';
-import { temporalAddress } from '../support/lab.js';
+import { packageRoot } from '../../processes/python.js';
+import { temporalAddress } from '../support/harness.js';
 
 const run = promisify(execFile);
 const MAX_PACKED_BYTES = 2_000_000;
@@ -72,7 +72,7 @@ it('has types for what it exports', async () => {
     import { type DeploymentInput, SrlmClient } from 'srlm';
     import type { RunResult } from 'srlm/contracts';
     import { srlmRun } from 'srlm/workflows';
-    export const rounds = async (id: string): Promise<number> => (await (await SrlmClient.connect()).result(id)).rounds.length;
+    export const best = async (id: string): Promise<number> => (await (await SrlmClient.connect()).result(id)).best;
     export const run: (...args: Parameters<typeof srlmRun>) => Promise<RunResult> = srlmRun;
     // @ts-expect-error: a name, not a number
     export const wrong: DeploymentInput = { taskQueue: 1 };
@@ -102,7 +102,7 @@ it('has workflows that can be bundled again, and a bundle without modules of Nod
   const bundle = await readFile(join(folder, 'node_modules/srlm/dist/workflow-bundle.js'), 'utf8');
   const code = bundle.slice(0, bundle.lastIndexOf('//# sourceMappingURL'));
   expect(code).not.toMatch(/\brequire\(|["']node:/);
-  // Nor does it tell where it was built.
+  // Nor does it contain the path where it was built.
   const map = Buffer.from(bundle.slice(bundle.lastIndexOf('base64,') + 7), 'base64').toString('utf8');
   expect(map).not.toContain(packageRoot);
 });

@@ -1,16 +1,24 @@
 /**
- * What is promised of a run whose processes are killed with SIGKILL: it ends as if nobody had touched it. One run is
- * left alone; its twin, in another store and on a Temporal server of its own, is killed three times at points drawn
- * from a seed (SRLM_TEST_SEED; printed), and both are compared digest by digest.
+ * A run whose processes are killed with SIGKILL ends as if nobody had touched it. One run is left alone; its twin, in
+ * another store and on a Temporal server of its own, is killed three times at points drawn from a seed (SRLM_TEST_SEED,
+ * printed), and both are compared digest by digest.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Dataset } from '../../contracts/artifacts.js';
-import { Row } from '../../contracts/records.js';
-import type { RunResult } from '../../contracts/steps.js';
-import { planShards } from '../../workflows/steps.js';
-import { counts, Lab, labSpec, outcome, type ServedRequest, type Trainer, type TrainingStep } from '../support/lab.js';
+import type { DatasetRef } from '../../contracts/refs.js';
+import { Example } from '../../contracts/rows.js';
+import { planShards } from '../../workflows/steps/shards.js';
+import {
+  counts,
+  type Finished,
+  Harness,
+  harnessSpec,
+  outcome,
+  type ServedRequest,
+  type Trainer,
+  type TrainingStep,
+} from '../support/harness.js';
 
 const SEED = Number(process.env.SRLM_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
 const SHARDS_IN_FLIGHT = 2;
@@ -30,9 +38,9 @@ function drawer(seed: number) {
 describe(`a run killed at three points (SRLM_TEST_SEED=${SEED})`, () => {
   const draw = drawer(SEED);
   const points = { training: draw(1, 22), sampling: draw(1, ROWS - 6), trainer: draw(6, 22) };
-  const labs: Lab[] = [];
-  let alone: { result: RunResult; digests: Record<string, string> };
-  let killed: { result: RunResult; digests: Record<string, string>; lab: Lab };
+  const harnesses: Harness[] = [];
+  let alone: { result: Finished; digests: Record<string, string> };
+  let killed: { result: Finished; digests: Record<string, string>; harness: Harness };
   /** Worker killed in the training of round 0. */
   let orphan: { before: Trainer; steps: TrainingStep[] };
   /** Worker killed while round 1 was sampled. */
@@ -42,54 +50,54 @@ describe(`a run killed at three points (SRLM_TEST_SEED=${SEED})`, () => {
 
   beforeAll(async () => {
     console.log(`kill.test.ts: SRLM_TEST_SEED=${SEED}, points ${JSON.stringify(points)}`);
-    const quiet = await Lab.open('alone', { config: { shardsInFlight: SHARDS_IN_FLIGHT } });
-    labs.push(quiet);
-    const result = await quiet.finish(await quiet.start(labSpec()));
+    const quiet = await Harness.open('alone', { config: { shardsInFlight: SHARDS_IN_FLIGHT } });
+    harnesses.push(quiet);
+    const result = await quiet.finish(await quiet.start(harnessSpec()));
     alone = { result, digests: await quiet.digests() };
     await quiet.close();
 
-    const lab = await Lab.open('killed', { temporal: 'own', config: { shardsInFlight: SHARDS_IN_FLIGHT } });
-    labs.push(lab);
-    const runId = await lab.start(labSpec());
+    const harness = await Harness.open('killed', { temporal: 'own', config: { shardsInFlight: SHARDS_IN_FLIGHT } });
+    harnesses.push(harness);
+    const runId = await harness.start(harnessSpec());
 
-    const first = await lab.trainerAt(points.training);
-    // Held still until the next worker has come, the trainer cannot have ended before that.
+    const first = await harness.trainerAt(points.training);
+    // Stopped until the next worker is there, the trainer cannot have ended before that.
     process.kill(first.pid, 'SIGSTOP');
-    await lab.killWorker();
-    await lab.startWorker();
-    await lab.attempt(`${runId}.round-0`, 'srlmFineTune', 2);
+    await harness.killWorker();
+    await harness.startWorker();
+    await harness.attempt(runId, 'srlmFineTune', 2);
     process.kill(first.pid, 'SIGCONT');
 
-    const sampledRows = () => lab.requests().filter(({ request }) => request.startsWith('enrich:1:'));
-    await lab.until('rows are sampled', () => sampledRows().length >= points.sampling);
-    await lab.killWorker();
+    const sampledRows = () => harness.requests().filter(({ request }) => request.startsWith('enrich:1:'));
+    await harness.until('rows are sampled', () => sampledRows().length >= points.sampling);
+    await harness.killWorker();
     const before = sampledRows();
-    await lab.startWorker();
+    await harness.startWorker();
 
-    const second = await lab.until('round 1 trains', async () => {
-      const trainer = await lab.trainerAt(points.trainer);
+    const second = await harness.until('round 1 trains', async () => {
+      const trainer = await harness.trainerAt(points.trainer);
       return trainer.folder === first.folder ? null : trainer;
     });
     process.kill(second.pid, 'SIGSTOP');
-    const doneBefore = lab.steps(second.folder).length;
+    const doneBefore = harness.steps(second.folder).length;
     const checkpoint = newestCheckpoint(second.folder);
-    await lab.killWorker();
-    await lab.kill(second.pid);
-    await lab.killTemporal();
-    await lab.startWorker();
+    await harness.killWorker();
+    await harness.kill(second.pid);
+    await harness.killTemporal();
+    await harness.startWorker();
 
-    const end = await lab.finish(runId);
-    killed = { result: end, digests: await lab.digests(), lab };
-    orphan = { before: first, steps: lab.steps(first.folder) };
+    const end = await harness.finish(runId);
+    killed = { result: end, digests: await harness.digests(), harness };
+    orphan = { before: first, steps: harness.steps(first.folder) };
     sampled = { before, after: sampledRows() };
-    lost = { before: second, doneBefore, checkpoint, steps: lab.steps(second.folder) };
+    lost = { before: second, doneBefore, checkpoint, steps: harness.steps(second.folder) };
   }, 600_000);
 
   afterAll(async () => {
-    for (const lab of labs) await lab.close();
+    for (const harness of harnesses) await harness.close();
   }, 60_000);
 
-  it('ends with the digests of a run left alone: every record, row, reply and weight', () => {
+  it('ends with the digests of a run that was left alone: every record, row, reply and weight', () => {
     expect(killed.digests).toEqual(alone.digests);
     expect(outcome(killed.result)).toEqual(outcome(alone.result));
   });
@@ -106,7 +114,7 @@ describe(`a run killed at three points (SRLM_TEST_SEED=${SEED})`, () => {
     expect(orphan.steps.map(({ step }) => step)).toEqual(orphan.steps.map((_, i) => i + 1));
   });
 
-  it('goes on from the newest checkpoint when the trainer died with its worker', () => {
+  it('resumes from the newest checkpoint when the trainer died with its worker', () => {
     const resumed = lost.steps.filter(({ pid }) => pid !== lost.before.pid);
     expect(new Set(lost.steps.map(({ attempt }) => attempt))).toEqual(new Set([1, 2]));
     expect(lost.checkpoint).toBeGreaterThanOrEqual(5);
@@ -116,9 +124,9 @@ describe(`a run killed at three points (SRLM_TEST_SEED=${SEED})`, () => {
   });
 
   it('samples again no more than one chunk per shard in flight', async () => {
-    const { lab, result } = killed;
+    const { harness, result } = killed;
     const again = [...counts(sampled.after.map(({ request }) => request))].filter(([, times]) => times > 1);
-    const chunks = await chunksOfRows(lab, result.rounds[1]!.data);
+    const chunks = await chunksOfRows(harness, result.rounds[1]!.set.dataset);
     for (const { from, to } of planShards(chunks.length, SHARDS_IN_FLIGHT)) {
       const touched = chunks.slice(from, to).filter((ids) => again.some(([request]) => ids.has(rowOf(request))));
       expect(touched.length).toBeLessThanOrEqual(1);
@@ -128,18 +136,20 @@ describe(`a run killed at three points (SRLM_TEST_SEED=${SEED})`, () => {
   });
 
   it('has no trainer left when it is done', () => {
-    expect(killed.lab.processes('trainer.py')).toEqual([]);
+    expect(killed.harness.processes('trainer.py')).toEqual([]);
   });
 });
 
 const rowOf = (request: string) => request.split(':').slice(2).join(':');
 
-async function chunksOfRows(lab: Lab, data: Dataset): Promise<Set<string>[]> {
-  const chunks = await lab.store.chunksOf(data);
-  return Promise.all(chunks.map(async (chunk) => new Set((await lab.store.readRows(chunk, Row)).map(({ id }) => id))));
+async function chunksOfRows({ store }: Harness, data: DatasetRef): Promise<Set<string>[]> {
+  const chunks = await store.datasets.chunks(data);
+  return Promise.all(
+    chunks.map(async (chunk) => new Set((await store.objects.readRows(chunk, Example)).map(({ id }) => id))),
+  );
 }
 
-/** Marked complete: what a trainer may go on from. */
+/** Marked complete: what a trainer may resume from. */
 function newestCheckpoint(job: string): number {
   const folder = join(job, 'checkpoints');
   const complete = readdirSync(folder).filter((name) => existsSync(join(folder, name, 'complete.json')));

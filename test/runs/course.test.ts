@@ -1,15 +1,17 @@
 /**
- * Whole runs of the tiny model whose course is changed: a round made worse is rolled back, an evaluation is skipped,
- * approvals are waited for, a fork shares what was done before it, memory that runs out makes batches smaller.
+ * Whole runs of the tiny model whose course is changed: a round made worse is rolled back, an evaluation is skipped, a
+ * fork reuses what was done before it, memory that runs out makes batches smaller, a budget is used up, damage is
+ * repaired. What needs no process (approvals, promotions, settings) is in test/workflows.
  */
 import { chmod, readFile, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Dataset } from '../../contracts/artifacts.js';
-import { Lab, labSpec } from '../support/lab.js';
+import { DatasetRef } from '../../contracts/refs.js';
+import { Harness, harnessSpec } from '../support/harness.js';
 
-/** The questions are the training's own, and it learns them by heart: a score that can fall. */
+/** The questions are the training's own, and it learns them by heart: an accuracy that can fall. */
 const learning = (changes: object = {}) =>
-  labSpec({
+  harnessSpec({
     data: { path: 'train.jsonl', limit: 12 },
     evaluation: { path: 'train.jsonl', maxTokens: 24, chunkSize: 8, limit: 12 },
     training: { epochs: 40, checkpoint: { everySteps: 50 } },
@@ -18,124 +20,83 @@ const learning = (changes: object = {}) =>
   });
 
 describe('the course of a run', { timeout: 240_000 }, () => {
-  let lab: Lab;
+  let harness: Harness;
 
   beforeAll(async () => {
-    lab = await Lab.open('course', { config: { heartbeatSeconds: 20, maxAttempts: 3 } });
+    harness = await Harness.open('course', { config: { heartbeatSeconds: 20, maxAttempts: 3 } });
   });
 
   afterAll(async () => {
-    await lab.close();
+    await harness?.close();
   });
 
   describe('in which round 2 is made worse on purpose', () => {
     it('rolls it back, starts round 3 from round 1, and keeps the rejected round on record', async () => {
-      const runId = await lab.start(learning(), 'worse');
-      await lab.client.set(runId, { 'training.epochs': 0.2 }, { fromRound: 2, why: 'to be worse' });
-      await lab.client.set(runId, { 'training.epochs': 40 }, { fromRound: 3 });
-      await expect(lab.client.set(runId, { seed: 1 }, { fromRound: 2 })).rejects.toThrow('fork the run');
-      const { rounds, best, model } = await lab.finish(runId);
+      const runId = await harness.start(learning(), 'worse');
+      await harness.client.set(runId, { 'training.epochs': 0.2 }, { fromRound: 2, why: 'to be worse' });
+      await harness.client.set(runId, { 'training.epochs': 40 }, { fromRound: 3 });
+      await expect(harness.client.set(runId, { seed: 1 }, { fromRound: 2 })).rejects.toThrow(
+        'seed is the same in all rounds of a run: start another run to change it',
+      );
+      const { rounds, best, model } = await harness.finish(runId);
       const [, first, second, third] = rounds;
-      expect(first!.score!.accuracy).toBeGreaterThan(0.3);
-      expect(second!.score!.accuracy).toBeLessThan(first!.score!.accuracy);
+      expect(first!.evaluation!.accuracy).toBeGreaterThan(0.3);
+      expect(second!.evaluation!.accuracy).toBeLessThan(first!.evaluation!.accuracy);
       expect(rounds.map(({ gate }) => gate?.verdict ?? null)).toEqual([null, 'keep', 'roll-back', 'keep']);
       expect(best).not.toBe(2);
       expect(model).toEqual(rounds[best]!.model);
       // Round 3 samples from round 1's weights, not from round 2's.
-      const enrichments = (await lab.records('sample')).filter(
-        ({ inputs }) => (inputs as { purpose: string }).purpose === 'enrich',
+      const recipes = (await harness.records('sample')).map(
+        ({ inputs }) => (inputs as unknown as { recipe: Recipe }).recipe,
       );
-      const weights = enrichments.map(({ inputs }) => inputs as { round: number; weights: string });
-      expect(weights.find(({ round }) => round === 3)?.weights).toBe(first!.model.sha256);
-      expect(third!.enriched).toBeGreaterThanOrEqual(0);
+      const enrichment = recipes.find(({ purpose, round }) => purpose === 'enrich' && round === 3);
+      expect(enrichment?.weights).toBe(first!.model.sha256);
+      expect(third!.candidates?.rows).toBe(24);
     });
 
-    it('is forked from round 2 with another selector: nothing before it is done again', async () => {
-      const sampled = lab.requests().length;
-      const trainings = lab.jobs().length;
-      const { runId } = await lab.client.fork('worse', {
+    it('is forked from round 2 with another selector, and reuses everything before that', async () => {
+      const sampled = harness.requests().length;
+      const trainings = harness.jobs().length;
+      const { runId } = await harness.client.fork('worse', {
         ...{ fromRound: 2, id: 'forked' },
         set: { 'selection.selector': 'length', rounds: 2 },
       });
-      const begun = await lab.status(runId, 'round 2 has begun', ({ round, endedAt }) => round === 2 || endedAt);
+      const begun = await harness.status(runId, 'round 2 has begun', ({ round, endedAt }) => round === 2 || endedAt);
       expect(begun.forkOf).toBe('worse');
-      expect(lab.jobs().length).toBe(trainings);
-      await lab.finish(runId);
-      const again = lab.requests().slice(sampled);
+      expect(harness.jobs().length).toBe(trainings);
+      await harness.finish(runId);
+      const again = harness.requests().slice(sampled);
       // Round 2's own samples are those of its parent, too: only what comes after the selection is new.
       expect(again.filter(({ request }) => request.startsWith('enrich'))).toEqual([]);
-      expect(lab.jobs().length).toBeLessThanOrEqual(trainings + 1);
+      expect(harness.jobs().length).toBeLessThanOrEqual(trainings + 1);
     });
   });
 
-  it('waits for approvals with what there is to look at, and does as it is told', async () => {
-    const approvals = ['catalysts', 'before-train', 'after-round'];
-    const spec = learning({ approvals, rounds: 1, seed: 5, training: { epochs: 2 } });
-    const runId = await lab.start(spec, 'approved');
-    const waits = async (approval: string, round: number | null) =>
-      (
-        await lab.status(
-          runId,
-          `it waits for ${approval}`,
-          ({ state, waiting }) => state === 'waiting' && waiting?.approval === approval && waiting.round === round,
-        )
-      ).waiting!;
-    expect(await waits('catalysts', null)).toMatchObject({ rows: 6 });
-    await expect(lab.client.retry(runId)).rejects.toThrow('is not parked');
-    await lab.client.approve(runId, 'well written');
-    expect(await waits('before-train', 0)).toMatchObject({ enriched: 0 });
-    await lab.client.approve(runId);
-    expect((await waits('after-round', 0)).score).not.toBeNull();
-    await lab.client.approve(runId);
-    await waits('before-train', 1);
-    await lab.client.approve(runId);
-    await waits('after-round', 1);
-    await lab.client.reject(runId, 'it rambles');
-    const { best, rounds } = await lab.finish(runId);
-    expect([best, rounds.length]).toEqual([0, 2]);
-    const { interventions } = await lab.client.status(runId);
-    expect(interventions.map(({ kind, step, round }) => [kind, step, round])).toEqual([
-      ['approve', 'catalysts', null],
-      ['approve', 'before-train', 0],
-      ['approve', 'after-round', 0],
-      ['approve', 'before-train', 1],
-      ['reject', 'after-round', 1],
-    ]);
-    // A fork is asked for what its parent was not.
-    const { runId: forked } = await lab.client.fork(runId, { fromRound: 1, set: { 'selection.selector': 'length' } });
-    const { waiting } = await lab.status(forked, 'it waits', ({ state }) => state === 'waiting');
-    expect(waiting).toMatchObject({ approval: 'before-train', round: 1 });
-    await lab.client.abort(forked);
-    const { runId: again } = await lab.client.fork(forked, { fromRound: 1, set: { 'selection.selector': 'vote' } });
-    const asked = await lab.status(again, 'it waits', ({ state }) => state === 'waiting');
-    expect(asked.waiting).toMatchObject({ approval: 'before-train', round: 1 });
-    await lab.client.abort(again);
+  it('whose parent was approved for some rounds waits for the approval of the others, as a fork of it does', async () => {
+    const spec = learning({ approvals: ['before-train'], rounds: 1, seed: 5, training: { epochs: 2 } });
+    const runId = await harness.start(spec, 'approved');
+    const waits = async (id: string, wanted: number) =>
+      (await harness.status(id, `${id} waits`, ({ waiting }) => waiting?.round === wanted)).waiting;
+    expect(await waits(runId, 0)).toMatchObject({ approval: 'before-train', enriched: 0 });
+    await expect(harness.client.retry(runId)).rejects.toThrow('is not parked');
+    await harness.client.approve(runId, 'well written');
+    await waits(runId, 1);
+    const fork = async (of: string, selector: string) =>
+      (await harness.client.fork(of, { fromRound: 1, set: { 'selection.selector': selector } })).runId;
+    const forked = await fork(runId, 'length');
+    expect(await waits(forked, 1)).toMatchObject({ approval: 'before-train' });
+    await harness.client.reject(runId, 'it rambles');
+    const ended = await harness.status(runId, 'it has ended', ({ endedAt }) => endedAt);
+    expect([ended.state, (await harness.result(runId)).best]).toEqual(['stopped', 0]);
+    await harness.client.abort(forked);
+    const again = await fork(forked, 'vote');
+    expect(await waits(again, 1)).toMatchObject({ approval: 'before-train' });
+    await harness.client.abort(again);
   });
 
-  it('ends with its round when it is told to, and has a model; the model of an earlier round may be promoted', async () => {
-    const runId = await lab.start(
-      learning({ approvals: ['after-round'], rounds: 3, seed: 8, training: { epochs: 2 } }),
-      'promoted',
-    );
-    const waits = (round: number) =>
-      lab.status(runId, `round ${round} waits`, ({ waiting }) => waiting?.round === round);
-    await waits(0);
-    await expect(lab.client.promote(runId, 1)).rejects.toThrow('round 1 is not done');
-    await lab.client.approve(runId);
-    await waits(1);
-    await lab.client.promote(runId, 0, 'it reads better');
-    await lab.client.stop(runId, 'round', 'enough for today');
-    await lab.client.approve(runId);
-    const ended = await lab.status(runId, 'it has ended', ({ endedAt }) => endedAt);
-    expect(ended.state).toBe('stopped');
-    const result = await lab.client.result(runId);
-    expect([result.rounds.length, result.best, result.stopped]).toEqual([2, 0, true]);
-    expect(result.model).toEqual(result.rounds[0]!.model);
-  });
-
-  it('halves the micro-batch when memory runs out, keeps the effective batch, and says so', async () => {
-    // The trainer's own word for it, given for every micro-batch of more than one.
-    const real = await readFile(lab.python, 'utf8');
+  it('halves the micro-batch when memory runs out, keeps the effective batch, and records both decisions', async () => {
+    // What the trainer reports when memory runs out, for every micro-batch of more than one.
+    const real = await readFile(harness.python, 'utf8');
     const starved = `#!/bin/sh
 case "$1" in *trainer.py)
   if ! grep -q '"microBatchSize": 1,' "$2/spec.json"; then
@@ -144,85 +105,106 @@ case "$1" in *trainer.py)
   fi;;
 esac
 ${real.slice(real.indexOf('exec'))}`;
-    await writeFile(lab.python, starved);
-    await chmod(lab.python, 0o755);
+    await writeFile(harness.python, starved);
+    await chmod(harness.python, 0o755);
     try {
-      const runId = await lab.start(learning({ rounds: 0, seed: 6, training: { epochs: 2 } }), 'starved');
-      await lab.finish(runId);
-      const { interventions } = await lab.client.status(runId);
+      const runId = await harness.start(
+        learning({ rounds: 0, evaluation: 'none', seed: 6, training: { epochs: 2 } }),
+        'starved',
+      );
+      const { rounds } = await harness.finish(runId);
+      const { interventions } = await harness.client.status(runId);
+      const trained = (await harness.records('fineTune')).find(({ meta }) => meta.run === runId)!;
+      expect(rounds[0]!.model).toEqual((trained.output as { model: unknown }).model);
+      const spec = JSON.parse(await readFile(join(harness.artifactRoot, 'jobs', trained.key, 'spec.json'), 'utf8'));
+      expect(spec).toMatchObject({ batchSize: 4, microBatchSize: 1 });
       expect(interventions.map(({ kind, who, set }) => [kind, who, set])).toEqual([
         ['decision', 'srlm', { microBatchSize: 2 }],
         ['decision', 'srlm', { microBatchSize: 1 }],
       ]);
     } finally {
-      await writeFile(lab.python, real);
+      await writeFile(harness.python, real);
     }
   });
 
-  it('goes on without an evaluation that cannot be done, if somebody says so; never without a training', async () => {
-    const real = await readFile(lab.python, 'utf8');
-    await lab.killModelServers();
-    await writeFile(lab.python, '#!/bin/sh\nexit 9\n');
-    const runId = await lab.start(learning({ rounds: 0, seed: 7, training: { epochs: 2 } }), 'skipped');
-    await lab.status(runId, 'training is parked', ({ parked }) => parked?.step === 'fineTune');
-    await expect(lab.client.skip(runId)).rejects.toThrow('fineTune cannot be skipped');
+  it('continues without an evaluation that cannot be done, if somebody skips it; never without a training', async () => {
+    const real = await readFile(harness.python, 'utf8');
+    await harness.killModelServers();
+    await writeFile(harness.python, '#!/bin/sh\nexit 9\n');
+    const runId = await harness.start(learning({ rounds: 0, seed: 7, training: { epochs: 2 } }), 'skipped');
+    await harness.status(runId, 'training is parked', ({ parked }) => parked?.step === 'fineTune');
+    await expect(harness.client.skip(runId)).rejects.toThrow('fineTune cannot be skipped');
     const serverless = real.replace('exec', 'case "$1" in *server.py) exit 9;; esac\nexec');
-    await writeFile(lab.python, serverless);
-    await lab.client.retry(runId, 'it trains again');
-    await lab.status(
+    await writeFile(harness.python, serverless);
+    await harness.client.retry(runId, 'it trains again');
+    await harness.status(
       runId,
       'the evaluation is parked',
       ({ parked }) => parked?.step === 'evaluate' && parked.skippable,
     );
-    await writeFile(lab.python, real);
-    await lab.client.skip(runId, 'not today');
-    const { rounds } = await lab.finish(runId);
-    expect(rounds[0]).toMatchObject({ score: null, gate: null });
+    await writeFile(harness.python, real);
+    await harness.client.skip(runId, 'not today');
+    const { rounds } = await harness.finish(runId);
+    expect(rounds[0]).toMatchObject({ evaluation: null, gate: null });
   });
 
-  it('whose tokens are used up in a training leaves a checkpoint, and goes on from there when there are more', async () => {
-    const spec = learning({ rounds: 0, seed: 6, budget: { tokens: 2000 } });
-    const known = lab.jobs();
-    const runId = await lab.start(spec, 'spent');
-    const { parked, spent } = await lab.status(runId, 'it is parked', ({ state }) => state === 'parked');
+  it('whose tokens are used up by a training leaves a checkpoint, and resumes from it when there are more', async () => {
+    const spec = learning({
+      rounds: 0,
+      evaluation: 'none',
+      seed: 6,
+      budget: { tokens: 2000 },
+      training: { epochs: 15 },
+    });
+    const known = harness.jobs();
+    const runId = await harness.start(spec, 'spent');
+    const { parked, usage } = await harness.status(runId, 'it is parked', ({ state }) => state === 'parked');
     expect(parked).toMatchObject({ type: 'budget.spent', step: 'fineTune', round: 0 });
-    expect(spent.tokens).toBeGreaterThanOrEqual(2000);
-    const job = lab.jobs().find((one) => !known.includes(one))!;
-    const before = lab.steps(job).length;
-    await lab.client.set(runId, { 'budget.tokens': 1_000_000 }, { why: 'granted' });
-    const { rounds } = await lab.finish(runId);
-    const steps = lab.steps(job).map(({ step }) => step);
+    expect(usage.tokens).toBeGreaterThanOrEqual(2000);
+    const job = harness.jobs().find((one) => !known.includes(one))!;
+    const before = harness.steps(job).length;
+    await harness.client.set(runId, { 'budget.tokens': 1_000_000 }, { why: 'granted' });
+    const { rounds } = await harness.finish(runId);
+    const steps = harness.steps(job).map(({ step }) => step);
     expect(steps.length).toBeGreaterThan(before);
     expect(steps).toEqual(steps.map((_, i) => i + 1));
-    const tokens = lab.steps(job).reduce((sum, step) => sum + step.tokens, 0);
-    expect(rounds[0]!.spent!.fineTune!.tokens).toBe(tokens);
+    const tokens = harness.steps(job).reduce((sum, step) => sum + step.tokens, 0);
+    expect(rounds[0]!.steps.find(({ step }) => step === 'fineTune')!.usage!.tokens).toBe(tokens);
   });
 
-  it('that is gone through again after damage finds what was made by earlier settings, and keeps what it was told', async () => {
+  it('that repeats its steps after damage reuses what was made by earlier settings, and keeps what operators set', async () => {
     const spec = learning({ approvals: ['before-train'], rounds: 1, seed: 7, training: { epochs: 2 } });
-    const runId = await lab.start(spec, 'again');
-    const waits = (wanted: number) => lab.status(runId, 'it waits', ({ waiting }) => waiting?.round === wanted);
+    const runId = await harness.start(spec, 'again');
+    const waits = (wanted: number) => harness.status(runId, 'it waits', ({ waiting }) => waiting?.round === wanted);
     await waits(0);
-    await lab.client.set(runId, { 'training.epochs': 3 }, { fromRound: 1, why: 'longer' });
-    await lab.client.approve(runId);
+    await harness.client.set(runId, { 'training.epochs': 3 }, { fromRound: 1, why: 'longer' });
+    await harness.client.approve(runId);
     await waits(1);
-    const trainings = lab.jobs().length;
-    const { spent } = await lab.client.status(runId);
-    const mixture = (await lab.records('mix')).at(-1);
-    await truncate((await lab.chunkPaths(Dataset.parse(mixture?.output)))[0]!, 10);
-    await lab.client.approve(runId);
-    // Approved already, all of it: it asks no more.
-    await lab.finish(runId);
-    const ended = await lab.client.status(runId);
+    const trainings = harness.jobs().length;
+    const { usage } = await harness.client.status(runId);
+    const mixture = (await harness.records('mix')).at(-1);
+    await truncate((await harness.chunkPaths(DatasetRef.parse(mixture?.output)))[0]!, 10);
+    await harness.client.approve(runId);
+    // All of it is approved already: it does not wait again.
+    await harness.finish(runId);
+    const ended = await harness.client.status(runId);
     expect(ended.warnings).toEqual([expect.stringContaining('artifact.damaged')]);
-    expect(lab.jobs()).toHaveLength(trainings + 1);
+    expect(harness.jobs()).toHaveLength(trainings + 1);
     expect(ended.interventions.map(({ kind, round }) => [kind, round])).toEqual([
       ['set', 0],
       ['approve', 0],
       ['approve', 1],
     ]);
-    // What the failed round had spent on enriching is not forgotten.
-    expect(ended.spent.tokens).toBeGreaterThan(spent.tokens + (ended.summaries[1]!.spent?.fineTune?.tokens ?? 0) - 1);
-    expect(ended.summaries[1]!.spent?.sample).toBeUndefined();
+    // What the round had used for its enrichment before it was repeated still counts.
+    const costOf = (name: string) => ended.rounds[1]!.steps.find(({ step }) => step === name)!;
+    const [sample, fineTune] = [costOf('sample'), costOf('fineTune')];
+    expect(ended.usage.tokens).toBeGreaterThanOrEqual(usage.tokens + fineTune.usage!.tokens);
+    expect(sample).toMatchObject({ reused: true, usage: null });
   });
 });
+
+interface Recipe {
+  purpose: string;
+  round?: number;
+  weights: string;
+}

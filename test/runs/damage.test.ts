@@ -1,119 +1,166 @@
 /**
- * What becomes of stored artifacts that are cut, altered or deleted: they are found before anything is computed from
- * them, set aside, and made again as they were. And what becomes of sound ones: they are never made again.
+ * What happens to stored artifacts that are cut, altered or deleted: they are found before anything is computed from
+ * them, quarantined, and made again as they were. And what happens to sound ones: they are never made again.
  */
 import { readdirSync } from 'node:fs';
 import { readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Dataset } from '../../contracts/artifacts.js';
-import type { RunResult } from '../../contracts/steps.js';
-import { Lab, labSpec, outcome } from '../support/lab.js';
+import { type DatasetIndex, DatasetRef, type StepRecord } from '../../contracts/refs.js';
+import { IngestOutput } from '../../contracts/steps.js';
+import { objectName } from '../../storage/objects.js';
+import { recordName } from '../../storage/records.js';
+import { type Finished, Harness, harnessSpec, outcome } from '../support/harness.js';
 
-describe('a finished run, started again', () => {
-  let lab: Lab;
-  let first: RunResult;
+describe('a finished run, started again', { timeout: 240_000 }, () => {
+  let harness: Harness;
+  let first: Finished;
   let digests: Record<string, string>;
 
   beforeAll(async () => {
-    lab = await Lab.open('damage');
-    first = await lab.finish(await lab.start(labSpec(), 'first'));
-    digests = await lab.digests();
-    // Whatever needs an engine from now on has to start one.
-    await lab.killModelServers();
-  });
+    harness = await Harness.open('damage');
+    first = await harness.finish(await harness.start(harnessSpec(), 'first'));
+    digests = await harness.digests();
+    // From now on, what needs an engine has to start one.
+    await harness.killModelServers();
+  }, 240_000);
 
   afterAll(async () => {
-    await lab.close();
+    await harness?.close();
   });
 
-  const trained = () => Object.fromEntries(lab.jobs().map((job) => [job, lab.steps(job)]));
-  const damaged = () =>
-    readdirSync(lab.artifactRoot).includes('damaged') && readdirSync(join(lab.artifactRoot, 'damaged'));
+  const trained = () => Object.fromEntries(harness.jobs().map((job) => [job, harness.steps(job)]));
+  const quarantined = (ending: string) => {
+    if (!readdirSync(harness.artifactRoot).includes('damaged')) return [];
+    return readdirSync(join(harness.artifactRoot, 'damaged')).filter((name) => name.endsWith(ending));
+  };
+  const recordOf = async (step: string, matches: (record: StepRecord) => boolean): Promise<StepRecord> => {
+    const found = (await harness.records(step)).find(matches);
+    if (!found) throw new Error(`there is no such record of ${step}`);
+    return found;
+  };
+  const sampled = (purpose: string, weights?: string) =>
+    recordOf('sample', ({ inputs }) => {
+      const { recipe } = inputs as { recipe: { purpose: string; weights: string } };
+      return recipe.purpose === purpose && (weights === undefined || recipe.weights === weights);
+    });
+  const chunksOf = ({ output }: StepRecord) => harness.chunkPaths(DatasetRef.parse(output));
 
   async function again(id: string) {
-    const requests = lab.requests().length;
-    const result = await lab.finish(await lab.start(labSpec(), id));
-    const { warnings } = await lab.client.status(id);
-    return { result, warnings, requests: lab.requests().slice(requests) };
+    const requests = harness.requests().length;
+    const result = await harness.finish(await harness.start(harnessSpec(), id));
+    const { warnings } = await harness.client.status(id);
+    return { result, warnings, requests: harness.requests().slice(requests) };
   }
 
-  it('finds every step done: no request, no trainer, no engine', async () => {
+  it('reuses every step: no request, no trainer, no engine', async () => {
     const before = trained();
     const { result, warnings, requests } = await again('second');
     expect(outcome(result)).toEqual(outcome(first));
     expect(requests).toEqual([]);
     expect(trained()).toEqual(before);
-    expect(lab.processes('.py')).toEqual([]);
+    expect(harness.processes('.py')).toEqual([]);
     expect(warnings).toEqual([]);
-    expect(await lab.digests()).toEqual(digests);
+    expect(await harness.digests()).toEqual(digests);
   });
 
   it('samples just the cut, altered and deleted chunks again, and ends with the same digests', async () => {
-    const enriched = (await lab.records('sample')).find(({ inputs }) => purposeOf(inputs) === 'enrich');
-    const [cut, altered, deleted] = await lab.chunkPaths(Dataset.parse(enriched?.output));
+    const texts = await sampled('enrich');
+    const [cut, altered, deleted] = await chunksOf(texts);
     await truncate(cut!, 100);
     await flipByte(altered!);
     await rm(deleted!);
-    // With its decisions gone, selecting has to read the candidates.
-    await rm((await lab.chunkPaths(first.rounds[1]!.decisions!))[0]!);
+    // With a chunk of its own gone, parsing has to read the texts.
+    const parsed = await recordOf(
+      'parse',
+      ({ inputs }) => (inputs as { candidates: string }).candidates === DatasetRef.parse(texts.output).sha256,
+    );
+    await rm((await chunksOf(parsed))[0]!);
 
     const before = trained();
     const { result, warnings, requests } = await again('third');
     expect(outcome(result)).toEqual(outcome(first));
-    expect(await lab.digests()).toEqual(digests);
+    expect(await harness.digests()).toEqual(digests);
     const rows = requests.map(({ request }) => request);
     expect(rows.every((request) => request.startsWith('enrich:1:'))).toBe(true);
     expect(rows).toHaveLength(12);
     expect(new Set(rows).size).toBe(12);
     expect(trained()).toEqual(before);
-    expect(damaged()).toHaveLength(1);
+    expect(quarantined('.jsonl')).toHaveLength(1);
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toMatch(
-      /^objects\/\w\w\/\w{64}\.jsonl: expected (\d+) bytes with digest \w{12}, found \1 with \w{12}\. It was set aside and is made again\. \[artifact\.damaged\]$/,
+      /^objects\/\w\w\/\w{64}\.jsonl: expected (\d+) bytes with digest \w{12}, found \1 with \w{12}\. The run makes it again\. \[artifact\.damaged\]$/,
     );
+  });
+
+  it('does again what has a torn record or an altered page of its index, and asks and trains nothing', async () => {
+    const [mixture] = await harness.records('mix');
+    const selected = await recordOf('select', () => true);
+    const index = await readFile(jsonPath(DatasetRef.parse(mixture!.output).sha256), 'utf8');
+    const page = jsonPath((JSON.parse(index) as DatasetIndex).pages[0]!.sha256);
+    await flipByte(page);
+    await truncate(join(harness.artifactRoot, recordName('select', selected.key)), 50);
+
+    const before = trained();
+    const { result, warnings, requests } = await again('fourth');
+    expect(outcome(result)).toEqual(outcome(first));
+    expect(await harness.digests()).toEqual(digests);
+    expect(requests).toEqual([]);
+    expect(trained()).toEqual(before);
+    expect(warnings).toEqual([]);
   });
 
   it('trains altered weights again, and not on an altered mixture', async () => {
     const [zero] = first.rounds;
     const model = zero!.model.sha256;
-    const trainedOn = (await lab.records('fineTune')).find(({ output }) => JSON.stringify(output).includes(model));
-    const mixture = (await lab.records('mix')).find(
-      ({ output }) => Dataset.parse(output).sha256 === (trainedOn!.inputs as { data: string }).data,
+    const trainedOn = await recordOf('fineTune', ({ output }) => JSON.stringify(output).includes(model));
+    const mixture = await recordOf(
+      'mix',
+      ({ output }) => DatasetRef.parse(output).sha256 === (trainedOn.inputs as { data: string }).data,
     );
-    await flipByte(join(lab.artifactRoot, 'models', model, 'model.safetensors'));
-    await flipByte((await lab.chunkPaths(Dataset.parse(mixture?.output)))[2]!);
+    await flipByte(join(harness.artifactRoot, 'models', model, 'model.safetensors'));
+    await flipByte((await chunksOf(mixture))[2]!);
     // With a reply gone, the weights are asked again.
-    const replies = (await lab.records('sample')).find(
-      ({ inputs }) => purposeOf(inputs) === 'answer' && (inputs as { weights: string }).weights === model,
-    );
-    await rm((await lab.chunkPaths(Dataset.parse(replies?.output)))[0]!);
-    await lab.killModelServers();
+    await rm((await chunksOf(await sampled('evaluate', model)))[0]!);
+    await harness.killModelServers();
 
-    const { result, warnings, requests } = await again('fourth');
+    const { result, warnings, requests } = await again('fifth');
     expect(outcome(result)).toEqual(outcome(first));
-    expect(await lab.digests()).toEqual(digests);
-    expect(requests.map(({ request }) => request.split(':')[0])).toEqual(['answer', 'answer', 'answer', 'answer']);
+    expect(await harness.digests()).toEqual(digests);
+    expect(requests.map(({ request }) => request.split(':')[0])).toEqual(Array(4).fill('evaluate'));
     expect(warnings.map((warning) => warning.split('/')[0])).toEqual(['models', 'objects']);
+    expect(harness.steps(join(harness.artifactRoot, 'jobs', trainedOn.key)).length).toBeGreaterThan(0);
   });
 
-  it('parks when the copy of the data that was taken at its start is altered', async () => {
-    await lab.killWorker();
-    const runId = await lab.start(labSpec({ data: { path: 'train.jsonl', limit: 23 } }), 'fifth');
-    const uploads = Object.keys(digests).filter((path) => path.endsWith('.raw'));
-    const texts = await Promise.all(uploads.map((path) => readFile(join(lab.artifactRoot, path), 'utf8')));
-    const upload = uploads[texts.findIndex((text) => text.includes('5 prawns'))]!;
-    await flipByte(join(lab.artifactRoot, upload));
-    await lab.startWorker();
-    const { parked } = await lab.status(runId, 'the run is parked', ({ state }) => state === 'parked');
+  it('parks when the stored copy of its data and a chunk made from it are damaged, until the file is stored again', async () => {
+    await harness.killWorker();
+    const limited = (limit: number) => harnessSpec({ data: { path: 'train.jsonl', limit }, rounds: 0 });
+    const runId = await harness.start(limited(23), 'sixth');
+    const ingested = (await harness.records('ingest')).at(-1)!;
+    const { dataset } = IngestOutput.parse(ingested.output);
+    expect(dataset.rows).toBe(23);
+    const [last] = (await harness.chunkPaths(dataset)).slice(-1);
+    await truncate(last!, 10);
+    const { file } = ingested.inputs as { file: string };
+    await flipByte(join(harness.artifactRoot, objectName('file', file)));
+    await harness.startWorker();
+    const { parked } = await harness.status(runId, 'the run is parked', ({ state }) => state === 'parked');
+    expect(parked).toMatchObject({ step: 'ingest examples', skippable: false });
     expect(parked?.message).toBe(
-      `train.jsonl: the copy that was taken when the run was started (${upload}) is gone or altered. Abort this run and start it anew. [data.damaged]`,
+      `train.jsonl: the copy that was stored when the run was started (${file.slice(0, 12)}) is missing or altered. Start a run with the same file, which stores it again, then \`srlm retry\` this one. [data.damaged]`,
     );
-    await lab.client.abort(runId);
-  });
-});
 
-const purposeOf = (inputs: unknown) => (inputs as { purpose?: string }).purpose;
+    const other = await harness.start(limited(22), 'seventh');
+    await harness.client.abort(other);
+    await harness.client.retry(runId, 'it is stored again');
+    await harness.status(runId, 'its data is ingested', ({ steps }) => steps.some(({ step }) => step === 'mix'));
+    expect((await harness.store.records.find('ingest', ingested.key))?.output).toEqual(ingested.output);
+    expect((await readFile(last!, 'utf8')).trim().split('\n')).toHaveLength(3);
+    await harness.client.abort(runId);
+  });
+
+  const jsonPath = (sha256: string) => join(harness.artifactRoot, objectName('json', sha256));
+});
 
 /** The same length, another byte. */
 async function flipByte(path: string): Promise<void> {

@@ -1,8 +1,8 @@
 /**
- * A lab for whole runs: a tiny model, files of a few rows, a store and a work folder of its own, real worker
- * processes that can be killed, and a look at everything that is left afterwards. A lab whose temporal is `own` is
- * what `srlm up` makes: a worker and a Temporal server on a file in the lab; else the server of the whole test run.
- * `close` ends every process whose command line names the lab's folder, whoever started it.
+ * Whole runs of a tiny model, with real processes: files of a few rows, a store and a work folder of its own, workers
+ * that can be killed, and a look at everything that is left afterwards. A harness whose temporal is `own` is what
+ * `srlm up` makes: a worker, and a Temporal server on a file in the folder; else it uses the server of the whole test
+ * run. `close` ends every process whose command line names the harness's folder, whoever started it.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
@@ -12,33 +12,34 @@ import { basename, join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import { SrlmClient } from '../../client/client.js';
-import { type Dataset, type Manifest, StepRecord } from '../../contracts/artifacts.js';
+import { resolveDeployment } from '../../config/load.js';
 import type { Deployment, DeploymentInput } from '../../contracts/deployment.js';
-import type { RunStatus } from '../../contracts/progress.js';
+import { type DatasetRef, StepRecord } from '../../contracts/refs.js';
+import type { RunResult, RunStatus } from '../../contracts/run.js';
 import type { RunSpec } from '../../contracts/spec.js';
-import type { RunResult } from '../../contracts/steps.js';
-import { packageRoot } from '../../engine/python-environment.js';
+import { type RoundSummary, RoundTable } from '../../contracts/steps.js';
+import { packageRoot } from '../../processes/python.js';
 import { sha256, sha256File } from '../../storage/files.js';
-import { modelDigest } from '../../storage/model-folder.js';
-import { ArtifactStore, canonical } from '../../storage/store.js';
-import { resolveDeployment } from '../../worker/config.js';
+import { folderDigest } from '../../storage/model-folder.js';
+import { objectName } from '../../storage/objects.js';
+import { canonical, openStore, type Store } from '../../storage/store.js';
 import { temporalBinary } from '../../worker/embedded.js';
 import { python, tinyModel } from './python.js';
 import { freePorts } from './temporal-server.js';
 
-/** Longer than anything here takes on a busy machine: what is reached after it never comes. */
+/** Longer than anything here takes on a busy machine: what has not happened by then never will. */
 const PATIENCE_MS = 240_000;
 
 /** temporal.api.enums.v1.PendingActivityState */
 const STARTED = 2;
 
-export interface LabOptions {
+export interface HarnessOptions {
   /** An address: what workers connect to, and what the client does. */
   temporal?: 'shared' | 'own' | { forWorkers: string; forClient: string };
   config?: DeploymentInput;
   /** Default: true. */
   worker?: boolean;
-  /** One that is there, instead of a new one. */
+  /** An existing one, instead of a new one. */
   folder?: string;
 }
 
@@ -59,29 +60,34 @@ export interface ServedRequest {
   path: string;
   /** Digest of the weights that answered. */
   model: string;
-  /** purpose:round:row, or score:row */
+  /** purpose:round:row, or logprob:row */
   request: string;
+}
+
+/** A run's result, with the rounds of its table. */
+export interface Finished extends RunResult {
+  rounds: RoundSummary[];
 }
 
 /** The address of the test run's Temporal server. Throws why there is none. */
 export async function temporalAddress(): Promise<string> {
-  // Imported here, so that scripts/record-histories.mjs can use a lab of its own without vitest.
+  // Imported here, so that scripts/record-histories.mjs can use a harness without vitest.
   const { inject } = await import('vitest');
   const temporal = inject('temporal');
   if ('missing' in temporal) throw new Error(temporal.missing);
   return temporal.address;
 }
 
-/** A spec with a run of about thirty training steps a round, six chunks of four examples, greedy evaluation. */
-export function labSpec(changes: { training?: object } & Partial<Record<keyof RunSpec, unknown>> = {}) {
+/** A spec with about thirty training steps a round, six chunks of four examples, greedy evaluation. */
+export function harnessSpec(changes: { training?: object } & Partial<Record<keyof RunSpec, unknown>> = {}) {
   const { training, ...others } = changes;
   return {
-    name: 'lab',
+    name: 'harness',
     model: { path: 'tiny' },
     data: { path: 'train.jsonl' },
     catalysts: { path: 'catalysts.jsonl' },
     evaluation: { path: 'questions.jsonl', maxTokens: 8, chunkSize: 4 },
-    // A model that has learned nothing but how often letters come ends its reasoning at the first equals sign.
+    // A model that has learned nothing but the frequency of letters ends its reasoning at the first equals sign.
     prompts: {
       reply: '{rationale} = {answer}',
       enrich: '{instruction} {rationale} More:',
@@ -101,11 +107,11 @@ export function labSpec(changes: { training?: object } & Partial<Record<keyof Ru
   };
 }
 
-export class Lab {
+export class Harness {
   readonly artifactRoot: string;
   /** The program that the engine's processes are started with; they break when it is gone. */
   readonly python: string;
-  readonly store: ArtifactStore;
+  readonly store: Store;
   client!: SrlmClient;
   private worker: ChildProcess | null = null;
   private workers = 0;
@@ -117,27 +123,27 @@ export class Lab {
   ) {
     this.python = join(folder, 'python');
     this.artifactRoot = deployment.artifactRoot;
-    this.store = ArtifactStore.open(this.artifactRoot);
+    this.store = openStore(deployment);
   }
 
   /** With a worker that runs, and with `own` a Temporal server. */
   static async open(
     name: string,
-    { temporal = 'shared', config = {}, worker = true, folder: given }: LabOptions = {},
-  ): Promise<Lab> {
-    const folder = given ?? (await mkdtemp(join(tmpdir(), `srlm-lab-${name}-`)));
+    { temporal = 'shared', config = {}, worker = true, folder: given }: HarnessOptions = {},
+  ): Promise<Harness> {
+    const folder = given ?? (await mkdtemp(join(tmpdir(), `srlm-harness-${name}-`)));
     try {
       const [port, uiPort] = temporal === 'own' ? await freePorts(2) : [];
       const own = port ? `127.0.0.1:${port}` : null;
       const address = own ?? (typeof temporal === 'object' ? temporal.forClient : await temporalAddress());
       const forWorkers = typeof temporal === 'object' ? temporal.forWorkers : address;
       const deployment = await furnish(folder, forWorkers, config);
-      const lab = new Lab(folder, deployment, port && uiPort ? { port, uiPort } : null);
+      const harness = new Harness(folder, deployment, port && uiPort ? { port, uiPort } : null);
       // `up` also starts the server that the client looks for.
-      if (worker || lab.up) await lab.startWorker();
+      if (worker || harness.up) await harness.startWorker();
       const connection = Connection.lazy({ address });
-      lab.client = await SrlmClient.connect(deployment, new Client({ connection }));
-      return lab;
+      harness.client = await SrlmClient.connect(deployment, new Client({ connection }));
+      return harness;
     } catch (error) {
       await endProcessesOf(folder);
       if (!given) await rm(folder, { recursive: true, force: true });
@@ -147,7 +153,7 @@ export class Lab {
 
   // --- workers and other processes ----------------------------------------------------------------------------------
 
-  /** `srlm worker`, or `srlm up` in a lab with a Temporal server of its own. Resolves when it says that it runs. */
+  /** `srlm worker`; `srlm up` where the harness has a Temporal server of its own. Resolves once it reports that it runs. */
   async startWorker(): Promise<number> {
     const log = join(this.folder, `worker-${++this.workers}.log`);
     const command = this.up
@@ -191,7 +197,7 @@ export class Lab {
     await gone;
   }
 
-  /** The Temporal server of this lab (temporal: 'own'). */
+  /** The harness's own Temporal server (temporal: 'own'). */
   async killTemporal(): Promise<void> {
     await this.killAll(this.processes('temporal server start-dev'));
   }
@@ -210,7 +216,7 @@ export class Lab {
     await this.until('the killed are dead', () => alive().length === 0);
   }
 
-  /** Living processes whose command line names this lab's folder, and `what`. */
+  /** Living processes whose command line names this harness's folder, and `what`. */
   processes(what = ''): { pid: number; command: string }[] {
     return processesNaming(this.folder).filter(({ command }) => command.includes(what));
   }
@@ -222,29 +228,40 @@ export class Lab {
     return runId;
   }
 
-  /** The end of a run. Throws when it parks: nobody would answer. */
-  async finish(runId: string): Promise<RunResult> {
-    const ended = await this.until(`run ${runId} has ended`, async () => {
-      const status = await this.client.status(runId);
-      if (status.state === 'parked') throw new Fatal(`run ${runId} parked: ${status.parked?.message}`);
-      return status.endedAt ? status : null;
+  /** Waits for the end of a run. Throws when it parks: nobody would answer. */
+  async finish(runId: string): Promise<Finished> {
+    const ended = await this.status(runId, `run ${runId} has ended`, ({ state, parked, endedAt }) => {
+      if (state === 'parked') throw new Fatal(`run ${runId} parked: ${parked?.message}`);
+      return endedAt;
     });
     if (ended.state !== 'done') throw new Error(`run ${runId} ${ended.state}: ${ended.failure}`);
-    return this.client.result(runId);
+    return this.result(runId);
   }
 
-  /** Waits until the run stands as `check` wants it. */
+  /** The result of a run that has ended with a model. */
+  async result(runId: string): Promise<Finished> {
+    const result = await this.client.result(runId);
+    const { rounds } = await this.store.objects.readJson(result.table, RoundTable);
+    return { ...result, rounds };
+  }
+
+  /** Waits until the run is as `check` wants it. */
   async status(runId: string, what: string, check: (status: RunStatus) => unknown): Promise<RunStatus> {
-    return this.until(what, async () => {
-      const status = await this.client.status(runId);
-      return check(status) ? status : null;
-    });
+    // Each look costs the worker a query.
+    return this.until(
+      what,
+      async () => {
+        const status = await this.client.status(runId);
+        return check(status) ? status : null;
+      },
+      100,
+    );
   }
 
-  /** Asks again and again until the answer is neither false nor null. What is away for a while is asked again. */
-  async until<T>(what: string, check: () => T | Promise<T>): Promise<NonNullable<Exclude<T, false>>> {
+  /** Asks again and again until the answer is neither false nor null. An error counts as no answer. */
+  async until<T>(what: string, check: () => T | Promise<T>, everyMs = 20): Promise<NonNullable<Exclude<T, false>>> {
     let last: unknown = 'no error';
-    for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await sleep(20)) {
+    for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await sleep(everyMs)) {
       try {
         const found = await check();
         if (found !== false && found !== null && found !== undefined) return found as NonNullable<Exclude<T, false>>;
@@ -253,13 +270,13 @@ export class Lab {
         last = error;
       }
     }
-    throw new Error(`It never came about that ${what} (${last}).\n${this.logs()}`);
+    throw new Error(`It never happened that ${what} (${last}).\n${this.logs()}`);
   }
 
-  /** Waits until an activity of a workflow runs for the n-th time. */
-  async attempt(workflowId: string, activity: string, n: number): Promise<void> {
-    await this.until(`${activity} runs for time ${n}`, async () => {
-      const { raw } = await this.client.temporal.workflow.getHandle(workflowId).describe();
+  /** Waits until an activity of a run is in its n-th attempt. */
+  async attempt(runId: string, activity: string, n: number): Promise<void> {
+    await this.until(`${activity} is in attempt ${n}`, async () => {
+      const { raw } = await this.client.temporal.workflow.getHandle(runId).describe();
       return (raw.pendingActivities ?? []).some(
         ({ activityType, attempt, state }) =>
           activityType?.name === activity && (attempt ?? 0) >= n && Number(state) === STARTED,
@@ -295,7 +312,7 @@ export class Lab {
     return readLines(join(job, 'steps.jsonl')) as TrainingStep[];
   }
 
-  /** What model servers of this lab answered, in order. */
+  /** What the harness's model servers answered, in order. */
   requests(): ServedRequest[] {
     const servers = join(this.folder, 'work/servers');
     if (!existsSync(servers)) return [];
@@ -304,32 +321,42 @@ export class Lab {
 
   // --- what a run has left ------------------------------------------------------------------------------------------
 
-  /** Every step record (without what was measured), object and model of the store, each with its digest as found. */
+  /**
+   * Every step record (without what was measured), object and model of the store, each with its digest as found. A table
+   * of rounds, which has measurements too, is listed by what it says without them.
+   */
   async digests(): Promise<Record<string, string>> {
     const found: Record<string, string> = {};
     for (const path of await filesBelow(join(this.artifactRoot, 'steps'))) {
-      const { measured: _, ...record } = StepRecord.parse(JSON.parse(await readFile(path, 'utf8')));
+      const { meta: _, ...record } = StepRecord.parse(JSON.parse(await readFile(path, 'utf8')));
       found[relative(this.artifactRoot, path)] = sha256(canonical(record));
     }
     for (const path of await filesBelow(join(this.artifactRoot, 'objects'))) {
-      found[relative(this.artifactRoot, path)] = await sha256File(path);
+      const table = path.endsWith('.json') ? RoundTable.safeParse(readJson(path)).data : undefined;
+      if (table) {
+        const digest = sha256(canonical(withoutCosts(table.rounds)));
+        found[`table of ${table.rounds.length} rounds, ${digest}`] = digest;
+      } else {
+        found[relative(this.artifactRoot, path)] = await sha256File(path);
+      }
     }
     for (const name of await readdir(join(this.artifactRoot, 'models')).catch(() => [])) {
-      found[`models/${name}`] = (await modelDigest(join(this.artifactRoot, 'models', name))).sha256;
+      found[`models/${name}`] = await folderDigest(join(this.artifactRoot, 'models', name));
     }
     return found;
   }
 
   /** The chunks of a dataset, as paths. */
-  async chunkPaths(dataset: Dataset): Promise<string[]> {
-    return (await this.store.chunksOf(dataset)).map(({ uri }: Manifest) => this.store.path(uri));
+  async chunkPaths(dataset: DatasetRef): Promise<string[]> {
+    const chunks = await this.store.datasets.chunks(dataset);
+    return chunks.map(({ sha256 }) => join(this.artifactRoot, objectName('rows', sha256)));
   }
 
-  /** Records of finished steps of one name, oldest first; a damaged one is none. */
+  /** Records of finished steps of one name, oldest first. A damaged one does not count. */
   async records(step: string): Promise<StepRecord[]> {
     const paths = await filesBelow(join(this.artifactRoot, 'steps', step));
     const records = paths.flatMap((path) => StepRecord.safeParse(readJson(path)).data ?? []);
-    return records.sort((a, b) => a.measured.endedAt.localeCompare(b.measured.endedAt));
+    return records.sort((a, b) => a.meta.endedAt.localeCompare(b.meta.endedAt));
   }
 
   private logs(): string {
@@ -346,19 +373,23 @@ export class Lab {
     await endProcessesOf(this.folder);
   }
 
-  /** Ends all processes and removes the folder (SRLM_KEEP_LABS=1 keeps it). */
+  /** Ends all processes and removes the folder (SRLM_KEEP_FOLDERS=1 keeps it). */
   async close(): Promise<void> {
     await this.end();
-    if (!process.env.SRLM_KEEP_LABS) await rm(this.folder, { recursive: true, force: true });
+    if (!process.env.SRLM_KEEP_FOLDERS) await rm(this.folder, { recursive: true, force: true });
   }
 }
 
-/** What is equal in two runs that computed the same: all but the seconds they took, and what they cost. */
-export function outcome({ rounds, best, model }: RunResult) {
-  return { rounds: rounds.map(({ seconds: _, spent: __, ...rest }) => rest), best, model };
+/** What is equal in two runs that computed the same: everything except what it took. */
+export function outcome({ rounds, best, model }: Finished) {
+  return { rounds: withoutCosts(rounds), best, model };
 }
 
-/** How often each of `values` stands there. */
+function withoutCosts(rounds: readonly RoundSummary[]): Omit<RoundSummary, 'steps'>[] {
+  return rounds.map(({ steps: _, ...rest }) => rest);
+}
+
+/** How often each value occurs. */
 export function counts(values: readonly string[]): Map<string, number> {
   const found = new Map<string, number>();
   for (const value of values) found.set(value, (found.get(value) ?? 0) + 1);
@@ -367,7 +398,7 @@ export function counts(values: readonly string[]): Map<string, number> {
 
 class Fatal extends Error {}
 
-/** All that a lab needs on the disk; its deployment. */
+/** Makes all files that a harness needs; returns its deployment. */
 async function furnish(folder: string, address: string, config: DeploymentInput): Promise<Deployment> {
   await writeData(folder);
   await cp(tinyModel(), join(folder, 'models'), { recursive: true });
@@ -476,5 +507,5 @@ async function endProcessesOf(folder: string): Promise<void> {
       }
     }
   }
-  throw new Error(`processes outlive their lab: ${processesNaming(folder).map(({ command }) => command)}`);
+  throw new Error(`processes outlive their harness: ${processesNaming(folder).map(({ command }) => command)}`);
 }

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { packageRoot, pythonProgram } from '../../engine/python-environment.js';
+import { packageRoot, pythonProgram } from '../../processes/python.js';
 
 export const python: string = process.env.SRLM_PYTHON ?? join(packageRoot, '.srlm/python/bin/python');
 

@@ -1,16 +1,18 @@
 /**
  * What each release left in test/histories/VERSION (scripts/record-histories.mjs): recorded histories, and its bundle of
- * workflow code.
+ * workflow code. SRLM_HISTORIES_DIR names another folder than test/histories.
  */
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { packageRoot } from '../../engine/python-environment.js';
+import { packageRoot } from '../../processes/python.js';
 
-export const releasesFolder = join(packageRoot, 'test/histories');
+export const releasesFolder = resolve(process.env.SRLM_HISTORIES_DIR ?? join(packageRoot, 'test/histories'));
 
 /** Oldest first. */
-export const releases = readdirSync(releasesFolder).sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
+export const releases = existsSync(releasesFolder)
+  ? readdirSync(releasesFolder).sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))
+  : [];
 
 /** The newest release whose workflow code is not what is built here: at the commit of a release, the one before. */
 export function lastRelease(): { release: string; bundle: string } {
@@ -26,17 +28,17 @@ function bundleOf(release: string): string {
   return gunzipSync(readFileSync(join(releasesFolder, release, 'workflow-bundle.js.gz'))).toString();
 }
 
-/** The input that a client of `release` gave a run of this kind: today's, without what was added since. */
+/** The input that a client of `release` gave such a run: today's, without the fields that were added since. */
 export function inputOf(release: string, today: unknown): unknown {
-  const { history } = JSON.parse(readFileSync(join(releasesFolder, release, 'run.json'), 'utf8'));
+  const { history } = JSON.parse(readFileSync(join(releasesFolder, release, 'whole-1.json'), 'utf8'));
   const [payload] = history.events[0].workflowExecutionStartedEventAttributes.input.payloads;
-  return onlyWhat(JSON.parse(Buffer.from(payload.data, 'base64').toString()), today);
+  return onlyKnown(JSON.parse(Buffer.from(payload.data, 'base64').toString()), today);
 }
 
-function onlyWhat(then: unknown, now: unknown): unknown {
+function onlyKnown(then: unknown, now: unknown): unknown {
   if (!isRecord(then) || !isRecord(now)) return now;
   return Object.fromEntries(
-    Object.entries(now).flatMap(([name, value]) => (name in then ? [[name, onlyWhat(then[name], value)]] : [])),
+    Object.entries(now).flatMap(([name, value]) => (name in then ? [[name, onlyKnown(then[name], value)]] : [])),
   );
 }
 

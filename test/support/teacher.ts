@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:http';
 
-/** The least that an OpenAI-compatible endpoint is: it answers everything with the same word, `n` times or once. */
+/** A minimal OpenAI-compatible endpoint: it answers everything with the same word, `n` times or (takesN: false) once. */
 export async function startTeacher(port: number, { takesN = true } = {}): Promise<Server> {
   const server = createServer(async (request, response) => {
     let body = '';

@@ -1,125 +1,147 @@
 /**
- * Runs that are under way while the code of their workflows changes: from one declared version to the next, and, with
+ * Runs that are in progress while the code of their workflows changes: from one declared version to the next, and, with
  * no version declared, from the last release to what is built here (docs/releasing.md).
  */
 import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { RunResult } from '../../contracts/steps.js';
+import type { Versioning } from '../../contracts/deployment.js';
 import { type Role, type RunningWorkers, startWorkers } from '../../worker/workers.js';
-import { Lab, labSpec, temporalAddress } from '../support/lab.js';
+import { executionsOf } from '../support/executions.js';
+import { type Finished, Harness, harnessSpec, temporalAddress } from '../support/harness.js';
 import { inputOf, lastRelease } from '../support/releases.js';
 
 /** Engines start in each test, and a busy machine takes its time for that. */
-const PATIENCE_MS = 240_000;
+const TEST_MS = 240_000;
 
-const spec = labSpec({ training: { epochs: 1 }, sampling: { k: 2, maxTokens: 8, chunkSize: 12 } });
-let lab: Lab;
-let started: { stop(): Promise<void> }[];
+const spec = harnessSpec({ training: { epochs: 1 }, sampling: { k: 2, maxTokens: 8, chunkSize: 12 } });
+let harness: Harness;
+let started: { stop(): Promise<void> }[] = [];
 
 beforeEach(async () => {
   for (const name of Object.keys(process.env)) if (name.startsWith('TEMPORAL_')) delete process.env[name];
   process.env.TEMPORAL_ADDRESS = await temporalAddress();
-  lab = await Lab.open('versions', { worker: false });
   started = [];
 });
 
 afterEach(async () => {
   await Promise.all(started.map((workers) => workers.stop()));
-  await lab.close();
+  await harness.close();
 });
 
 /** `srlm worker`, in this process. */
-async function workers(role: Role, versioning?: { buildId: string; runs: 'move' | 'stay' }): Promise<RunningWorkers> {
-  const { deployment } = lab.client;
-  const version = versioning && { deploymentName: basename(lab.folder), ...versioning };
-  const running = await startWorkers({ ...deployment, versioning: version }, role);
+async function workers(role: Role, versioning?: Versioning): Promise<RunningWorkers> {
+  const running = await startWorkers({ ...harness.client.deployment, versioning }, role);
   started.push(running);
   return running;
 }
 
-/** Until the code of a workflow has decided on such an activity, which its history then says for good. */
-async function decided(workflowId: string, activity: string): Promise<void> {
-  await lab.until(`${workflowId} has come to ${activity}`, async () => {
-    const { events } = await lab.client.temporal.workflow.getHandle(workflowId).fetchHistory();
-    return events?.some((event) => event.activityTaskScheduledEventAttributes?.activityType?.name === activity);
+/** Waits until the workflow code of some execution has scheduled such an activity. */
+async function scheduled(workflowId: string, activity: string, execution = 1): Promise<void> {
+  await harness.until(`execution ${execution} of ${workflowId} has scheduled ${activity}`, async () => {
+    const { history } = (await executionsOf(harness.client.temporal, workflowId))[execution - 1]!;
+    return history.events?.some((event) => event.activityTaskScheduledEventAttributes?.activityType?.name === activity);
   });
 }
 
-describe('workers that declare a version', { timeout: PATIENCE_MS }, () => {
-  it('end a round on the code it began with, and go on with the run on the current', async () => {
-    await workers('workflow', { buildId: 'A', runs: 'move' });
+describe('workers that declare a version', { timeout: TEST_MS }, () => {
+  let deploymentName: string;
+
+  async function open(runs: Versioning['runs']): Promise<(buildId: string) => Versioning> {
+    deploymentName = `versions-${process.pid}-${runs}`;
+    const version = (buildId: string): Versioning => ({ deploymentName, buildId, runs });
+    harness = await Harness.open('versions', { worker: false, config: { versioning: version('A') } });
+    return version;
+  }
+
+  it('end a round with the code it began with, and the next round uses the current one', async () => {
+    const version = await open('auto-upgrade');
+    await workers('workflow', version('A'));
     await makeCurrent('A');
-    // Not routed: one worker a GPU host serves the workflows of both.
-    await workers('cpu', { buildId: 'A', runs: 'move' });
-    await workers('gpu', { buildId: 'A', runs: 'move' });
-    await workers('workflow', { buildId: 'B', runs: 'move' });
-    await lab.start({ ...spec, evaluation: 'none' }, 'moves');
-    await decided('moves.round-0', 'srlmFineTune');
+    // Not routed: one worker for each GPU host serves the workflows of both.
+    await workers('cpu', version('A'));
+    await workers('gpu', version('A'));
+    await workers('workflow', version('B'));
+    await harness.start({ ...spec, evaluation: 'none' }, 'upgrades');
+    await scheduled('upgrades', 'srlmFineTune');
     await makeCurrent('B');
-    await lab.finish('moves');
-    expect(await buildsOf('moves')).toEqual(['A', 'B']);
-    expect(await buildsOf('moves.round-0')).toEqual(['A']);
-    expect(await buildsOf('moves.round-1')).toEqual(['B']);
+    await harness.finish('upgrades');
+    expect(await buildsOf('upgrades')).toEqual([['A'], ['B']]);
   });
 
-  it('keep the whole run on the code it began with, where runs stay', async () => {
-    await workers('workflow', { buildId: 'A', runs: 'stay' });
+  it('keep a pinned run on the code it began with', async () => {
+    const version = await open('pinned');
+    await workers('workflow', version('A'));
     await makeCurrent('A');
-    await lab.start(spec, 'stays');
-    await lab.until('the run has begun', async () => (await buildsOf('stays')).length > 0);
-    await workers('workflow', { buildId: 'B', runs: 'stay' });
-    await makeCurrent('B');
     await workers('cpu');
     await workers('gpu');
-    await decided('stays.round-0', 'srlmMix');
-    expect(await buildsOf('stays')).toEqual(['A']);
-    expect(await buildsOf('stays.round-0')).toEqual(['A']);
+    await workers('workflow', version('B'));
+    await harness.start({ ...spec, evaluation: 'none' }, 'stays');
+    await scheduled('stays', 'srlmMix');
+    await makeCurrent('B');
+    await scheduled('stays', 'srlmShard', 2);
+    expect(await buildsOf('stays')).toEqual([['A'], ['A']]);
   });
 
-  /** As an operator does it. A version is known some moments after its first worker has come. */
+  it('take over, as the first version, the round that a worker without one had begun', async () => {
+    const version = await open('auto-upgrade');
+    const before = await workers('workflow');
+    await workers('cpu');
+    await harness.start({ ...spec, evaluation: 'none' }, 'introduced');
+    await harness.until('the run has begun', async () => (await buildsOf('introduced'))[0]?.length);
+    await workers('workflow', version('A'));
+    await makeCurrent('A');
+    await before.stop();
+    await workers('gpu');
+    await harness.finish('introduced');
+    expect(await buildsOf('introduced')).toEqual([['none', 'A'], ['A']]);
+  });
+
+  /** As an operator does it. A version is known some moments after its first worker has started. */
   async function makeCurrent(buildId: string): Promise<void> {
     const args = ['worker', 'deployment', 'set-current-version', '--yes'];
-    const version = ['--deployment-name', basename(lab.folder), '--build-id', buildId];
-    await lab.until(`version ${buildId} is current`, async () => {
-      await promisify(execFile)(join(lab.folder, 'temporal'), [...args, ...version]);
+    const version = ['--deployment-name', deploymentName, '--build-id', buildId];
+    await harness.until(`version ${buildId} is current`, async () => {
+      await promisify(execFile)(join(harness.folder, 'temporal'), [...args, ...version]);
       return true;
     });
   }
 
-  /** The versions whose workflow code decided what comes next, in order. */
-  async function buildsOf(workflowId: string): Promise<string[]> {
-    const { events } = await lab.client.temporal.workflow.getHandle(workflowId).fetchHistory();
-    const builds = (events ?? []).flatMap(({ workflowTaskCompletedEventAttributes: task }) =>
-      task ? [task.deploymentVersion?.buildId ?? 'none'] : [],
-    );
-    return builds.filter((build, i) => build !== builds[i - 1]);
+  /** For each execution, the versions whose workflow code decided what comes next, in order. */
+  async function buildsOf(workflowId: string): Promise<string[][]> {
+    const executions = await executionsOf(harness.client.temporal, workflowId);
+    return executions.map(({ history }) => {
+      const builds = (history.events ?? []).flatMap(({ workflowTaskCompletedEventAttributes: task }) =>
+        task ? [task.deploymentVersion?.buildId ?? 'none'] : [],
+      );
+      return builds.filter((build, i) => build !== builds[i - 1]);
+    });
   }
 });
 
-describe('a run begun on the last release', { timeout: PATIENCE_MS }, () => {
+describe('a run that began with the last release', { timeout: TEST_MS }, () => {
   const { release, bundle } = lastRelease();
 
-  it(`(${release}) ends on today’s code with the result of one left alone`, async () => {
+  it(`(${release}) ends with today’s code and the result of an undisturbed one`, async () => {
+    harness = await Harness.open('versions', { worker: false });
     await workers('cpu');
     await workers('gpu');
     const before = await releasedWorker(bundle);
-    const { input } = await lab.client.runInput(spec, { folder: lab.folder });
-    const { taskQueue } = lab.client.deployment;
+    const { input } = await harness.client.runInput(spec, { folder: harness.folder });
+    const { taskQueue } = harness.client.deployment;
     const args = [inputOf(release, input)];
-    await lab.client.temporal.workflow.start('srlmRun', { workflowId: 'crosses', taskQueue, args });
-    // Round 0 is done, and round 1 has begun: today's code has to follow what the other decided in both workflows.
-    await decided('crosses.round-1', 'srlmShard');
+    await harness.client.temporal.workflow.start('srlmRun', { workflowId: 'crosses', taskQueue, args });
+    // In the middle of round 1: today's code takes over a state that the other carried, and a history that it decided.
+    await scheduled('crosses', 'srlmShard', 2);
     await before.stop();
-    const round = await lab.client.temporal.workflow.getHandle('crosses.round-1').describe();
-    expect(round.status.name).toBe('RUNNING');
+    expect((await harness.client.status('crosses')).endedAt).toBeNull();
     await workers('workflow');
-    const crossed = await lab.finish('crosses');
+    const crossed = await harness.finish('crosses');
 
-    const alone = await Lab.open('alone');
+    const alone = await Harness.open('alone');
     try {
       expect(made(crossed)).toEqual(made(await alone.finish(await alone.start(spec))));
     } finally {
@@ -129,10 +151,10 @@ describe('a run begun on the last release', { timeout: PATIENCE_MS }, () => {
 
   /** A worker of that release, as far as workflows go. */
   async function releasedWorker(code: string): Promise<{ stop(): Promise<void> }> {
-    const codePath = join(lab.folder, 'workflow-bundle.js');
+    const codePath = join(harness.folder, 'workflow-bundle.js');
     await writeFile(codePath, code);
     const connection = await NativeConnection.connect({ address: process.env.TEMPORAL_ADDRESS! });
-    const { taskQueue } = lab.client.deployment;
+    const { taskQueue } = harness.client.deployment;
     const worker = await Worker.create({ connection, taskQueue, workflowBundle: { codePath } });
     const ended = worker.run().finally(() => connection.close());
     let stopped: Promise<void> | null = null;
@@ -145,13 +167,10 @@ describe('a run begun on the last release', { timeout: PATIENCE_MS }, () => {
     return { stop };
   }
 
-  /** What a run has come to, in what every release tells of it. */
-  function made({ rounds, best, model }: RunResult) {
-    const weightsAndData = rounds.map(({ model, data, decisions, score }) => ({
-      model,
-      data,
-      decisions,
-      accuracy: score?.accuracy,
+  /** What a run came to, as far as every release reports it. */
+  function made({ rounds, best, model }: Finished) {
+    const weightsAndData = rounds.map(({ model, set, decisions, evaluation }) => ({
+      ...{ model, data: set.dataset, decisions, accuracy: evaluation?.accuracy },
     }));
     return { best, model, rounds: weightsAndData };
   }

@@ -37,10 +37,13 @@ import { COMMAND_RULES } from './commands.js';
 import { assertRoom } from './record.js';
 import { BEFORE_ROUNDS, changedNow, settingsAt } from './settings.js';
 
-type AnySettings = RunSettings | SampleSettings;
+export type AnySettings = RunSettings | SampleSettings;
 type Actor = { who: string; why: string };
 /** An answer to what the run waits for. */
 export type Answer = { kind: 'retry' | 'skip' | 'approve' | 'reject'; command: Actor };
+
+/** Steps that use no setting -> the last step before them that does. */
+const COMES_AFTER: Record<string, string> = { addRationales: 'rationalize', record: 'gate' };
 
 /** A longer id of an Update is not kept: such a command has to reach the execution that answers it. */
 const MAX_ID_BYTES = 100;
@@ -105,9 +108,9 @@ export class RunControl<S extends AnySettings = AnySettings> {
       {
         validator: (raw) => {
           const parsed = schema.safeParse(raw);
-          const issue = parsed.error?.issues[0];
+          const { path = [], message } = parsed.error?.issues[0] ?? {};
           if (!parsed.success)
-            throw new Error(`expected {"who": "...", "why": "..."}: ${issue?.path.join('.')}: ${issue?.message}`);
+            throw new Error([`expected {"who": "...", "why": "..."}`, ...path.slice(0, 1), message].join(': '));
           if (jsonBytes(raw) > MAX_PAYLOAD_BYTES) throw new Error(`more than ${MAX_PAYLOAD_BYTES} bytes of JSON`);
           if (this.repeated()) return;
           if (this.state.end) throw new Error('the run has ended');
@@ -181,12 +184,10 @@ export class RunControl<S extends AnySettings = AnySettings> {
   /** Throws a plain Error that says why `set` cannot hold from now on. */
   assertSettable(set: Settings): void {
     const { round, reached, halt, steps } = this.state;
-    assertUndecided(set, {
-      round,
-      step: halt?.kind === 'parked' ? halt.step : (steps.at(-1)?.step ?? null),
-      parked: halt?.kind === 'parked',
-      evaluated: this.evaluated,
-    });
+    const parked = halt?.kind === 'parked';
+    const step = parked ? halt.step : (steps.at(-1)?.step ?? null);
+    const before = step === null ? undefined : COMES_AFTER[step];
+    assertUndecided(set, { round, step: before ?? step, parked: parked && !before, evaluated: this.evaluated });
     const settings = this.preview(set);
     const begun = Math.max(reached, round ?? BEFORE_ROUNDS);
     if ('rounds' in settings && settings.rounds < begun) throw new Error(`rounds: round ${begun} has begun`);

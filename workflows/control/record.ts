@@ -5,6 +5,7 @@
 import type { Settings } from '../../contracts/commands.js';
 import { jsonBytes } from '../../contracts/refs.js';
 import { OperatorRecord, RunProgress, type RunState, type SettingChange } from '../../contracts/run.js';
+import { isAnyTime } from '../../contracts/settings.js';
 import { NO_USAGE } from '../../method/budget.js';
 
 /** All of them are in the histories; a state needs the last ones, to say who has answered already. */
@@ -16,6 +17,8 @@ const MAX_ACTOR_BYTES = 48;
 /** A warning of damage names an object by its path and two digests, and must stay readable. */
 const MAX_WARNING_BYTES = 240;
 const MAX_CHANGES_BYTES = 1600;
+/** Of settings that artifacts depend on; the rest is left for those that do not: a budget can be raised, whatever was set. */
+const MAX_DECIDING_BYTES = 1300;
 
 export const freshRecord = (): OperatorRecord => ({
   changes: [],
@@ -43,7 +46,9 @@ export function withChange(changes: readonly SettingChange[], fromRound: number,
 
 /** Throws a plain Error when a state could not carry the changes. */
 export function assertRoom(changes: readonly SettingChange[]): void {
-  if (jsonBytes(changes) > MAX_CHANGES_BYTES) throw new Error('this run has had too many settings changed: fork it');
+  const deciding = changes.map(({ set }) => Object.entries(set).filter(([field]) => !isAnyTime(field)));
+  if (jsonBytes(changes) > MAX_CHANGES_BYTES || jsonBytes(deciding) > MAX_DECIDING_BYTES)
+    throw new Error('this run has had too many settings changed: fork it');
 }
 
 export const hasRoomForOverride = ({ overrides }: OperatorRecord): boolean => overrides.length < OVERRIDES;

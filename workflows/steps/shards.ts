@@ -2,7 +2,7 @@
 import { ActivityFailure } from '@temporalio/workflow';
 import type { DatasetRef } from '../../contracts/refs.js';
 import type { StepState } from '../../contracts/run.js';
-import type { OpenedStep, ShardedStep, StepDone } from '../../contracts/steps.js';
+import type { OpenedStep, ShardedStep, StepDone, StepName } from '../../contracts/steps.js';
 import { budgetShare } from '../../method/budget.js';
 import type { RunControl } from '../control/control.js';
 import { cpu, gpu } from './proxies.js';
@@ -19,10 +19,12 @@ interface Range {
 }
 
 /** `make` is called again when the step is tried again, since settings may have changed. */
-export async function sharded(run: RunControl, name: string, make: () => ShardedStep): Promise<DatasetRef> {
+export async function sharded(run: RunControl, name: StepName, make: () => ShardedStep): Promise<DatasetRef> {
   /** By shard, up to when the cost of its chunks is counted: also of chunks whose shard failed before it could report. */
   const countedUntil = new Map<number, number>();
-  return step(run, name, (state) => shards(run, name, make(), state, countedUntil), make().data.rows);
+  return step(run, name, (state) => shards(run, name, make(), state, countedUntil), {
+    rows: make().data.rows,
+  });
 }
 
 async function shards(
@@ -77,7 +79,7 @@ async function window(
         if (done) {
           spend(run, state, done.usage);
           rowsDone.set(from, done.rows);
-          countedUntil.set(from, Date.now());
+          countedUntil.set(from, done.countedUntil);
           count();
         }
         if (!done?.complete) todo.unshift(shard);

@@ -12,7 +12,7 @@ import {
 } from '@temporalio/workflow';
 import type { Usage } from '../../contracts/refs.js';
 import type { Parked, StepState } from '../../contracts/run.js';
-import type { StepDone, StepMeta } from '../../contracts/steps.js';
+import type { StepDone, StepMeta, StepName } from '../../contracts/steps.js';
 import { addUsage, NO_USAGE } from '../../method/budget.js';
 import { spend as spendOfRun, usedUpBound } from '../control/budget.js';
 import { now, type RunControl } from '../control/control.js';
@@ -40,11 +40,12 @@ const MAX_TYPE_BYTES = 200;
  */
 export async function step<T>(
   run: RunControl,
-  name: string,
+  name: StepName,
   work: (state: StepState) => Promise<StepDone<T> | T>,
-  rows: number | null = null,
+  { rows = null, isBookkeeping = false }: { rows?: number | null; isBookkeeping?: boolean } = {},
 ): Promise<T> {
-  await run.checkpoint();
+  // What is done must be recorded, whoever has paused the run or wants it to end with this step.
+  if (!isBookkeeping) await run.checkpoint();
   const startedAt = Date.now();
   const state: StepState = {
     ...{ step: name, round: run.state.round, state: 'running', rowsDone: rows === null ? null : 0, rowsTotal: rows },

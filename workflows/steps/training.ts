@@ -3,6 +3,7 @@
  * only when that host stays away.
  */
 import { ActivityFailure, ApplicationFailure, log, TimeoutFailure } from '@temporalio/workflow';
+import type { Usage } from '../../contracts/refs.js';
 import type { StepState } from '../../contracts/run.js';
 import { describeSettings } from '../../contracts/settings.js';
 import type { FineTuneDone, FineTuneInput, FineTuneOutput } from '../../contracts/steps.js';
@@ -15,13 +16,18 @@ import { assertBudget, label, pausable, spend, step } from './step.js';
 const NAME = 'fineTune';
 
 export async function train(run: RunControl, make: () => FineTuneInput): Promise<FineTuneOutput> {
+  let job: Job | null = null;
   return step(run, NAME, async (state) => {
     const wanted = make();
+    const { microBatchSize: asked } = wanted.training;
+    if (job?.key !== keyOf(wanted)) job = { key: keyOf(wanted), counted: NO_USAGE, asked };
+    // An operator's micro-batch has precedence over the one that memory allowed.
+    if (job.asked !== asked) job = { key: job.key, counted: job.counted, asked };
     for (;;) {
       await run.unpaused();
       assertBudget(run);
-      const counted = state.usage ?? NO_USAGE;
-      const input = { ...wanted, ...trainingBounds(run.settings.budget, run.state.usage, counted) };
+      const bounds = trainingBounds(run.settings.budget, run.state.usage, job.counted);
+      const input = { ...wanted, ...(job.smaller ?? {}), ...bounds };
       const seconds = secondsLeft(run.settings.budget, hoursOf(run));
       try {
         const work = () =>
@@ -29,13 +35,13 @@ export async function train(run: RunControl, make: () => FineTuneInput): Promise
         const done = await pausable(run, work, seconds === null ? undefined : seconds * 1000);
         // Interrupted: the job reports what it used when it ends.
         if (done === null) continue;
-        count(run, state, done);
+        count(run, state, job, done);
         if (!('bounded' in done)) return done;
       } catch (error) {
         const microBatchSize = smallerMicroBatch(error);
         if (microBatchSize === null) throw error;
-        wanted.microBatchSize = microBatchSize;
         const set = { microBatchSize };
+        job.smaller = set;
         const why = `memory ran out; gradients are accumulated: ${describeSettings(set)}`;
         run.intervened('decision', { who: 'srlm', why, set }, NAME);
       }
@@ -43,10 +49,28 @@ export async function train(run: RunControl, make: () => FineTuneInput): Promise
   });
 }
 
-/** A job reports the usage of all its attempts: what this step has counted before is not counted again. */
-function count(run: RunControl, state: StepState, done: FineTuneDone): void {
+/** What a step's job has cost so far, and whether it needs a smaller micro-batch. Other settings make another job. */
+interface Job {
+  key: string;
+  counted: Usage;
+  /** The micro-batch of the settings. */
+  asked: number | undefined;
+  smaller?: { microBatchSize: number };
+}
+
+/** The same job as activities/keys.ts has it. */
+function keyOf({ base, data, training, seed, deterministic }: FineTuneInput): string {
+  const { checkpoint: _, from: __, microBatchSize, ...decides } = training;
+  const exact = deterministic ? { microBatchSize } : {};
+  return JSON.stringify({ base, data, training: decides, seed, deterministic, ...exact });
+}
+
+/** A job reports the usage of all its attempts: what was counted of it before is not counted again. */
+function count(run: RunControl, state: StepState, job: Job, done: FineTuneDone): void {
   const usage = 'bounded' in done ? done.usage : done.meta.usage;
-  if (usage) spend(run, state, uncounted(usage, state.usage ?? NO_USAGE));
+  if (!usage) return;
+  spend(run, state, uncounted(usage, job.counted));
+  job.counted = usage;
 }
 
 async function onHost(run: RunControl, input: FineTuneInput): Promise<FineTuneDone> {

@@ -1,0 +1,143 @@
+/** What scripted activities answer, and the values that they answer with. Pure. */
+import { createHash } from 'node:crypto';
+import { ApplicationFailure } from '@temporalio/activity';
+import type { DatasetRef, ModelRef, ObjectRef, Usage } from '../../contracts/refs.js';
+import type { RunProgress } from '../../contracts/run.js';
+import type {
+  EvalResult,
+  FineTuneInput,
+  FineTuneOutput,
+  IngestInput,
+  KeepRoundInput,
+  ReadRoundInput,
+  RoundSummary,
+  RoundTable,
+  SelectInput,
+  ShardedStep,
+  ShardInput,
+  ShardOutput,
+  StepDone,
+  TrainingSet,
+} from '../../contracts/steps.js';
+import { NO_USAGE } from '../../method/budget.js';
+
+// biome-ignore lint/suspicious/noExplicitAny: a script answers to inputs of its own activity
+export type Script = Record<string, (input: any, call: number) => unknown>;
+
+export const sha = (text: string): string => createHash('sha256').update(text).digest('hex');
+export const object = (name: string, rows = 0): ObjectRef => ({ sha256: sha(name), rows, bytes: 100 });
+export const dataset = (name: string, rows = 32, chunks = 1): DatasetRef => ({ ...object(name, rows), chunks });
+export const model = (name: string): ModelRef => ({ sha256: sha(name), bytes: 1000, path: null });
+export const usage = (tokens: number): Usage => ({ tokens, gpuSeconds: tokens / 100, money: 0 });
+export const set = (name: string): TrainingSet => ({
+  ...{ dataset: dataset(name), rows: 32, enriched: 15, meanRationaleChars: 40 },
+});
+export const evaluation = (name: string, accuracy = 0.5): EvalResult => ({
+  ...{ grades: dataset(`grades ${name}`), correct: 64 * accuracy, total: 64, accuracy, low: 0.4, high: 0.6 },
+});
+export const done = <T>(output: T, used: Usage | null = null, reused = false): StepDone<T> => ({
+  output,
+  meta: { key: sha(JSON.stringify(output)), reused, run: 'some-run', usage: used },
+});
+export const trained = ({ base, data }: FineTuneInput, used = usage(1000)): StepDone<FineTuneOutput> => {
+  const name = `trained ${base.sha256} ${data.sha256}`;
+  return done({ model: model(name), steps: 10, trainLoss: 0.5, tokens: 1000, precision: 'fp32' }, used);
+};
+export const shard = (chunks: number, changes: Partial<ShardOutput> = {}): ShardOutput => ({
+  ...{
+    rows: chunks * 32,
+    chunksReused: 0,
+    chunksDone: chunks,
+    complete: true,
+    countedUntil: 0,
+    usage: usage(100),
+    ...changes,
+  },
+});
+export const failure = (type: string, message = `Something is wrong. [${type}]`, ...details: unknown[]) =>
+  ApplicationFailure.nonRetryable(message, type, ...details);
+
+/** For scripts: fails with a failure that no retry cures. */
+export const fails =
+  (type: string, message?: string, ...details: unknown[]) =>
+  (): never => {
+    throw failure(type, message, ...details);
+  };
+
+/** Sharded steps of which some run has stored the result. */
+export const FOUND: Script = {
+  srlmOpenStep: (step: ShardedStep) => ({
+    ...{ step: object(JSON.stringify(step)), rows: step.data.rows, chunks: step.data.chunks },
+    done: done(dataset(`found ${JSON.stringify(step)}`), null, true),
+  }),
+};
+
+/** What a run whose activities all succeed at once gets to see. `tables`: the round tables it has stored. */
+export function defaults(tables: Map<string, RoundTable>): Script {
+  return {
+    srlmPrepareModel: () => model('start'),
+    srlmIngest: ({ kind }: IngestInput) => {
+      const meanRationaleChars = kind === 'examples' ? 18 : 0;
+      return done({ dataset: dataset(kind), missingRationales: 0, meanRationaleChars });
+    },
+    srlmAddRationales: () =>
+      done({ dataset: dataset('with rationales'), rows: 32, enriched: 0, meanRationaleChars: 20 }),
+    srlmOpenStep: (step: ShardedStep) => {
+      const { rows, chunks } = step.data;
+      return { step: object(JSON.stringify(step)), rows, chunks, done: null };
+    },
+    srlmShard: ({ from, to }: ShardInput) => shard(to - from),
+    srlmAssemble: ({ step }: { step: ObjectRef }) => done(dataset(`assembled ${step.sha256}`)),
+    srlmParse: ({ candidates }: { candidates: DatasetRef }) => done(dataset(`parsed ${candidates.sha256}`)),
+    srlmSelect: ({ data, round }: SelectInput) =>
+      done({
+        set: {
+          ...{ dataset: dataset(`selected ${data.sha256} ${round}`), rows: 32 },
+          ...{ enriched: 20 + round, meanRationaleChars: 50 },
+        },
+        ...{ decisions: dataset(`decisions ${round}`), changed: 20 },
+      }),
+    srlmMix: ({ data }: { data: DatasetRef }) => done(dataset(`mixture ${data.sha256}`, 40)),
+    srlmFineTune: (input: FineTuneInput) => trained(input),
+    srlmClaimHost: () => ({ host: 'host-a' }),
+    srlmGrade: ({ replies }: { replies: DatasetRef }) => done(evaluation(replies.sha256)),
+    srlmGate: () => ({ verdict: 'keep', difference: 0, low: -0.1, high: 0.1 }),
+    srlmKeepRound: ({ table, preparation, round }: KeepRoundInput) => {
+      const before = table ? tables.get(table.sha256) : undefined;
+      const rounds = [...(before?.rounds ?? []).filter((one) => one.round < round.round), round];
+      return keep(tables, { version: 2, preparation: preparation ?? before?.preparation ?? [], rounds });
+    },
+    srlmReadRound: ({ table, round }: ReadRoundInput): RoundSummary =>
+      tables.get(table.sha256)!.rounds.find((one) => one.round === round)!,
+    srlmExport: () => undefined,
+  };
+}
+
+export const ACTIVITIES = Object.keys(defaults(new Map()));
+
+function keep(tables: Map<string, RoundTable>, table: RoundTable): ObjectRef {
+  const ref = object(JSON.stringify(table));
+  tables.set(ref.sha256, table);
+  return ref;
+}
+
+/** A round that is done. */
+export const roundOf = (round: number, evaluated: boolean): RoundSummary => ({
+  ...{ round, set: set(`set ${round}`), changed: null, candidates: null, decisions: null },
+  ...{ model: model(`model ${round}`), trainLoss: 0.5, gate: null, steps: [] },
+  evaluation: evaluated ? evaluation(`round ${round}`) : null,
+});
+
+/** What the execution of the round before it leaves to that of `round`, where all went well; the last round is the best. */
+export function leftBefore(round: number, tables: Map<string, RoundTable>, evaluated = false): RunProgress {
+  const rounds = Array.from({ length: round }, (_, i) => roundOf(i, evaluated));
+  const { model: last, set: lastSet, evaluation: lastEvaluation } = rounds.at(-1)!;
+  const head = { round: round - 1, model: last, set: lastSet };
+  return {
+    ...{ startedAt: new Date().toISOString(), round, reached: round - 1, repairs: 0, rollbacksInARow: 0 },
+    prepared: { model: model('start'), set: set('examples'), catalysts: null, questions: dataset('questions') },
+    ...{ head, best: { ...head, evaluation: lastEvaluation } },
+    ...{ table: keep(tables, { version: 2, preparation: [], rounds }), rounds: round },
+    ...{ usage: NO_USAGE, warnings: [], unexported: [] },
+  };
+}
