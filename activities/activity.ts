@@ -9,8 +9,10 @@ import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { ZodError, type z } from 'zod';
 import type { Deployment } from '../contracts/deployment.js';
 import { inputInvalid, Problem, storageFull } from '../contracts/errors.js';
+import { explain } from '../contracts/issues.js';
 import type { EngineHost } from '../engines/index.js';
 import type { Store } from '../storage/store.js';
+import { ProgressReporter } from './progress.js';
 
 export const HOST = hostname();
 
@@ -26,18 +28,28 @@ const UNKNOWN_ATTEMPTS = 10;
 /** A failure is part of the history, so its message is bounded. */
 const MAX_MESSAGE_CHARS = 1000;
 
-/** Wraps `work`: unreadable input is not retried, and a Problem keeps its type, sentence and retry rule. */
-export function activity<In, Out>(name: string, schema: z.ZodType<In>, work: (input: In) => Promise<Out>) {
+/**
+ * Wraps `work`: input that does not parse is not retried, a Problem keeps its type, sentence and retry rule, and the
+ * activity heartbeats until it ends.
+ */
+export function activity<In, Out>(
+  name: string,
+  schema: z.ZodType<In>,
+  work: (input: In, progress: ProgressReporter) => Promise<Out>,
+) {
   return async (raw: In): Promise<Out> => {
+    const progress = new ProgressReporter(name);
     try {
-      const parsed = schema.safeParse(raw);
+      const parsed = schema.safeParse(raw, { reportInput: true });
       if (!parsed.success) {
-        const issue = parsed.error.issues[0];
-        throw inputInvalid(name, `${issue?.path.join('.')}: ${issue?.message}`);
+        const { field, reason } = explain(parsed.error.issues[0]!);
+        throw inputInvalid(name, field ? `${field}: ${reason}` : reason);
       }
-      return await work(parsed.data);
+      return await work(parsed.data, progress);
     } catch (error) {
       throw asFailure(error);
+    } finally {
+      progress.end();
     }
   };
 }

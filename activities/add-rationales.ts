@@ -8,31 +8,29 @@ import { parseRationale } from '../method/parse.js';
 import { activity, type Deps } from './activity.js';
 import { addRationalesInputs } from './keys.js';
 import { memoize } from './memoize.js';
-import { withProgress } from './progress.js';
 import { textsOf } from './texts.js';
 
 export const srlmAddRationales = ({ store }: Deps) =>
-  activity('addRationales', AddRationalesInput, async (input) => {
+  activity('addRationales', AddRationalesInput, async (input, progress) => {
     const { prompts } = await textsOf(store, input.texts);
-    return memoize(store, 'addRationales', addRationalesInputs(input, prompts), TrainingSet, () =>
-      withProgress('addRationales', 'rows', input.data.rows, async (progress) => {
-        const writtenChunks = await store.datasets.chunks(input.candidates);
-        let chars = 0;
-        const dataset = await store.datasets.map(input.data, async (chunk, i) => {
-          const written = new Map<string, string>();
-          for (const { id, text } of await store.objects.readRows(writtenChunks[i]!, Candidate))
-            written.set(id, parseRationale(text, prompts));
-          const examples = (await store.objects.readRows(chunk, Example)).map((example) => {
-            const original = example.original ?? written.get(example.id) ?? '';
-            chars += original.length;
-            return { ...example, original, rationale: original };
-          });
-          progress.add(examples.length);
-          return examples;
+    progress.expect(input.data.rows);
+    return memoize(store, 'addRationales', addRationalesInputs(input, prompts), TrainingSet, async () => {
+      const writtenChunks = await store.datasets.chunks(input.candidates);
+      let chars = 0;
+      const dataset = await store.datasets.map(input.data, async (chunk, i) => {
+        const written = new Map<string, string>();
+        for (const { id, text } of await store.objects.readRows(writtenChunks[i]!, Candidate))
+          written.set(id, parseRationale(text, prompts));
+        const examples = (await store.objects.readRows(chunk, Example)).map((example) => {
+          const original = example.original ?? written.get(example.id) ?? '';
+          chars += original.length;
+          return { ...example, original, rationale: original };
         });
-        const { rows } = input.data;
-        const set = { dataset, rows, enriched: 0, meanRationaleChars: chars / Math.max(1, rows) };
-        return { holds: [{ kind: 'dataset', ref: dataset }], output: set };
-      }),
-    );
+        progress.add(examples.length);
+        return examples;
+      });
+      const { rows } = input.data;
+      const set = { dataset, rows, enriched: 0, meanRationaleChars: chars / Math.max(1, rows) };
+      return { holds: [{ kind: 'dataset', ref: dataset }], output: set };
+    });
   });

@@ -1,14 +1,26 @@
-/** The history of one execution becomes files in the store, before Temporal deletes it. */
-import { Context } from '@temporalio/activity';
-import { exportExecution } from '../audit/export.js';
+/** The history of one execution becomes a file in the store, before Temporal deletes it; a run that ends exports itself. */
+import { ApplicationFailure, Context } from '@temporalio/activity';
+import { exportOf } from '../audit/bundle.js';
+import { exportExecution, exportRun } from '../audit/export.js';
+import { Problem } from '../contracts/errors.js';
 import { ExportInput } from '../contracts/steps.js';
 import { activity, type Deps } from './activity.js';
-import { withProgress } from './progress.js';
 
 export const srlmExport = ({ store }: Deps) =>
-  activity('export', ExportInput, (input) =>
-    withProgress('export', 'files', 0, async (progress) => {
-      const { client: temporal } = Context.current();
-      await exportExecution({ temporal, store, ...input }, (done, total) => progress.set(done, total));
-    }),
-  );
+  activity('export', ExportInput, async ({ last, ...execution }, progress) => {
+    const { client: temporal, cancellationSignal } = Context.current();
+    const { workflowId, firstRunId } = execution;
+    try {
+      if (!last) await exportExecution({ temporal, store, ...execution });
+      else {
+        const folder = exportOf(store.root, workflowId, firstRunId);
+        const onProgress = (done: number, total: number) => progress.set(done, total, 'files');
+        await exportRun({ temporal, store, workflowId, firstRunId, by: null }, folder, onProgress);
+      }
+    } catch (error) {
+      const isFinal = error instanceof Problem && (error.type === 'run.unknown' || error.type === 'input.invalid');
+      if (isFinal || cancellationSignal.aborted) throw error;
+      // Somebody may put a full or broken store right within hours: the retry policy decides when to give up.
+      throw ApplicationFailure.retryable((error as Error).message.slice(0, 1000), 'export.failed');
+    }
+  });

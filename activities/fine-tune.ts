@@ -11,6 +11,7 @@ import { nameUnknown, Problem } from '../contracts/errors.js';
 import type { ModelRef, Usage } from '../contracts/refs.js';
 import { type FineTuneDone, FineTuneInput, FineTuneOutput } from '../contracts/steps.js';
 import { smallerMicroBatch, type Training } from '../contracts/training.js';
+import { NO_USAGE } from '../method/budget.js';
 import { pythonPath } from '../processes/python.js';
 import { keyOf } from '../storage/records.js';
 import type { Store } from '../storage/store.js';
@@ -19,7 +20,7 @@ import { followJob } from '../training/trainer.js';
 import { activity, type Deps, isUnwanted, stopSignal } from './activity.js';
 import { fineTuneInputs } from './keys.js';
 import { memoize } from './memoize.js';
-import { withProgress } from './progress.js';
+import type { ProgressReporter } from './progress.js';
 
 /** Thrown past `memoize`: what is not finished has no record. */
 class Bounded {
@@ -27,16 +28,20 @@ class Bounded {
 }
 
 export const srlmFineTune = (deps: Deps) =>
-  activity('fineTune', FineTuneInput, async (input): Promise<FineTuneDone> => {
+  activity('fineTune', FineTuneInput, async (input, progress): Promise<FineTuneDone> => {
     try {
-      return await fineTune(deps, input);
+      return await fineTune(deps, input, progress);
     } catch (error) {
       if (error instanceof Bounded) return { bounded: true, usage: error.usage };
       throw error;
     }
   });
 
-async function fineTune({ store, engines, deployment }: Deps, input: FineTuneInput): Promise<FineTuneDone> {
+async function fineTune(
+  { store, engines, deployment }: Deps,
+  input: FineTuneInput,
+  progress: ProgressReporter,
+): Promise<FineTuneDone> {
   const inputs = fineTuneInputs(input);
   const key = keyOf('fineTune', inputs);
   const { trainers } = deployment;
@@ -44,42 +49,41 @@ async function fineTune({ store, engines, deployment }: Deps, input: FineTuneInp
   if (!trainer) throw nameUnknown('trainer', input.trainer, Object.keys(trainers));
   const { processes } = trainer;
   return memoize(store, 'fineTune', inputs, FineTuneOutput, () =>
-    withProgress('fineTune', 'steps', 0, (progress) =>
-      engines.withTrainer(key, stopSignal(), async () => {
-        const folder = store.jobs.folder(key);
-        const earlier = await readResult(folder);
-        if (earlier && !existsSync(join(folder, 'model'))) {
-          // The model left the folder before its step was recorded, or was damaged in the store since.
-          const model = await store.models.find(earlier.sha256);
-          if (model) return finished(folder, model, earlier, processes);
-          await rm(folder, { recursive: true, force: true });
-        }
-        const { microBatchSize } = input;
-        const job = {
-          folder,
-          owner: Context.current().info.workflowExecution ?? { workflowId: '', runId: '' },
-          baseModel: await store.models.local(input.base),
-          baseModelSha256: input.base.sha256,
-          training: { ...input.training, ...(microBatchSize ? { microBatchSize } : {}) },
-          seed: input.seed,
-          deterministic: input.deterministic,
-        };
-        await prepareJob(job, trainer, mixtureBytes(store, input));
-        const result = await followJob(job, trainer, {
-          python: pythonPath(deployment),
-          signal: stopSignal(),
-          isUnwanted,
-          onProgress: (at) =>
-            at && progress.set(at.step, at.totalSteps, at.loss == null ? undefined : `loss ${at.loss.toFixed(3)}`),
-          bounds: { tokens: input.tokenBound, seconds: input.gpuSecondsBound && input.gpuSecondsBound / processes },
-        }).catch((error) => {
-          throw withSmallerMicroBatch(error, job.training, processes);
-        });
-        if ('unfinished' in result) throw new Bounded(usageOf(result.unfinished, processes));
-        const model = await store.models.adopt(join(folder, 'model'), result);
-        return finished(folder, model, result, processes);
-      }),
-    ),
+    engines.hardware.withTrainer(key, stopSignal(), async () => {
+      const folder = store.jobs.folder(key);
+      const earlier = await readResult(folder);
+      if (earlier && !existsSync(join(folder, 'model'))) {
+        // The model left the folder before its step was recorded, or was damaged in the store since.
+        const model = await store.models.find(earlier.sha256);
+        if (model) return finished(folder, model, earlier, processes);
+        await rm(folder, { recursive: true, force: true });
+      }
+      const { microBatchSize } = input;
+      const job = {
+        folder,
+        owner: Context.current().info.workflowExecution ?? { workflowId: '', runId: '' },
+        baseModel: await store.models.local(input.base),
+        baseModelSha256: input.base.sha256,
+        training: { ...input.training, ...(microBatchSize ? { microBatchSize } : {}) },
+        seed: input.seed,
+        deterministic: input.deterministic,
+      };
+      await prepareJob(job, trainer, mixtureBytes(store, input));
+      const result = await followJob(job, trainer, {
+        python: pythonPath(deployment),
+        signal: stopSignal(),
+        isUnwanted,
+        onProgress: (at) =>
+          at &&
+          progress.set(at.step, at.totalSteps, 'steps', at.loss == null ? undefined : `loss ${at.loss.toFixed(3)}`),
+        bounds: { tokens: input.tokenBound, seconds: input.gpuSecondsBound && input.gpuSecondsBound / processes },
+      }).catch((error) => {
+        throw withSmallerMicroBatch(error, job.training, processes);
+      });
+      if ('unfinished' in result) throw new Bounded(usageOf(result.unfinished, processes));
+      const model = await store.models.adopt(join(folder, 'model'), result);
+      return finished(folder, model, result, processes);
+    }),
   );
 }
 
@@ -99,9 +103,9 @@ function withSmallerMicroBatch(error: unknown, training: Training, processes: nu
 }
 
 const usageOf = ({ tokens, seconds }: { tokens: number; seconds: number }, processes: number): Usage => ({
+  ...NO_USAGE,
   tokens,
   gpuSeconds: seconds * processes,
-  money: 0,
 });
 
 async function* mixtureBytes(store: Store, { data }: FineTuneInput): AsyncGenerator<Buffer> {

@@ -4,15 +4,12 @@ import { type EvalResult, GateInput } from '../contracts/steps.js';
 import { decideGate } from '../method/gate.js';
 import type { Store } from '../storage/store.js';
 import { activity, type Deps } from './activity.js';
-import { withProgress } from './progress.js';
 
 export const srlmGate = ({ store }: Deps) =>
-  activity('gate', GateInput, ({ best, current, gate, rollbacksInARow, seed }) =>
-    withProgress('gate', 'rows', 0, async () => {
-      const [best_E, current_E] = await Promise.all([correctOf(store, best), correctOf(store, current)]);
-      return decideGate(best_E, current_E, gate, rollbacksInARow, seed);
-    }),
-  );
+  activity('gate', GateInput, async ({ best, current, gate, rollbacksInARow, seed }) => {
+    const [best_E, current_E] = await Promise.all([correctOf(store, best), correctOf(store, current)]);
+    return decideGate(best_E, current_E, gate, rollbacksInARow, seed);
+  });
 
 async function correctOf(store: Store, { grades }: EvalResult): Promise<boolean[]> {
   const correct_E: boolean[] = [];

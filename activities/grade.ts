@@ -6,33 +6,31 @@ import { bootstrapInterval } from '../method/statistics.js';
 import { activity, type Deps } from './activity.js';
 import { gradeInputs } from './keys.js';
 import { memoize } from './memoize.js';
-import { withProgress } from './progress.js';
 import { textsOf } from './texts.js';
 
 export const srlmGrade = ({ store }: Deps) =>
-  activity('grade', GradeInput, async (input) => {
+  activity('grade', GradeInput, async (input, progress) => {
     const { questions, replies, texts, confidence } = input;
     const { prompts } = await textsOf(store, texts);
-    return memoize(store, 'grade', gradeInputs(input, prompts), EvalResult, () =>
-      withProgress('grade', 'rows', questions.rows, async (progress) => {
-        const replyChunks = await store.datasets.chunks(replies);
-        const correct_E: boolean[] = [];
-        const grades = await store.datasets.map(questions, async (chunk, i) => {
-          const candidates = await store.objects.readRows(replyChunks[i]!, Candidate);
-          const replyOf = new Map(candidates.map(({ id, text }) => [id, text]));
-          // A question that got no reply, because it is longer than the context, is a question not answered.
-          const graded = (await store.objects.readRows(chunk, Question)).map((question) =>
-            grade(question, replyOf.get(question.id) ?? '', prompts),
-          );
-          for (const { correct } of graded) correct_E.push(correct);
-          progress.add(graded.length);
-          return graded;
-        });
-        const total = correct_E.length;
-        const correct = correct_E.filter(Boolean).length;
-        const interval = bootstrapInterval(correct_E, confidence, 0);
-        const output: EvalResult = { grades, correct, total, accuracy: correct / total, ...interval };
-        return { holds: [{ kind: 'dataset', ref: grades }], output };
-      }),
-    );
+    progress.expect(questions.rows);
+    return memoize(store, 'grade', gradeInputs(input, prompts), EvalResult, async () => {
+      const replyChunks = await store.datasets.chunks(replies);
+      const correct_E: boolean[] = [];
+      const grades = await store.datasets.map(questions, async (chunk, i) => {
+        const candidates = await store.objects.readRows(replyChunks[i]!, Candidate);
+        const replyOf = new Map(candidates.map(({ id, text }) => [id, text]));
+        // A question that got no reply, because it is longer than the context, is a question not answered.
+        const graded = (await store.objects.readRows(chunk, Question)).map((question) =>
+          grade(question, replyOf.get(question.id) ?? '', prompts),
+        );
+        for (const { correct } of graded) correct_E.push(correct);
+        progress.add(graded.length);
+        return graded;
+      });
+      const total = correct_E.length;
+      const correct = correct_E.filter(Boolean).length;
+      const interval = bootstrapInterval(correct_E, confidence, 0);
+      const output: EvalResult = { grades, correct, total, accuracy: correct / total, ...interval };
+      return { holds: [{ kind: 'dataset', ref: grades }], output };
+    });
   });

@@ -14,7 +14,6 @@ import { unpack } from '../storage/unpack.js';
 import { activity, type Deps } from './activity.js';
 import { ingestInputs } from './keys.js';
 import { memoize, recorded } from './memoize.js';
-import { withProgress } from './progress.js';
 import { textsOf } from './texts.js';
 
 type DataRow = Example | Catalyst | Question | PromptRow;
@@ -26,16 +25,13 @@ interface Source {
 }
 
 export const srlmIngest = ({ store }: Deps) =>
-  activity('ingest', IngestInput, async (input) => {
+  activity('ingest', IngestInput, async (input, progress) => {
     const texts = await textsOf(store, input.texts);
     const source = texts[input.source] ?? { path: input.source, fields: {} };
-    return memoize(store, 'ingest', ingestInputs(input, source.fields), IngestOutput, () =>
-      withProgress('ingest', 'rows', 0, async (progress) => {
-        let rows = 0;
-        await assertIntact(store, input, source);
-        return ingested(store, input, source, () => progress.set(++rows, 0));
-      }),
-    );
+    return memoize(store, 'ingest', ingestInputs(input, source.fields), IngestOutput, async () => {
+      await assertIntact(store, input, source);
+      return ingested(store, input, source, () => progress.add(1));
+    });
   });
 
 /**

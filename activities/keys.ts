@@ -24,7 +24,7 @@ import { VERSION as MIXTURE } from '../method/mixture.js';
 import { VERSION as PARSE } from '../method/parse.js';
 import { VERSION as PROMPTS } from '../method/prompts.js';
 import { VERSION as RANDOM } from '../method/random.js';
-import { VERSION as SELECTORS } from '../method/selectors/index.js';
+import { draws, VERSION as SELECTORS } from '../method/selectors/index.js';
 import { VERSION as STATISTICS } from '../method/statistics.js';
 
 /** Versions of the activities and of the programs behind them: the model server (sample, logprob) and the trainer. */
@@ -42,12 +42,18 @@ const VERSION = {
 
 export const ingestInputs = ({ kind, file, limit, chunkSize }: IngestInput, fields: Fields) => ({
   versions: [VERSION.ingest, FORMATS, PROMPTS],
-  ...{ kind, file: file.sha256, fields, limit, chunkSize },
+  kind,
+  file: file.sha256,
+  fields,
+  limit,
+  chunkSize,
 });
 
 export const addRationalesInputs = ({ data, candidates }: AddRationalesInput, { reply }: PromptTemplates) => ({
   versions: [VERSION.addRationales, PARSE, PROMPTS],
-  ...{ data: data.sha256, candidates: candidates.sha256, templates: { reply } },
+  data: data.sha256,
+  candidates: candidates.sha256,
+  templates: { reply },
 });
 
 /**
@@ -73,7 +79,9 @@ export function sampleRecipe(
 /** Guards take no part: every distinct candidate gets its log-probability. */
 export const logprobRecipe = ({ deterministic }: LogprobStep, prompts: PromptTemplates, weights: string) => ({
   versions: [VERSION.logprob, PROMPTS],
-  ...{ weights, deterministic, templates: { answer: prompts.answer, reply: prompts.reply } },
+  weights,
+  deterministic,
+  templates: { answer: prompts.answer, reply: prompts.reply },
 });
 
 /** A whole sharded step. `data`: all datasets it reads, chunk by chunk. */
@@ -90,7 +98,8 @@ export const chunkInputs = (recipeSha256: string, chunks: readonly ObjectRef[]) 
 
 export const parseInputs = ({ candidates }: ParseInput, { reply }: PromptTemplates) => ({
   versions: [VERSION.parse, PARSE, PROMPTS],
-  ...{ candidates: candidates.sha256, templates: { reply } },
+  candidates: candidates.sha256,
+  templates: { reply },
 });
 
 export const selectInputs = (
@@ -98,16 +107,23 @@ export const selectInputs = (
   { enrich }: PromptTemplates,
 ) => ({
   versions: [VERSION.select, GUARDS, SELECTORS, PROMPTS, RANDOM],
-  ...{ data: data.sha256, candidates: candidates.sha256 },
+  data: data.sha256,
+  candidates: candidates.sha256,
   scores: Object.fromEntries(Object.entries(scores).map(([name, ref]) => [name, ref.sha256])),
-  ...{ templates: { enrich }, enrichFrom, selection, round },
+  templates: { enrich },
+  enrichFrom,
+  selection,
+  round,
   // Only chance needs a seed.
-  ...(selection.selector === 'random' ? { seed } : {}),
+  ...(draws(selection.selector) ? { seed } : {}),
 });
 
 export const mixInputs = ({ data, catalysts, copies, use }: MixInput, prompts: PromptTemplates) => ({
   versions: [VERSION.mix, MIXTURE, PROMPTS],
-  ...{ data: data.sha256, catalysts: catalysts?.sha256 ?? null, copies, use },
+  data: data.sha256,
+  catalysts: catalysts?.sha256 ?? null,
+  copies,
+  use,
   templates: { answer: prompts.answer, reply: prompts.reply, enrich: prompts.enrich },
 });
 
@@ -126,12 +142,19 @@ export const fineTuneInputs = ({
   const { checkpoint: _, from: __, microBatchSize, ...decides } = training;
   return {
     versions: [VERSION.fineTune],
-    ...{ base: base.sha256, data: data.sha256, training: decides, seed, deterministic },
+    base: base.sha256,
+    data: data.sha256,
+    training: decides,
+    seed,
+    deterministic,
     ...(deterministic ? { microBatchSize: smaller ?? microBatchSize ?? null } : {}),
   };
 };
 
 export const gradeInputs = ({ questions, replies, confidence }: GradeInput, { reply }: PromptTemplates) => ({
   versions: [VERSION.grade, GRADERS, ANSWERS, PARSE, PROMPTS, STATISTICS, RANDOM],
-  ...{ questions: questions.sha256, replies: replies.sha256, confidence, templates: { reply } },
+  questions: questions.sha256,
+  replies: replies.sha256,
+  confidence,
+  templates: { reply },
 });

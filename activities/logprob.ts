@@ -33,7 +33,8 @@ export const logprob: ShardedKind<LogprobStep> = {
         const messages: Message[] = [{ role: 'user', content: answerPrompt(prompts, instruction) }];
         const prefixes = distinct.map((one) => replyPrefix(prompts, one));
         const suffix = answerSuffix(prompts, answer);
-        const found = await client.logprobs(messages, prefixes, suffix, `logprob:${id}`, signal, cost);
+        const request = { messages, prefixes_K: prefixes, suffix, requestId: `logprob:${id}` };
+        const found = await client.logprobs(request, signal, cost);
         onRow();
         return rationales.flatMap((one) => {
           const score = found.logprobNats_K[distinct.indexOf(one.rationale)] ?? null;

@@ -3,32 +3,40 @@ import { Context } from '@temporalio/activity';
 import type { Heartbeat } from '../contracts/run.js';
 
 export class ProgressReporter {
+  private unit: Heartbeat['unit'] = 'rows';
   private done = 0;
-  private readonly startedAt = Date.now();
+  /** 0: not known. */
+  private total = 0;
   /** Already done at the start: excluded from the rate. */
   private found = 0;
+  private note: string | undefined;
+  private readonly startedAt = Date.now();
   private readonly timer: NodeJS.Timeout;
 
-  constructor(
-    private readonly step: string,
-    private readonly unit: Heartbeat['unit'],
-    private total: number,
-    private note?: string,
-  ) {
+  /** `step`: as the run's status names it. */
+  constructor(private step: string) {
     // A worker that is silent is considered dead: a slow request must not end the attempt.
     this.timer = setInterval(() => this.beat(), 1000);
     this.beat();
   }
 
-  add(units: number, found = false): void {
-    this.done += units;
-    if (found) this.found += units;
+  /** How many rows there are to do. */
+  expect(total: number, step = this.step): void {
+    this.total = total;
+    this.step = step;
   }
 
-  set(done: number, total: number, note?: string): void {
+  add(rows: number, found = false): void {
+    this.done += rows;
+    if (found) this.found += rows;
+  }
+
+  /** For work that counts itself. */
+  set(done: number, total: number, unit: Heartbeat['unit'], note?: string): void {
     if (this.total === 0) this.found = done;
     this.done = done;
     this.total = total;
+    this.unit = unit;
     if (note !== undefined) this.note = note;
   }
 
@@ -37,32 +45,11 @@ export class ProgressReporter {
   }
 
   private beat(): void {
+    const { step, unit, done, total, found, note } = this;
     const seconds = (Date.now() - this.startedAt) / 1000;
-    const rate = seconds > 0.5 && this.done > this.found ? (this.done - this.found) / seconds : null;
-    const beat: Heartbeat = {
-      step: this.step,
-      unit: this.unit,
-      done: this.done,
-      total: this.total,
-      rate,
-      secondsLeft: rate ? (this.total - this.done) / rate : null,
-      ...(this.note === undefined ? {} : { note: this.note }),
-    };
+    const rate = seconds > 0.5 && done > found ? (done - found) / seconds : null;
+    const secondsLeft = rate && total > 0 ? (total - done) / rate : null;
+    const beat: Heartbeat = { step, unit, done, total, rate, secondsLeft, ...(note === undefined ? {} : { note }) };
     Context.current().heartbeat(beat);
-  }
-}
-
-/** Runs `work` with a reporter that ends with it. */
-export async function withProgress<T>(
-  step: string,
-  unit: Heartbeat['unit'],
-  total: number,
-  work: (progress: ProgressReporter) => Promise<T>,
-): Promise<T> {
-  const progress = new ProgressReporter(step, unit, total);
-  try {
-    return await work(progress);
-  } finally {
-    progress.end();
   }
 }

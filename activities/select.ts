@@ -13,60 +13,58 @@ import { choose, scoresOf } from '../method/selectors/index.js';
 import { activity, type Deps } from './activity.js';
 import { selectInputs } from './keys.js';
 import { memoize } from './memoize.js';
-import { withProgress } from './progress.js';
 import { textsOf } from './texts.js';
 
 type ScoreTable = ReadonlyMap<string, Partial<Record<ScoreName, number>>>;
 
 export const srlmSelect = ({ store }: Deps) =>
-  activity('select', SelectInput, async (input) => {
+  activity('select', SelectInput, async (input, progress) => {
     const { data, candidates, scores, selection, texts, round } = input;
     const missing = scoresOf(selection.selector).find((name) => !scores[name]);
     if (missing) throw inputInvalid('select', `selector ${selection.selector} needs the score ${missing}`);
     const { prompts } = await textsOf(store, texts);
-    return memoize(store, 'select', selectInputs(input, prompts), SelectOutput, () =>
-      withProgress('select', 'rows', data.rows, async (progress) => {
-        const candidateChunks = await store.datasets.chunks(candidates);
-        const scoreChunks = await Promise.all(
-          Object.entries(scores).map(
-            async ([name, ref]) => [name as ScoreName, await store.datasets.chunks(ref)] as const,
-          ),
-        );
-        const decisionChunks: ObjectRef[] = [];
-        const count = { changed: 0, enriched: 0, chars: 0 };
-        const dataset = await store.datasets.map(data, async (chunk, i) => {
-          const table = await scoreTable(scoreChunks.map(([name, chunks]) => [name, chunks[i]!] as const));
-          const byExample = groupById(await store.objects.readRows(candidateChunks[i]!, ParsedCandidate));
-          const decisions: Decision[] = [];
-          const next = (await store.objects.readRows(chunk, Example)).map((example) => {
-            const lines = decide(example, byExample.get(example.id) ?? [], table, input, prompts);
-            decisions.push(...lines);
-            const winner = lines.find(({ chosen }) => chosen)!;
-            if (winner.k === INCUMBENT) return example;
-            count.changed++;
-            return { ...example, rationale: winner.rationale, origin: { round, k: winner.k } };
-          });
-          for (const { rationale, origin } of next) {
-            if (origin) count.enriched++;
-            count.chars += rationale.length;
-          }
-          decisionChunks.push(await store.objects.putRows(decisions));
-          progress.add(next.length);
-          return next;
+    progress.expect(data.rows);
+    return memoize(store, 'select', selectInputs(input, prompts), SelectOutput, async () => {
+      const candidateChunks = await store.datasets.chunks(candidates);
+      const scoreChunks = await Promise.all(
+        Object.entries(scores).map(
+          async ([name, ref]) => [name as ScoreName, await store.datasets.chunks(ref)] as const,
+        ),
+      );
+      const decisionChunks: ObjectRef[] = [];
+      const count = { changed: 0, enriched: 0, chars: 0 };
+      const dataset = await store.datasets.map(data, async (chunk, i) => {
+        const table = await scoreTable(scoreChunks.map(([name, chunks]) => [name, chunks[i]!] as const));
+        const byExample = groupById(await store.objects.readRows(candidateChunks[i]!, ParsedCandidate));
+        const decisions: Decision[] = [];
+        const next = (await store.objects.readRows(chunk, Example)).map((example) => {
+          const lines = decide(example, byExample.get(example.id) ?? [], table, input, prompts);
+          decisions.push(...lines);
+          const winner = lines.find(({ chosen }) => chosen)!;
+          if (winner.k === INCUMBENT) return example;
+          count.changed++;
+          return { ...example, rationale: winner.rationale, origin: { round, k: winner.k } };
         });
-        const decisions = await store.datasets.put(decisionChunks);
-        const meanRationaleChars = count.chars / Math.max(1, data.rows);
-        const set = { dataset, rows: data.rows, enriched: count.enriched, meanRationaleChars };
-        const output: SelectOutput = { set, decisions, changed: count.changed };
-        return {
-          holds: [
-            { kind: 'dataset', ref: dataset },
-            { kind: 'dataset', ref: decisions },
-          ],
-          output,
-        };
-      }),
-    );
+        for (const { rationale, origin } of next) {
+          if (origin) count.enriched++;
+          count.chars += rationale.length;
+        }
+        decisionChunks.push(await store.objects.putRows(decisions));
+        progress.add(next.length);
+        return next;
+      });
+      const decisions = await store.datasets.put(decisionChunks);
+      const meanRationaleChars = count.chars / Math.max(1, data.rows);
+      const set = { dataset, rows: data.rows, enriched: count.enriched, meanRationaleChars };
+      const output: SelectOutput = { set, decisions, changed: count.changed };
+      return {
+        holds: [
+          { kind: 'dataset', ref: dataset },
+          { kind: 'dataset', ref: decisions },
+        ],
+        output,
+      };
+    });
 
     async function scoreTable(chunks: readonly (readonly [ScoreName, ObjectRef])[]): Promise<ScoreTable> {
       const table = new Map<string, Partial<Record<ScoreName, number>>>();

@@ -20,14 +20,13 @@ import type { RequestCost } from '../engines/client.js';
 import { type Engine, requireCapability } from '../engines/engine.js';
 import { addUsage, NO_USAGE, shareUsedUp } from '../method/budget.js';
 import { sha256 } from '../storage/files.js';
+import { canonical } from '../storage/objects.js';
 import { keyOf } from '../storage/records.js';
-import { canonical } from '../storage/store.js';
 import { activity, type Deps } from './activity.js';
 import { pausableSignal } from './interrupt.js';
 import { chunkInputs, shardedInputs } from './keys.js';
 import { logprob } from './logprob.js';
 import { findDone, isOwn, memoize, recorded } from './memoize.js';
-import { ProgressReporter, withProgress } from './progress.js';
 import { sample } from './sample.js';
 import type { ShardedKind } from './sharded-kind.js';
 import { textsOf } from './texts.js';
@@ -41,9 +40,7 @@ export const srlmOpenStep = (deps: Deps) =>
     const { recipe } = await recipeOf(deps, step);
     const data = kindOf(step).data(step);
     const stored = await store.objects.putJson(step);
-    const done = await withProgress(step.step, 'rows', data[0].rows, () =>
-      findDone(store, step.step, shardedInputs(recipe, data), DatasetRef),
-    );
+    const done = await findDone(store, step.step, shardedInputs(recipe, data), DatasetRef);
     return { step: stored, rows: data[0].rows, chunks: data[0].chunks, done };
   });
 
@@ -52,23 +49,32 @@ export const srlmOpenStep = (deps: Deps) =>
  * chunk and says that there is more; cancelled, it stops at once.
  */
 export const srlmShard = (deps: Deps) =>
-  activity('shard', ShardInput, async ({ step: ref, from, to, share, countedUntil }): Promise<ShardOutput> => {
-    const { store } = deps;
-    const step = await store.objects.readJson(ref, ShardedStep);
-    const kind = kindOf(step);
-    const { recipe, texts, engine } = await recipeOf(deps, step);
-    const recipeSha256 = sha256(canonical(recipe));
-    const columns = await Promise.all(kind.data(step).map((dataset) => store.datasets.chunks(dataset, from, to)));
-    const rows = columns[0]!.map((_, i) => columns.map((column) => column[i]!));
-    const out: ShardOutput = { rows: 0, chunksReused: 0, chunksDone: 0, complete: true, usage: NO_USAGE, countedUntil };
-    const count = ({ meta }: StepRecord) => {
-      out.usage = addUsage(out.usage, meta.usage ?? NO_USAGE);
-      out.countedUntil = Math.max(out.countedUntil, Date.parse(meta.endedAt) + 1);
-    };
-    const total = columns[0]!.reduce((sum, chunk) => sum + chunk.rows, 0);
-    const progress = new ProgressReporter(step.step, 'rows', total);
-    const stop = pausableSignal();
-    try {
+  activity(
+    'shard',
+    ShardInput,
+    async ({ step: ref, from, to, share, countedUntil }, progress): Promise<ShardOutput> => {
+      const { store } = deps;
+      const step = await store.objects.readJson(ref, ShardedStep);
+      const kind = kindOf(step);
+      const { recipe, texts, engine } = await recipeOf(deps, step);
+      const recipeSha256 = sha256(canonical(recipe));
+      const columns = await Promise.all(kind.data(step).map((dataset) => store.datasets.chunks(dataset, from, to)));
+      const rows = columns[0]!.map((_, i) => columns.map((column) => column[i]!));
+      const out: ShardOutput = {
+        rows: 0,
+        chunksReused: 0,
+        chunksDone: 0,
+        complete: true,
+        usage: NO_USAGE,
+        countedUntil,
+      };
+      const count = ({ meta }: StepRecord) => {
+        out.usage = addUsage(out.usage, meta.usage ?? NO_USAGE);
+        out.countedUntil = Math.max(out.countedUntil, Date.parse(meta.endedAt) + 1);
+      };
+      const total = columns[0]!.reduce((sum, chunk) => sum + chunk.rows, 0);
+      progress.expect(total, step.step);
+      const stop = pausableSignal();
       const todo: (readonly ObjectRef[])[] = [];
       for (const chunks of rows) {
         const found = await store.records.find(
@@ -109,43 +115,40 @@ export const srlmShard = (deps: Deps) =>
         }
       });
       return out;
-    } finally {
-      progress.end();
-    }
-  });
+    },
+  );
 
 /** All chunks of a finished step as one dataset, in the order of its input. */
 export const srlmAssemble = (deps: Deps) =>
-  activity('assemble', AssembleInput, async ({ step: ref }): Promise<StepDone<DatasetRef>> => {
+  activity('assemble', AssembleInput, async ({ step: ref }, progress): Promise<StepDone<DatasetRef>> => {
     const { store } = deps;
     const step = await store.objects.readJson(ref, ShardedStep);
     const kind = kindOf(step);
     const { recipe } = await recipeOf(deps, step);
     const recipeSha256 = sha256(canonical(recipe));
     const data = kind.data(step);
-    return memoize(store, step.step, shardedInputs(recipe, data), DatasetRef, () =>
-      withProgress(step.step, 'rows', data[0].rows, async (progress) => {
-        const columns = await Promise.all(data.map((dataset) => store.datasets.chunks(dataset)));
-        const made: ObjectRef[] = [];
-        for (const [i, chunk] of columns[0]!.entries()) {
-          const key = keyOf(
-            chunkStep(step),
-            chunkInputs(
-              recipeSha256,
-              columns.map((column) => column[i]!),
-            ),
-          );
-          // What a record holds was there when its shard ended: to look at each file again would take as long.
-          const record = await store.records.read(chunkStep(step), key);
-          const [held] = record?.holds ?? [];
-          if (held?.kind !== 'rows') throw artifactDamaged(`${chunkStep(step)} ${i}`, `its record is missing.`);
-          made.push(held.ref);
-          progress.add(chunk.rows);
-        }
-        const dataset = await store.datasets.put(made);
-        return { holds: [{ kind: 'dataset', ref: dataset }], output: dataset };
-      }),
-    );
+    progress.expect(data[0].rows, step.step);
+    return memoize(store, step.step, shardedInputs(recipe, data), DatasetRef, async () => {
+      const columns = await Promise.all(data.map((dataset) => store.datasets.chunks(dataset)));
+      const made: ObjectRef[] = [];
+      for (const [i, chunk] of columns[0]!.entries()) {
+        const key = keyOf(
+          chunkStep(step),
+          chunkInputs(
+            recipeSha256,
+            columns.map((column) => column[i]!),
+          ),
+        );
+        // What a record holds was there when its shard ended: to look at each file again would take as long.
+        const record = await store.records.read(chunkStep(step), key);
+        const [held] = record?.holds ?? [];
+        if (held?.kind !== 'rows') throw artifactDamaged(`${chunkStep(step)} ${i}`, `its record is missing.`);
+        made.push(held.ref);
+        progress.add(chunk.rows);
+      }
+      const dataset = await store.datasets.put(made);
+      return { holds: [{ kind: 'dataset', ref: dataset }], output: dataset };
+    });
   });
 
 const chunkStep = ({ step }: ShardedStep) => `${step}-chunk`;
@@ -159,5 +162,6 @@ async function recipeOf({ store, engines }: Deps, step: ShardedStep) {
 
 function usageOf(kind: ShardedKind<ShardedStep>, cost: RequestCost, engine: Engine): Usage {
   const { promptTokens, completionTokens, gpuSeconds } = cost;
-  return { tokens: kind.tokens(cost), gpuSeconds, money: engine.money(promptTokens, completionTokens) };
+  const money = engine.money(promptTokens, completionTokens);
+  return { ...NO_USAGE, tokens: kind.tokens(cost), gpuSeconds, money };
 }

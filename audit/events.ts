@@ -10,12 +10,15 @@ export interface WorkflowHistory {
   history: { events: Event[] };
 }
 
-/** One execution of a run. `history` null: neither Temporal nor an export has it any more. */
+/** One execution of a run. */
 export interface Execution {
   workflowId: string;
   /** Temporal's id of the execution. */
   runId: string;
+  /** null: neither Temporal nor an export has it any more. */
   history: { events: Event[] } | null;
+  /** Path of the file that it was read from; absent: it comes from Temporal. */
+  file?: string;
 }
 
 interface Payload {
@@ -49,14 +52,13 @@ export interface Event {
     workflowType: { name: string };
     input?: Payloads;
     identity?: string;
-    firstExecutionRunId: string;
-    /** The execution before this one; empty or absent in the first. */
+    firstExecutionRunId?: string;
+    /** Empty or absent in the first execution. */
     continuedExecutionRunId?: string;
   };
   workflowExecutionContinuedAsNewEventAttributes?: { newExecutionRunId: string; input?: Payloads };
   workflowExecutionCompletedEventAttributes?: Closed;
   workflowExecutionFailedEventAttributes?: Closed;
-  workflowExecutionTimedOutEventAttributes?: object;
   workflowExecutionCanceledEventAttributes?: object;
   workflowExecutionTerminatedEventAttributes?: { reason?: string; identity?: string };
   workflowExecutionCancelRequestedEventAttributes?: { cause?: string; identity?: string };
@@ -77,7 +79,6 @@ export interface Event {
   activityTaskCanceledEventAttributes?: ActivityRef;
 }
 
-/** The one place where payloads are decoded. */
 export function decoded(payload: Payload | undefined): unknown {
   if (payload?.data === undefined) return undefined;
   try {
@@ -87,9 +88,16 @@ export function decoded(payload: Payload | undefined): unknown {
   }
 }
 
+/** Temporal's id of the execution that began the chain. `first`: the first event of one of its executions. */
+export const firstRunIdOf = (runId: string, first: Event): string =>
+  first.workflowExecutionStartedEventAttributes?.firstExecutionRunId || runId;
+
+/** The execution before this one; null: it began the chain. */
+export const continuedOf = (first: Event): string | null =>
+  first.workflowExecutionStartedEventAttributes?.continuedExecutionRunId || null;
+
 export const values = (payloads: Payloads | undefined): unknown[] => (payloads?.payloads ?? []).map(decoded);
 
-/** The first value, or undefined. */
 export const value = (payloads: Payloads | undefined): unknown => decoded(payloads?.payloads?.[0]);
 
 const TIMEOUTS = new Map([
@@ -117,12 +125,6 @@ export function versionOf(task: NonNullable<Event['workflowTaskCompletedEventAtt
   const [, sdk, code] = /^@temporalio\/worker@([^+]+)(?:\+(\w+))?$/.exec(workerVersion?.buildId ?? '') ?? [];
   if (!sdk) return workerVersion?.buildId ?? 'unknown';
   return `SDK ${sdk}${code ? `, workflow code ${code.slice(0, 12)}` : ''}`;
-}
-
-/** A key that sorts by time: servers write three to nine digits of a second. */
-export function instant({ eventTime }: Pick<Event, 'eventTime'>): string {
-  const [whole = '', fraction = ''] = eventTime.replace(/Z$/, '').split('.');
-  return `${whole}.${fraction.padEnd(9, '0')}`;
 }
 
 export const isoOf = ({ eventTime }: Pick<Event, 'eventTime'>): string => new Date(eventTime).toISOString();

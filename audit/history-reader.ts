@@ -1,12 +1,23 @@
 /**
- * Reads the executions of a run, in order, into the entries of its timeline. Keeps no history, so a run of a hundred
- * rounds need not fit into memory. Workers, commands, halts and the end are read here, steps and rounds in files of
- * their own. Where a step begins, and where the run is parked or waiting, comes from the memo. Pure.
+ * Reads the executions of a run, in order, into its timeline. Keeps no history, so a run of a hundred rounds need not
+ * fit into memory. Workers, commands, halts and the end are read here, steps and rounds in files of their own. Where a
+ * step begins, and where the run is parked or waiting, comes from the memo. What cannot be read is left out. Pure.
  */
-import { CommandName, type Settings, updateName } from '../contracts/commands.js';
-import { End, OperatorRecord, type Phase, RunMemo, RunProgress, RunResult } from '../contracts/run.js';
-import { EntryLog } from './entry-log.js';
+import { z } from 'zod';
+import { answeredBy, CommandName, Settings, updateName } from '../contracts/commands.js';
+import { runUnknown } from '../contracts/errors.js';
 import {
+  End,
+  type Halt,
+  OperatorRecord,
+  type Phase,
+  RunInput,
+  RunMemo,
+  RunProgress,
+  RunResult,
+} from '../contracts/run.js';
+import {
+  continuedOf,
   decoded,
   type Event,
   type Execution,
@@ -18,11 +29,12 @@ import {
   values,
   versionOf,
 } from './events.js';
+import type { RunHistories } from './load.js';
 import { RoundReader } from './rounds-of-history.js';
-import { type Activity, type RecordRef, StepReader } from './steps-of-history.js';
-import type { Entry, EntryOf, InterventionEntry } from './timeline.js';
+import { type Activity, StepReader } from './steps-of-history.js';
+import { EntryLog, type EntryOf, type InterventionEntry, type Timeline } from './timeline.js';
 
-export interface ExecutionFacts {
+interface ExecutionFacts {
   runId: string;
   /** false: its history is no longer available. */
   known: boolean;
@@ -35,27 +47,57 @@ export interface ExecutionFacts {
 
 interface Start {
   type: string;
-  identity: string;
   /** When the run began: known even where its first history is missing. */
   at: string;
   args: unknown[];
 }
 
 type EndKind = End['kind'];
-
 const isEnd = (phase: Phase): phase is EndKind => End.shape.kind.safeParse(phase).success;
+
+interface RunEnd {
+  state: EndKind;
+  message: string | null;
+  result?: RunResult | undefined;
+}
+
+/** By the type of an execution's last event. One that continues as another has not ended the run. */
+const ENDS: Record<string, (event: Event) => RunEnd> = {
+  EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED: ({ workflowExecutionCompletedEventAttributes: completed }) => {
+    const result = RunResult.safeParse(value(completed?.result)).data;
+    return { state: result?.stopped ? 'stopped' : 'done', message: null, result };
+  },
+  EVENT_TYPE_WORKFLOW_EXECUTION_FAILED: ({ workflowExecutionFailedEventAttributes: failed }) => {
+    const { type, message } = rootOf(failed?.failure);
+    return { state: type === 'run.stopped' ? 'stopped' : type === 'run.aborted' ? 'aborted' : 'failed', message };
+  },
+  EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED: ({ workflowExecutionTerminatedEventAttributes: terminated }) => ({
+    state: 'aborted',
+    message: `Terminated by ${terminated?.identity}: ${terminated?.reason}`,
+  }),
+  EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED: () => ({ state: 'aborted', message: null }),
+  EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT: () => ({ state: 'failed', message: 'It took longer than it may.' }),
+};
+
 const COMMANDS = new Map<string, CommandName>(CommandName.options.map((name) => [updateName(name), name]));
-/** They answer a parked step or an approval. */
-const ANSWERS = new Set<string>(['retry', 'skip', 'approve', 'reject', 'abort'] satisfies CommandName[]);
+const Sent = z.looseObject({ who: z.string().catch(''), why: z.string().catch('') });
+/** Not strict: the memo of another version may have other fields. */
+const Memo = z.object(RunMemo.pick({ phase: true, round: true, step: true, halt: true }).shape);
+
+export async function buildTimeline(histories: Omit<RunHistories, 'count'>): Promise<Timeline> {
+  const reader = new HistoryReader();
+  for await (const execution of histories.executions) reader.read(execution);
+  return reader.timeline(histories.workflowId, histories.firstRunId);
+}
 
 export class HistoryReader {
   readonly executions: ExecutionFacts[] = [];
   start: Start | null = null;
-  phase: Phase = 'running';
   /** Settings that operators have changed, in the order in which they are applied. */
   settings: Settings[] = [];
+  private phase: Phase = 'running';
   private readonly log = new EntryLog();
-  private readonly steps = new StepReader(this.log);
+  readonly steps = new StepReader(this.log);
   private readonly rounds = new RoundReader(this.log);
   /** Decisions of the execution that is being read. */
   private readonly decisions = new Set<string>();
@@ -77,32 +119,40 @@ export class HistoryReader {
     this.addGaps({ ...first, eventId: '0' });
     this.decisions.clear();
     this.microBatchSize = undefined;
-    for (const event of history.events) this.readEvent(event);
+    for (const event of history.events) {
+      this.readStart(event);
+      this.readWorker(event);
+      this.readCommand(event);
+      this.readMemo(event);
+      this.readActivity(event);
+      this.readEnd(event);
+    }
     this.lastEvent = history.events.at(-1)!;
     const closed = isClosed({ history });
     // An export that a run makes of itself ends before the run does; its memo has the end already.
-    if (!closed && isEnd(this.phase)) this.addEnd(this.lastEvent, this.phase, { message: null });
+    if (!closed && isEnd(this.phase)) this.addEnd(this.lastEvent, { state: this.phase, message: null });
     this.steps.endExecution(closed || this.isEnded);
     const { current: round } = this.rounds;
     this.executions.push({ runId, known: true, startedAt: isoOf(first), round, events: history.events.length, closed });
   }
 
-  entries(): Entry[] {
-    if (this.lastEvent) this.addGaps({ ...this.lastEvent, eventId: String(Number(this.lastEvent.eventId) + 1) });
-    return this.log.entries();
-  }
-
-  recordRefs(): RecordRef[] {
-    return this.steps.recordRefs();
-  }
-
-  private readEvent(event: Event): void {
-    this.readStart(event);
-    this.readWorker(event);
-    this.readCommand(event);
-    this.readMemo(event);
-    this.readActivity(event);
-    this.readEnd(event);
+  /** Throws run.unknown where no history is left at all. */
+  timeline(run: string, firstRunId: string): Timeline {
+    if (!this.start || !this.lastEvent) throw runUnknown(run);
+    this.addGaps({ ...this.lastEvent, eventId: String(Number(this.lastEvent.eventId) + 1) });
+    const entries = this.log.entries();
+    const end = entries.findLast((entry) => entry.kind === 'ended');
+    return {
+      version: 2,
+      run,
+      firstRunId,
+      type: this.start.type === 'srlmSample' ? 'sample' : 'run',
+      state: end?.state ?? this.phase,
+      startedAt: this.start.at,
+      endedAt: end?.at ?? null,
+      fork: forkOf(this.start),
+      entries,
+    };
   }
 
   private addGaps(event: Event): void {
@@ -119,12 +169,11 @@ export class HistoryReader {
     this.rounds.startExecution(args);
     this.settings = settingsOf(record);
     if (this.start) return;
-    const { identity = '', workflowType, continuedExecutionRunId } = started;
     const at = RunProgress.safeParse(progress).data?.startedAt ?? isoOf(event);
-    this.start = { type: workflowType.name, identity, at, args };
-    if (continuedExecutionRunId) return;
-    const { settings } = (input ?? {}) as { settings?: { rounds?: number } };
-    this.log.add(event, null, 'started', { by: identity, lastRound: settings?.rounds ?? null });
+    this.start = { type: started.workflowType.name, at, args };
+    if (continuedOf(event)) return;
+    const lastRound = RunInput.safeParse(input).data?.settings.rounds ?? null;
+    this.log.add(event, null, 'started', { by: started.identity ?? '', lastRound });
   }
 
   private readWorker(event: Event): void {
@@ -136,49 +185,37 @@ export class HistoryReader {
     this.log.add(event, this.rounds.current, 'worker', worker);
   }
 
-  // --- interventions ------------------------------------------------------------------------------------------------
-
   private readCommand(event: Event): void {
     const { name, args } = event.workflowExecutionUpdateAcceptedEventAttributes?.acceptedRequest?.input ?? {};
     const command = COMMANDS.get(name ?? '');
     if (command) {
-      const sent = (value(args) ?? {}) as Partial<InterventionEntry> & { round?: number };
-      const { who = '', why = '', set = null, fromRound = null, after = null, round: promoted = null } = sent;
-      const step = ANSWERS.has(command) ? this.halted() : null;
-      this.intervene(event, { command, who, why, set, fromRound, after, promoted, step });
-      if (set) this.settings.push(set);
+      const { who, why, ...fields } = Sent.catch({ who: '', why: '' }).parse(value(args));
+      const { halt } = this;
+      const halted = halt && (halt.entry.kind === 'parked' ? halt.entry.step : halt.entry.approval);
+      const step = answeredBy(command) ? halted : null;
+      this.intervene(event, { command, who, why, step, fields: fields as InterventionEntry['fields'] });
+      const set = Settings.safeParse(fields.set);
+      if (set.success) this.settings.push(set.data);
     }
     const cancel = event.workflowExecutionCancelRequestedEventAttributes;
-    if (cancel) this.intervene(event, { command: 'cancel', who: cancel.identity ?? '', why: cancel.cause ?? '' });
+    const { identity = '', cause = '' } = cancel ?? {};
+    if (cancel) this.intervene(event, { command: 'cancel', who: identity, why: cause, step: null, fields: {} });
   }
 
-  private halted(): string | null {
-    const entry = this.halt?.entry;
-    return entry ? (entry.kind === 'parked' ? entry.step : entry.approval) : null;
-  }
-
-  private intervene(
-    event: Event,
-    fields: Pick<InterventionEntry, 'command' | 'who' | 'why'> & Partial<InterventionEntry>,
-  ) {
-    const blank = { step: null, set: null, fromRound: null, after: null, promoted: null };
-    this.log.add(event, this.rounds.current, 'intervention', { ...blank, ...fields });
+  private intervene(event: Event, fields: Omit<InterventionEntry, 'kind' | 'at' | 'round'>): void {
+    this.log.add(event, this.rounds.current, 'intervention', fields);
   }
 
   /** A choice of the run itself. Each shard in flight reports what happens to the engine that all of them share. */
-  private decide(event: Event, why: string, set: Settings | null): void {
-    const known = JSON.stringify([why, set]);
+  private decide(event: Event, why: string, fields: InterventionEntry['fields']): void {
+    const known = JSON.stringify([why, fields]);
     if (this.decisions.has(known)) return;
     this.decisions.add(known);
-    this.intervene(event, { command: 'decision', who: 'srlm', why, set, step: this.steps.current });
+    this.intervene(event, { command: 'decision', who: 'srlm', why, step: this.steps.current, fields });
   }
 
-  // --- memo: where the run is ---------------------------------------------------------------------------------------
-
   private readMemo(event: Event): void {
-    const memo = RunMemo.safeParse(
-      decoded(event.workflowPropertiesModifiedEventAttributes?.upsertedMemo?.fields?.srlm),
-    );
+    const memo = Memo.safeParse(decoded(event.workflowPropertiesModifiedEventAttributes?.upsertedMemo?.fields?.srlm));
     if (!memo.success) return;
     const { phase, round, step, halt } = memo.data;
     this.phase = phase;
@@ -187,19 +224,16 @@ export class HistoryReader {
       this.halt.entry.until = isoOf(event);
       this.halt = null;
     }
-    if (halt && !this.halt) {
-      const entry =
-        halt.kind === 'waiting'
-          ? this.log.add(event, round, 'waiting', { approval: halt.approval, until: null })
-          : this.log.add(event, round, 'parked', {
-              ...{ step: halt.step, type: halt.type, message: halt.message, attempts: halt.attempts, until: null },
-            });
-      this.halt = { since: halt.since, entry };
-    }
+    if (halt && !this.halt) this.halt = { since: halt.since, entry: this.addHalt(event, halt) };
     this.steps.enter(halt || isEnd(phase) ? null : step, round);
   }
 
-  // --- activities ---------------------------------------------------------------------------------------------------
+  private addHalt(event: Event, halt: Halt): EntryOf<'parked'> | EntryOf<'waiting'> {
+    if (halt.kind === 'waiting')
+      return this.log.add(event, halt.round, 'waiting', { approval: halt.approval, until: null });
+    const { step, type, message, attempts, round } = halt;
+    return this.log.add(event, round, 'parked', { step, type, message, attempts, until: null });
+  }
 
   private readActivity(event: Event): void {
     if (event.activityTaskScheduledEventAttributes) {
@@ -211,20 +245,17 @@ export class HistoryReader {
     const closed = this.steps.closed(event);
     if (!closed) return;
     this.rounds.closed(event, closed);
-    if (!closed.failure) return;
-    const { type, message } = rootOf(closed.failure);
-    if (type === 'engine.batch-halved') this.decide(event, message, null);
+    const { type, message } = rootOf(closed.failure ?? undefined);
+    if (type === 'engine.batch-halved') this.decide(event, message, {});
   }
 
   private readMicroBatch(event: Event, { type, input }: Activity): void {
     if (type !== 'srlmFineTune') return;
     const { microBatchSize } = (input ?? {}) as { microBatchSize?: number };
     if (microBatchSize !== undefined && microBatchSize !== this.microBatchSize)
-      this.decide(event, 'memory ran out; gradients are accumulated', { microBatchSize });
+      this.decide(event, 'memory ran out; gradients are accumulated', { set: { microBatchSize } });
     this.microBatchSize = microBatchSize;
   }
-
-  // --- end ----------------------------------------------------------------------------------------------------------
 
   private readEnd(event: Event): void {
     const continued = event.workflowExecutionContinuedAsNewEventAttributes;
@@ -233,35 +264,20 @@ export class HistoryReader {
       this.rounds.continued(event, args);
       this.settings = settingsOf(args[1]);
     }
-    const done = event.workflowExecutionCompletedEventAttributes;
-    const failed = event.workflowExecutionFailedEventAttributes;
-    const killed = event.workflowExecutionTerminatedEventAttributes;
-    const isCanceled = event.workflowExecutionCanceledEventAttributes !== undefined;
-    const isTimedOut = event.workflowExecutionTimedOutEventAttributes !== undefined;
-    const root = rootOf(failed?.failure);
-    if (done) {
-      const result = RunResult.safeParse(value(done.result)).data;
-      this.addEnd(event, result?.stopped ? 'stopped' : 'done', { message: null, result });
-    } else if (failed) {
-      const state = root.type === 'run.stopped' ? 'stopped' : root.type === 'run.aborted' ? 'aborted' : 'failed';
-      this.addEnd(event, state, { message: root.message });
-    } else if (killed) {
-      this.addEnd(event, 'aborted', { message: `Terminated by ${killed.identity}: ${killed.reason}` });
-    } else if (isCanceled) this.addEnd(event, 'aborted', { message: null });
-    else if (isTimedOut) this.addEnd(event, 'failed', { message: 'It took longer than it may.' });
+    const end = ENDS[event.eventType]?.(event);
+    if (end) this.addEnd(event, end);
   }
 
-  private addEnd(
-    event: Event,
-    state: EndKind,
-    { message, result }: { message: string | null; result?: RunResult | undefined },
-  ) {
+  private addEnd(event: Event, { state, message, result }: RunEnd): void {
     this.isEnded = true;
     this.phase = state;
     if (this.halt) this.halt.entry.until = isoOf(event);
     this.rounds.end(event, state);
     this.log.add(event, null, 'ended', {
-      ...{ state, message, best: result?.best ?? null, model: result?.model.sha256 ?? null },
+      state,
+      message,
+      best: result?.best ?? null,
+      model: result?.model.sha256 ?? null,
       seconds: secondsBetween(this.start?.at ?? isoOf(event), isoOf(event)),
     });
   }
@@ -269,3 +285,14 @@ export class HistoryReader {
 
 const settingsOf = (record: unknown): Settings[] =>
   (OperatorRecord.safeParse(record).data?.changes ?? []).map(({ set }) => set);
+
+function forkOf({ args: [input, record] }: Start): Timeline['fork'] {
+  const fork = RunInput.safeParse(input).data?.fork;
+  if (!fork) return null;
+  const { of, fromRound, fields } = fork;
+  const changes = OperatorRecord.safeParse(record).data?.changes ?? [];
+  const own = changes.findLast((change) => change.fromRound === fromRound);
+  // The change at that round may hold settings of the parent, too.
+  const set = Object.entries(own?.set ?? {}).filter(([field]) => fields.includes(field));
+  return { of, fromRound, set: Object.fromEntries(set) };
+}

@@ -6,19 +6,11 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Client } from '@temporalio/client';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { runUnknown } from '../contracts/errors.js';
-import { exportOf, exportsOf, historyFiles, readHistory } from './bundle.js';
-import { type Event, type Execution, instant, isClosed, type WorkflowHistory } from './events.js';
-import { fetchEvents, fetchFirstEvent, fetchLastEvent, newestRunId } from './fetch-history.js';
-
-/** What the first event of an execution says. */
-interface Head {
-  runId: string;
-  firstRunId: string;
-  /** The execution before it. */
-  continued: string | null;
-  order: string;
-}
+import { nullIfMissing } from '../storage/files.js';
+import { exportOf, exportsOf, HISTORIES, historyFiles, readHistory } from './bundle.js';
+import { continuedOf, type Event, type Execution, firstRunIdOf, isClosed, type WorkflowHistory } from './events.js';
 
 export interface RunHistories {
   workflowId: string;
@@ -39,126 +31,186 @@ export async function loadRun(
   workflowId: string,
   firstRunId?: string,
 ): Promise<RunHistories> {
-  const newest = temporal && (await newestRunId(temporal, workflowId));
-  const event = newest && (await fetchFirstEvent(temporal, workflowId, newest));
-  const tip = event ? headOf(newest, event) : null;
-  const first = firstRunId ?? tip?.firstRunId ?? (await newestExport(root, workflowId));
+  const newest = temporal && (await newestExecution(temporal, workflowId));
+  const event = newest && (await fetchEvent(temporal, workflowId, newest.runId, FIRST_EVENT));
+  const current = event ? firstRunIdOf(newest.runId, event) : null;
+  const first = firstRunId ?? current ?? (await newestExport(root, workflowId));
   if (!first) throw runUnknown(workflowId);
-  const source = await Source.open(temporal, exportOf(root, workflowId, first), workflowId);
-  const heads = await source.heads(first, tip?.firstRunId === first ? tip : null);
-  if (heads.length === 0) throw runUnknown(workflowId);
-  return historiesOf(source, first, heads);
-}
-
-/** What an export holds by now. */
-export async function loadExport(folder: string, workflowId: string, firstRunId: string): Promise<RunHistories> {
-  const source = await Source.open(null, folder, workflowId);
-  return historiesOf(source, firstRunId, await source.heads(firstRunId, null));
-}
-
-function historiesOf(source: Source, firstRunId: string, heads: readonly Head[]): RunHistories {
-  const runIds = withLost(heads);
+  const folder = exportOf(root, workflowId, first);
+  const source = new Source(temporal, folder, workflowId, await historyFiles(folder));
+  const runIds = await source.chain(first, current === first ? newest : null);
   const executions = {
     async *[Symbol.asyncIterator]() {
       for (const runId of runIds) yield source.execution(runId);
     },
   };
-  return { workflowId: source.workflowId, firstRunId, count: runIds.length, executions };
-}
-
-/** An execution that another one continues, but that is in neither place, is lost. */
-function withLost(heads: readonly Head[]): string[] {
-  return heads.flatMap(({ runId, continued }, i) =>
-    continued && continued !== heads[i - 1]?.runId ? [continued, runId] : [runId],
-  );
+  return { workflowId, firstRunId: first, count: runIds.length, executions };
 }
 
 class Source {
-  private constructor(
+  constructor(
     private readonly temporal: Client | null,
     private readonly folder: string,
-    readonly workflowId: string,
-    private readonly files: Awaited<ReturnType<typeof historyFiles>>,
+    private readonly workflowId: string,
+    private readonly files: ReadonlyMap<string, string>,
   ) {}
 
-  static async open(temporal: Client | null, folder: string, workflowId: string): Promise<Source> {
-    return new Source(temporal, folder, workflowId, await historyFiles(folder));
-  }
-
   async execution(runId: string): Promise<Execution> {
-    const { workflowId } = this;
+    const { workflowId, temporal } = this;
     const file = await this.file(runId);
     // A closed execution does not change any more.
-    if (file && isClosed(file)) return { workflowId, runId, history: file.history };
-    const events = this.temporal && (await fetchEvents(this.temporal, workflowId, runId));
-    return { workflowId, runId, history: events ? { events } : (file?.history ?? null) };
+    const events = file && isClosed(file) ? null : temporal && (await fetchEvents(temporal, workflowId, runId));
+    if (events || !file) return { workflowId, runId, history: events && { events } };
+    return { workflowId, runId, history: file.history, file: this.pathOf(runId) };
   }
 
-  /** By time. `tip`: the newest execution, where it is one of this run. */
-  async heads(firstRunId: string, tip: Head | null): Promise<Head[]> {
-    const known = new Map<string, Head>();
-    for (let head = tip; head; head = head.continued ? await this.head(head.continued) : null)
-      known.set(head.runId, head);
-    for (const runId of this.files.keys()) {
-      const head = known.has(runId) ? null : await this.head(runId);
-      if (head) known.set(runId, head);
-    }
-    if (!tip) {
-      // Another run has the id now: this one is followed from its first execution.
-      const newest = byTime(known).at(-1)?.runId;
-      for (let runId = newest ?? firstRunId; runId; runId = await this.next(runId)) {
-        const head = known.get(runId) ?? (await this.head(runId));
-        if (!head) break;
-        known.set(runId, head);
+  /**
+   * From the first execution to the last: each names the next one. Where one is lost, the next one that has a file
+   * follows, or else `newest`.
+   */
+  async chain(first: string, newest: Newest | null): Promise<string[]> {
+    const found = new Set<string>();
+    const others = [...this.files.keys(), ...(newest ? [newest.runId] : [])];
+    for (let runId: string | undefined = first; runId; ) {
+      found.add(runId);
+      const isRunning: boolean = newest?.runId === runId && newest.isRunning;
+      const next: string | undefined = isRunning ? undefined : await this.next(runId);
+      if (next && !found.has(next)) runId = next;
+      else {
+        runId = others.find((one) => !found.has(one));
+        // It names those between, as far back as they are known.
+        const before: string[] = [];
+        for (let one = await this.previous(runId); one && !found.has(one); one = await this.previous(one))
+          before.unshift(one);
+        for (const one of before) found.add(one);
       }
     }
-    return byTime(known).filter((head) => head.firstRunId === firstRunId);
+    return [...found];
   }
 
-  private async head(runId: string): Promise<Head | null> {
-    const event =
-      (this.temporal && (await fetchFirstEvent(this.temporal, this.workflowId, runId))) ??
-      (await this.file(runId))?.history.events[0];
-    return event ? headOf(runId, event) : null;
+  private async next(runId: string): Promise<string | undefined> {
+    const last = await this.event(runId, LAST_EVENT);
+    return last?.workflowExecutionContinuedAsNewEventAttributes?.newExecutionRunId;
   }
 
-  private async next(runId: string): Promise<string> {
-    const last =
-      (this.temporal && (await fetchLastEvent(this.temporal, this.workflowId, runId))) ??
-      (await this.file(runId))?.history.events.at(-1);
-    return last?.workflowExecutionContinuedAsNewEventAttributes?.newExecutionRunId ?? '';
+  private async previous(runId: string | undefined): Promise<string | null> {
+    const first = runId && (await this.event(runId, FIRST_EVENT));
+    return first ? continuedOf(first) : null;
+  }
+
+  private async event(runId: string, which: PageRequest): Promise<Event | null> {
+    const found = this.temporal && (await fetchEvent(this.temporal, this.workflowId, runId, which));
+    return found ?? (await this.file(runId))?.history.events.at(which === FIRST_EVENT ? 0 : -1) ?? null;
   }
 
   private async file(runId: string): Promise<WorkflowHistory | null> {
-    const file = this.files.get(runId);
-    return file ? readHistory(this.folder, file.name) : null;
+    return this.files.has(runId) ? readHistory(this.pathOf(runId)) : null;
+  }
+
+  private pathOf(runId: string): string {
+    return join(this.folder, HISTORIES, this.files.get(runId)!);
   }
 }
-
-export function headOf(runId: string, event: Event): Head {
-  const started = event.workflowExecutionStartedEventAttributes;
-  return {
-    runId,
-    firstRunId: started?.firstExecutionRunId ?? runId,
-    continued: started?.continuedExecutionRunId || null,
-    order: instant(event),
-  };
-}
-
-const byTime = (heads: ReadonlyMap<string, Head>): Head[] =>
-  [...heads.values()].sort((a, b) => (a.order < b.order ? -1 : a.order > b.order ? 1 : 0));
 
 /** The first execution of the newest run that was exported under this id. */
 async function newestExport(root: string, workflowId: string): Promise<string | null> {
-  const found = new Map<string, Head>();
-  for (const name of await readdir(exportsOf(root, workflowId)).catch(() => [])) {
-    const folder = join(exportsOf(root, workflowId), name);
-    for (const [runId, file] of await historyFiles(folder)) {
-      const event = (await readHistory(folder, file.name))?.history.events[0];
+  const folder = exportsOf(root, workflowId);
+  let newest = { name: '', firstRunId: null as string | null };
+  for (const run of (await readdir(folder).catch(nullIfMissing)) ?? [])
+    for (const [runId, name] of await historyFiles(join(folder, run))) {
+      const event = (await readHistory(join(folder, run, HISTORIES, name)))?.history.events[0];
       if (!event) continue;
-      found.set(runId, headOf(runId, event));
+      if (name > newest.name) newest = { name, firstRunId: firstRunIdOf(runId, event) };
       break;
     }
-  }
-  return byTime(found).at(-1)?.firstRunId ?? null;
+  return newest.firstRunId;
 }
+
+// --- Temporal: null where it does not have the execution (any more); other errors are thrown as they come --------------
+/**
+ * A page must fit into one gRPC message of 4 MB, which a page of the service's own size may not. It is counted in
+ * transactions of about two events, and no payload is above 4 KB (contracts/refs.ts).
+ */
+const PAGE_SIZE = 200;
+/** gRPC status code. */
+const NOT_FOUND = 5;
+
+interface PageRequest {
+  maximumPageSize?: number;
+  nextPageToken?: Uint8Array | undefined;
+  historyEventFilterType?: number;
+}
+const FIRST_EVENT: PageRequest = { maximumPageSize: 1 };
+/** HistoryEventFilterType CLOSE_EVENT. Not for a running execution: the server would wait 20 s for its end. */
+const LAST_EVENT: PageRequest = { historyEventFilterType: 2 };
+
+/** WorkflowExecutionStatus RUNNING. */
+const RUNNING = 1;
+
+interface Newest {
+  runId: string;
+  isRunning: boolean;
+}
+
+async function newestExecution({ workflowService, options }: Client, workflowId: string): Promise<Newest | null> {
+  const described = await orNull(
+    workflowService.describeWorkflowExecution({ namespace: options.namespace, execution: { workflowId } }),
+  );
+  const { execution, status } = described?.workflowExecutionInfo ?? {};
+  return execution?.runId ? { runId: execution.runId, isRunning: status === RUNNING } : null;
+}
+
+export async function fetchEvents(client: Client, workflowId: string, runId: string): Promise<Event[] | null> {
+  const events: Event[] = [];
+  let maximumPageSize = PAGE_SIZE;
+  let nextPageToken: Uint8Array | undefined;
+  for (;;) {
+    try {
+      const page = await fetchPage(client, workflowId, runId, { maximumPageSize, nextPageToken });
+      if (page === null) return null;
+      events.push(...page.events);
+      nextPageToken = page.nextPageToken;
+      if (!nextPageToken?.length) return events;
+    } catch (error) {
+      if (!isTooLarge(error) || maximumPageSize === 1) throw error;
+      maximumPageSize = Math.ceil(maximumPageSize / 8);
+    }
+  }
+}
+
+async function fetchEvent(client: Client, workflowId: string, runId: string, which: PageRequest) {
+  const page = await fetchPage(client, workflowId, runId, which);
+  return page?.events.at(which === FIRST_EVENT ? 0 : -1) ?? null;
+}
+
+async function fetchPage(
+  { workflowService, options }: Client,
+  workflowId: string,
+  runId: string,
+  { nextPageToken, ...request }: PageRequest,
+): Promise<{ events: Event[]; nextPageToken: Uint8Array | undefined } | null> {
+  const page = await orNull(
+    workflowService.getWorkflowExecutionHistory({
+      namespace: options.namespace,
+      execution: { workflowId, runId },
+      ...request,
+      ...(nextPageToken ? { nextPageToken } : {}),
+    }),
+  );
+  if (!page) return null;
+  const { events } = JSON.parse(historyToJSON({ events: page.history?.events ?? [] } as never)) as { events?: Event[] };
+  return { events: events ?? [], nextPageToken: page.nextPageToken ?? undefined };
+}
+
+async function orNull<T>(answer: Promise<T>): Promise<T | null> {
+  try {
+    return await answer;
+  } catch (error) {
+    const { code, cause } = error as { code?: number; cause?: { code?: number } };
+    if ((code ?? cause?.code) === NOT_FOUND) return null;
+    throw error;
+  }
+}
+
+/** Clients of Node and of Temporal's core put it differently. */
+const isTooLarge = (error: unknown): boolean => /message larger than max|message length too large/.test(String(error));

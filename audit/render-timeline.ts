@@ -2,13 +2,15 @@
  * A timeline as people read it: one line for each event, with its time; rounds as headings. No line is wider than asked
  * for. Digests are cut to twelve digits; times are UTC. Pure.
  */
+import { Settings } from '../contracts/commands.js';
 import { describeSettings } from '../contracts/settings.js';
 import { duration, percent, printable, wrap } from '../text/text.js';
+import { secondsBetween } from './events.js';
 import type { Digest, Entry, EntryOf, InterventionEntry, StepEntry, Timeline } from './timeline.js';
 
 export function renderTimeline(timeline: Timeline, width: number): string[] {
   const { run, state, startedAt, endedAt, firstRunId, fork, entries } = timeline;
-  const took = endedAt ? ` · ${duration(secondsOf(startedAt, endedAt))}` : '';
+  const took = endedAt ? ` · ${duration(secondsBetween(startedAt, endedAt))}` : '';
   const lines = wrap(`${run} · ${state}${took} · first execution ${firstRunId}`, width);
   if (fork) {
     const set = Object.keys(fork.set).length > 0 ? `, with ${describeSettings(fork.set)}` : '';
@@ -29,20 +31,14 @@ export function renderTimeline(timeline: Timeline, width: number): string[] {
     const room = width - head.length - 2;
     const [start = '', ...rest] = wrap(first, room + 2);
     // Details are below their line, two columns further in.
-    lines.push(head + start);
-    for (const line of [...wrapRest(rest, room), ...more.flatMap((text) => wrap(text, room))]) {
-      lines.push(`${' '.repeat(head.length + 2)}${line}`);
-    }
+    const details = [rest.join(' '), ...more].flatMap((text) => wrap(text, room));
+    lines.push(head + start, ...details.map((line) => ' '.repeat(head.length + 2) + line));
     if (entry.kind === 'round-ended') inRound = false;
   }
   return lines;
 }
 
-const wrapRest = (lines: readonly string[], room: number) => (lines.length > 0 ? wrap(lines.join(' '), room) : []);
-
-const secondsOf = (from: string, to: string) => (Date.parse(to) - Date.parse(from)) / 1000;
-
-/** The line of an entry, and its details. */
+/** The line of an entry, and its details; what is empty is not shown. */
 function linesOf(entry: Entry, run: string): string[] {
   switch (entry.kind) {
     case 'started':
@@ -76,7 +72,7 @@ function linesOf(entry: Entry, run: string): string[] {
     case 'ended':
       return [
         `${entry.state.toUpperCase()} after ${duration(entry.seconds)}${entry.model ? ` · best round ${entry.best} · model ${short(entry.model)}` : ''}`,
-        ...(entry.message ? [entry.message] : []),
+        entry.message ?? '',
       ];
   }
 }
@@ -88,22 +84,16 @@ const counted = (count: number, what: string) => `${count} ${what}${count === 1 
 const roundsOf = (last: number | null) => (last === null ? '' : last === 0 ? ': round 0' : `: rounds 0 to ${last}`);
 
 const lasting = ({ at, until }: { at: string; until: string | null }) =>
-  until ? ` for ${duration(secondsOf(at, until))}` : ', and still is';
+  until ? ` for ${duration(secondsBetween(at, until))}` : ', and still is';
 
 function stepLines(entry: StepEntry, run: string): string[] {
   const { step, workers, attempts, lastFailure, inputs, outputs, usage } = entry;
   const cost = usage && usage.tokens > 0 ? [`${usage.tokens} tokens`] : [];
-  const digests = [...list(inputs), ...(outputs.length > 0 ? ['->', ...list(outputs)] : [])].join(' ');
-  const failures =
-    attempts > 1
-      ? [`up to ${attempts} attempts${lastFailure ? `; the last failure: ${lastFailure}` : ''}`]
-      : lastFailure
-        ? [`continued after a failure: ${lastFailure}`]
-        : [];
+  const tries = attempts > 1 ? `up to ${attempts} attempts${lastFailure ? '; the last failure: ' : ''}` : '';
   return [
     [step, outcomeOf(entry, run), ...amountOf(entry), ...cost, ...workers].join(' · '),
-    ...(digests ? [digests] : []),
-    ...failures,
+    [...list(inputs), ...(outputs.length > 0 ? ['->', ...list(outputs)] : [])].join(' '),
+    `${tries || (lastFailure ? 'continued after a failure: ' : '')}${lastFailure ?? ''}`,
   ];
 }
 
@@ -115,39 +105,38 @@ function outcomeOf({ state, seconds, reused }: StepEntry, run: string): string {
 
 function amountOf({ shards, retried, outputs }: StepEntry): string[] {
   const rows = outputs.find(({ rows }) => rows !== null)?.rows;
+  const { count = 0, chunksReused = 0, chunksDone = 0 } = shards ?? {};
   const many = [
-    ...(shards ? [counted(shards.count, 'shard')] : []),
-    ...(shards && retried > 0 ? [`${retried} retried`] : []),
-    ...(rows ? [counted(rows, 'row')] : []),
+    count > 0 ? counted(count, 'shard') : '',
+    count > 0 && retried > 0 ? `${retried} retried` : '',
+    rows ? counted(rows, 'row') : '',
   ];
-  const reused =
-    shards && shards.chunksReused > 0
-      ? [`${shards.chunksReused} of ${shards.chunksReused + shards.chunksDone} chunks reused`]
-      : [];
-  return [...(many.length > 0 ? [many.join(', ')] : []), ...reused];
+  const reused = chunksReused > 0 ? `${chunksReused} of ${chunksReused + chunksDone} chunks reused` : '';
+  return [many.filter(Boolean).join(', '), reused].filter(Boolean);
 }
 
 const list = (digests: readonly Digest[]) => digests.map(({ name, sha256 }) => `${name} ${short(sha256)}`);
 
-function interventionLines(entry: InterventionEntry): string[] {
-  const { command, who, why, step, set, fromRound, after, promoted } = entry;
-  const about = [
-    ...(step ? [`(${step})`] : []),
-    ...(promoted === null ? [] : [`round ${promoted}`]),
-    ...(after ? [`after this ${after}`] : []),
-    ...(set ? [describeSettings(set)] : []),
-    ...(fromRound === null ? [] : [`from round ${fromRound} on`]),
-  ].join(' ');
-  return [`${command.toUpperCase()} by ${who}${about ? `: ${about}` : ''}`, ...(why ? [`why: ${why}`] : [])];
+/** How the fields of a command read; any other is `field = value`. `answers` says when the step was parked. */
+const WORDS: Record<string, (value: unknown) => string> = {
+  round: (round) => `round ${round}`,
+  after: (what) => `after this ${what}`,
+  set: (set) => describeSettings(Settings.safeParse(set).data ?? {}),
+  fromRound: (round) => `from round ${round} on`,
+  answers: () => '',
+};
+
+function interventionLines({ command, who, why, step, fields }: InterventionEntry): string[] {
+  const given = Object.entries(fields).filter(([, value]) => value !== null);
+  const words = given.map(([field, value]) => WORDS[field]?.(value) ?? describeSettings({ [field]: value }));
+  const about = [step ? `(${step})` : '', ...words].filter(Boolean).join(' ');
+  return [`${command.toUpperCase()} by ${who}${about ? `: ${about}` : ''}`, why && `why: ${why}`];
 }
 
 function roundStartLines({ round, from, model, data, because }: EntryOf<'round-started'>): string[] {
   const start = from === null ? 'the starting model' : `round ${from}`;
   const digests = [...(model ? [`model ${short(model)}`] : []), ...(data ? [`data ${short(data)}`] : [])];
-  return [
-    `ROUND ${round} continues from ${start}${because ? `: ${because}` : ''}`,
-    ...(digests.length > 0 ? [digests.join(' · ')] : []),
-  ];
+  return [`ROUND ${round} continues from ${start}${because ? `: ${because}` : ''}`, digests.join(' · ')];
 }
 
 function roundEndLines({ round, state, seconds, summary }: EntryOf<'round-ended'>): string[] {
@@ -159,7 +148,7 @@ function roundEndLines({ round, state, seconds, summary }: EntryOf<'round-ended'
         ...(summary.evaluation ? [`held-out ${percent(summary.evaluation.accuracy)} %`] : []),
       ]
     : [];
-  return [`round ${round} ${state} after ${duration(seconds)}`, ...(facts.length > 0 ? [facts.join(' · ')] : [])];
+  return [`round ${round} ${state} after ${duration(seconds)}`, facts.join(' · ')];
 }
 
 const VERDICTS = { keep: 'KEPT', 'roll-back': 'ROLLED BACK', stop: 'ROLLED BACK, and the run stops' } as const;

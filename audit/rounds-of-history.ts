@@ -1,14 +1,12 @@
 /**
  * The rounds of a run, read from its histories: where each one starts and why there, how it ended, what the gate
- * decided, and where a damaged object made the run repeat its steps. srlmKeepRound ends a round, and its input is the
- * round's summary; srlmReadRound reads the round that somebody promoted. Pure.
+ * decided, and where a damaged object made the run repeat its steps. Pure.
  */
-import { OperatorRecord, RunProgress } from '../contracts/run.js';
+import { OperatorRecord, RunInput, RunProgress } from '../contracts/run.js';
 import { GateInput, GateOutput, KeepRoundInput, RoundSummary } from '../contracts/steps.js';
-import type { EntryLog } from './entry-log.js';
 import { type Event, isoOf, rootOf, secondsBetween } from './events.js';
 import type { Activity } from './steps-of-history.js';
-import type { EntryOf } from './timeline.js';
+import type { EntryLog, EntryOf } from './timeline.js';
 
 type RoundEnd = EntryOf<'round-ended'>['state'];
 
@@ -20,20 +18,21 @@ export class RoundReader {
   private readonly finished = new Map<number, RoundSummary>();
   private progress: RunProgress | null = null;
   private record: OperatorRecord | null = null;
+  private isFork = false;
   private startModel: string | null = null;
   private damage: string | null = null;
 
   constructor(private readonly log: EntryLog) {}
 
   /** `args`: what the execution was started with. */
-  startExecution([, record, progress]: readonly unknown[]): void {
+  startExecution([input, record, progress]: readonly unknown[]): void {
+    this.isFork = RunInput.safeParse(input).data?.fork != null;
     this.record = OperatorRecord.safeParse(record).data ?? null;
     this.progress = RunProgress.safeParse(progress).data ?? null;
     this.damage = null;
     this.current = null;
   }
 
-  /** The run is in this round from here on. */
   enter(event: Event, round: number | null): void {
     if (round === this.current) return;
     this.current = round;
@@ -105,28 +104,23 @@ export class RoundReader {
     this.log.add(event, this.current, 'gate', { ...answer, ...accuracies });
   }
 
-  /** Why a round does not start from the one before it. A person's verdict overrides the gate's. */
+  /** Why a round does not start from the one before it. An operator's verdict overrides the gate's. */
   private explain(): void {
     const { started, record } = this;
     const before = started && this.finished.get(started.round! - 1);
     if (!started || !before || started.from === before.round) return;
-    const { from } = started;
-    const verdict = this.log.findLast(
-      'intervention',
-      ({ command, promoted, step, round }) =>
-        (command === 'promote' && promoted === from && (round ?? -1) >= before.round) ||
-        (command === 'reject' && step === 'after-round' && round === before.round),
+    const { round, from } = started;
+    const said = this.log.findLast('intervention', ({ command, fields, step, round: at }) =>
+      command === 'promote'
+        ? fields.round === from && at !== null && at >= before.round
+        : command === 'reject' && step === 'after-round' && at === before.round,
     );
-    const inherited = record?.overrides.findLast((override) => override.before === started.round);
-    started.because = verdict
-      ? verdict.command === 'promote'
-        ? `${verdict.who} promoted round ${from}`
-        : `${verdict.who} rejected round ${before.round}`
-      : before.gate && before.gate.verdict !== 'keep'
-        ? `round ${before.round} was rolled back`
-        : inherited?.verdict === 'promote'
-          ? `round ${from} was promoted in the run this one was forked from`
-          : `round ${before.round} was rejected in the run this one was forked from`;
+    const override = record?.overrides.findLast((one) => one.before === round);
+    const who = said?.who ?? (this.isFork ? 'an operator of the parent run' : 'an operator');
+    if (!said && !override) started.because = `round ${before.round} was rolled back`;
+    else if (said?.command === 'promote' || override?.verdict === 'promote')
+      started.because = `${who} promoted round ${from}`;
+    else started.because = `${who} rejected round ${before.round}`;
   }
 }
 

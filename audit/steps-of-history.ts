@@ -2,13 +2,12 @@
  * The steps of a run, read from the activities of its histories. Which step an activity belongs to comes from the memo
  * (history-reader.ts calls `enter`); what it read, made and cost comes from its input and output. Pure.
  */
-import type { StepRecord, Usage } from '../contracts/refs.js';
+import { z } from 'zod';
+import { Sha256, type StepRecord, type Usage } from '../contracts/refs.js';
 import { OpenedStep, ShardOutput, StepMeta } from '../contracts/steps.js';
 import { addUsage, NO_USAGE, uncounted } from '../method/budget.js';
-import { digestsOf } from './digests.js';
-import type { EntryLog } from './entry-log.js';
 import { type Event, type Failure, isoOf, rootOf, secondsBetween, value } from './events.js';
-import type { StepEntry } from './timeline.js';
+import type { Digest, EntryLog, StepEntry } from './timeline.js';
 
 export interface Activity {
   type: string;
@@ -19,7 +18,7 @@ export interface Activity {
   attempts: number;
   output: unknown;
   failure: Failure | null;
-  /** The failure of the attempt before the last. */
+  /** That of the attempt before the last one. */
   lastFailure: Failure | null;
   isDone: boolean;
 }
@@ -33,7 +32,6 @@ interface StepSpan {
 /** Where a record is in the store. */
 export type RecordRef = Pick<StepRecord, 'step' | 'key'>;
 
-/** Activities beside the steps. */
 const NOT_STEPS = new Set(['srlmKeepRound', 'srlmReadRound', 'srlmExport']);
 /** Part of a step, but not its work. */
 const HOST_CHOICE = 'srlmClaimHost';
@@ -50,7 +48,6 @@ export class StepReader {
 
   constructor(private readonly log: EntryLog) {}
 
-  /** The step that is running. */
   get current(): string | null {
     return this.open?.step ?? null;
   }
@@ -64,8 +61,16 @@ export class StepReader {
   scheduled(event: Event, round: number | null): Activity {
     const { activityType, input } = event.activityTaskScheduledEventAttributes!;
     const activity: Activity = {
-      ...{ type: activityType.name, input: value(input), scheduled: event, closedAt: null, identity: null },
-      ...{ attempts: 0, output: null, failure: null, lastFailure: null, isDone: false },
+      type: activityType.name,
+      input: value(input),
+      scheduled: event,
+      closedAt: null,
+      identity: null,
+      attempts: 0,
+      output: null,
+      failure: null,
+      lastFailure: null,
+      isDone: false,
     };
     this.activities.set(event.eventId, activity);
     if (!NOT_STEPS.has(activity.type)) (this.open ?? this.begin(activity.type, round)).activities.push(activity);
@@ -106,7 +111,7 @@ export class StepReader {
     this.open = null;
   }
 
-  /** Records of the steps that are done, made by this run or reused. */
+  /** Steps that are done, by this run or by another. */
   recordRefs(): RecordRef[] {
     return [...this.records.values()];
   }
@@ -118,35 +123,29 @@ export class StepReader {
   }
 
   private keepRecord({ type, input, output }: Activity): void {
+    const { step: of } = (input ?? {}) as { step?: string | { sha256: string } };
     const opened = type === 'srlmOpenStep' ? OpenedStep.safeParse(output).data : undefined;
-    if (opened) this.shardedSteps.set(opened.step.sha256, (input as { step: string }).step);
-    const key = metaOf(output)?.key;
-    const step = this.recordName(type, input);
+    if (opened && typeof of === 'string') this.shardedSteps.set(opened.step.sha256, of);
+    const key = recordedOf(output)?.meta.key;
+    // `srlmFineTune` -> fineTune; a sharded step is named by what was opened.
+    const plain = type.charAt(4).toLowerCase() + type.slice(5);
+    const step = typeof of === 'string' ? of : of ? this.shardedSteps.get(of.sha256) : plain;
     if (key && step) this.records.set(`${step}/${key}`, { step, key });
-  }
-
-  /** `srlmFineTune` -> fineTune; a sharded step is named by what was opened. */
-  private recordName(type: string, input: unknown): string | null {
-    const { step } = (input ?? {}) as { step?: string | { sha256: string } };
-    if (typeof step === 'string') return step;
-    if (step) return this.shardedSteps.get(step.sha256) ?? null;
-    return type.charAt(4).toLowerCase() + type.slice(5);
   }
 
   private addEntry(span: StepSpan, closed: boolean): void {
     const { step, round, activities } = span;
     const first = activities[0];
     if (!first) return; // The memo was written for another reason.
-    const work = activities.filter(({ type }) => type !== HOST_CHOICE);
-    const last = work.at(-1) ?? first;
+    const last = activities.findLast(({ type }) => type !== HOST_CHOICE) ?? first;
     const shards = shardsOf(activities);
     const state = this.stateOf(span, last, closed);
-    const isDone = state === 'done';
-    const opened = work.find(({ type }) => type === 'srlmOpenStep');
+    const opened = activities.find(({ type }) => type === 'srlmOpenStep');
     const ends = activities.flatMap(({ closedAt }) => closedAt ?? []).sort();
     const at = isoOf(first.scheduled);
     this.log.add(first.scheduled, round, 'step', {
-      ...{ step, state },
+      step,
+      state,
       seconds: state === 'running' ? null : secondsBetween(at, ends.at(-1) ?? at),
       workers: [...new Set(activities.flatMap(({ identity }) => identity ?? []))],
       attempts: Math.max(...activities.map(({ attempts }) => attempts)),
@@ -154,20 +153,18 @@ export class StepReader {
       lastFailure: lastFailureOf(activities, state),
       shards,
       inputs: digestsOf((opened ?? last).input),
-      outputs: isDone ? digestsOf(resultOf(last.output)) : [],
+      outputs: state === 'done' ? digestsOf(recordedOf(last.output)?.output ?? last.output) : [],
       reused: reusedOf(last, shards),
       usage: this.usageOf(span, last),
     });
   }
 
   private usageOf({ round, activities }: StepSpan, last: Activity): Usage | null {
-    const shards = activities.filter(({ type }) => type === 'srlmShard');
-    if (shards.length > 0)
-      return shards.reduce(
-        (sum, { output }) => addUsage(sum, ShardOutput.safeParse(output).data?.usage ?? NO_USAGE),
-        NO_USAGE,
-      );
-    const { usage = null } = metaOf(last.output) ?? (last.output as { usage?: Usage } | null) ?? {};
+    if (activities.some(isShard))
+      return shardOutputs(activities)
+        .map(({ usage }) => usage)
+        .reduce(addUsage, NO_USAGE);
+    const { usage = null } = recordedOf(last.output)?.meta ?? (last.output as { usage?: Usage } | null) ?? {};
     if (last.type !== 'srlmFineTune' || usage === null) return usage;
     // A training reports the total of its job, of which an earlier entry may have shown a part.
     const shown = this.training?.round === round ? this.training.usage : NO_USAGE;
@@ -179,21 +176,18 @@ export class StepReader {
     if (isComplete(last)) return 'done';
     const isOver = span.activities.every(({ closedAt }) => closedAt !== null);
     if (!closed && (!isOver || span === this.open)) return 'running';
-    const failed = span.activities.some(({ failure }) => failure && !isRecovered(failure));
-    return failed ? 'failed' : 'interrupted';
+    // After a halved batch the run continues.
+    const failures = span.activities.flatMap(({ failure }) => failure ?? []);
+    return failures.some((one) => rootOf(one).type !== 'engine.batch-halved') ? 'failed' : 'interrupted';
   }
 }
 
-/** A completed activity is not always the end of its step. */
 function isComplete({ type, output, isDone }: Activity): boolean {
   if (!isDone || type === 'srlmShard' || type === HOST_CHOICE) return false;
   if (type === 'srlmOpenStep') return (output as OpenedStep | null)?.done != null;
   // A training that was stopped by its budget left a checkpoint.
   return (output as { bounded?: boolean } | null)?.bounded !== true;
 }
-
-/** The engine halved its batch, and the run continued. */
-const isRecovered = (failure: Failure): boolean => rootOf(failure).type === 'engine.batch-halved';
 
 /** The failure that made a step fail is shown where the run parks. */
 function lastFailureOf(activities: readonly Activity[], state: StepEntry['state']): string | null {
@@ -203,10 +197,15 @@ function lastFailureOf(activities: readonly Activity[], state: StepEntry['state'
   return failures.length > 0 ? rootOf(failures.at(-1)).message : null;
 }
 
+const isShard = ({ type }: Activity): boolean => type === 'srlmShard';
+
+const shardOutputs = (activities: readonly Activity[]): ShardOutput[] =>
+  activities.filter(isShard).flatMap(({ output }) => ShardOutput.safeParse(output).data ?? []);
+
 function shardsOf(activities: readonly Activity[]): StepEntry['shards'] {
-  const shards = activities.filter(({ type }) => type === 'srlmShard');
+  const shards = activities.filter(isShard);
   if (shards.length === 0) return null;
-  const outputs = shards.flatMap(({ output }) => ShardOutput.safeParse(output).data ?? []);
+  const outputs = shardOutputs(activities);
   const sum = (field: 'chunksDone' | 'chunksReused') => outputs.reduce((total, one) => total + one[field], 0);
   // A shard that was paused, or ran out of budget, has more than one activity.
   const count = new Set(shards.map(({ input }) => (input as { from?: number } | null)?.from)).size;
@@ -214,19 +213,33 @@ function shardsOf(activities: readonly Activity[]): StepEntry['shards'] {
 }
 
 function reusedOf(last: Activity, shards: StepEntry['shards']): StepEntry['reused'] {
-  const meta = isComplete(last) ? metaOf(last.output) : null;
+  const meta = isComplete(last) ? recordedOf(last.output)?.meta : null;
   if (meta?.reused) return { whole: true, run: meta.run };
   return shards && shards.chunksReused > 0 ? { whole: false, run: null } : null;
 }
 
-/** null: the step keeps no record, or is not done. */
-function metaOf(output: unknown): StepMeta | null {
-  const { meta, done } = (output ?? {}) as { meta?: unknown; done?: { meta?: unknown } | null };
-  return StepMeta.safeParse(meta ?? done?.meta).data ?? null;
+const Recorded = z.object({ output: z.unknown(), meta: StepMeta });
+
+/** The result of a step that keeps a record. A sharded step may return it from its first activity, which found it. */
+function recordedOf(output: unknown): z.infer<typeof Recorded> | null {
+  const found = Recorded.safeParse((output as { done?: unknown } | null)?.done ?? output);
+  return found.data ?? null;
 }
 
-/** What a step returned, without how it came to it. */
-function resultOf(output: unknown): unknown {
-  const { output: inner, done } = (output ?? {}) as { output?: unknown; done?: { output?: unknown } | null };
-  return inner ?? done?.output ?? output;
+const DEPTH = 3;
+/** How a step works, not what it works on. */
+const SETTINGS = new Set(['texts', 'sampling', 'training', 'selection', 'gate']);
+
+/** `{ data: { sha256, rows }, best: { grades: { sha256 } } }` -> data, best.grades. A bare reference is `model` or `data`. */
+function digestsOf(value: unknown, name = '', depth = DEPTH): Digest[] {
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) return [];
+  const { sha256, rows } = value as { sha256?: unknown; rows?: unknown };
+  if (Sha256.safeParse(sha256).success) {
+    const ref = { name: name || (rows === undefined ? 'model' : 'data'), sha256: sha256 as Sha256 };
+    return [{ ...ref, rows: typeof rows === 'number' && rows > 0 ? rows : null }];
+  }
+  if (depth === 0) return [];
+  return Object.entries(value).flatMap(([key, inner]) =>
+    SETTINGS.has(key) ? [] : digestsOf(inner, name ? `${name}.${key}` : key, depth - 1),
+  );
 }

@@ -1,14 +1,16 @@
 /**
  * The timeline of a run: what happened to it, in order. `srlm history --json` prints it, and timeline.json of an export
- * holds it. Times are ISO, UTC. Digests are complete here; the rendered text shortens them.
+ * holds it. Times are ISO, UTC.
  */
 import { z } from 'zod';
 import { Settings } from '../contracts/commands.js';
 import { Sha256, Usage } from '../contracts/refs.js';
-import { Phase } from '../contracts/run.js';
-import { APPROVALS } from '../contracts/spec.js';
+import { End, Parked, Phase } from '../contracts/run.js';
+import { Approval } from '../contracts/spec.js';
+import { EvalResult, GateOutput } from '../contracts/steps.js';
+import { type Event, isoOf } from './events.js';
 
-/** `round` is null for what concerns the run as a whole. */
+/** `round` null: it concerns the run as a whole. */
 const At = z.strictObject({ at: z.string(), round: z.int().nullable() });
 
 export const Digest = z.strictObject({
@@ -19,24 +21,23 @@ export const Digest = z.strictObject({
 });
 export type Digest = z.infer<typeof Digest>;
 
-/** `lastRound` null: a sample run. */
 const StartedEntry = At.extend({
   kind: z.literal('started'),
   by: z.string(),
+  /** null: a sample run. */
   lastRound: z.int().nullable(),
 });
 
-/** The worker that runs the workflow code from here on: another one after a crash, a deployment, or a move. */
+/** The worker that runs the workflow code from here on. */
 const WorkerEntry = At.extend({ kind: z.literal('worker'), identity: z.string(), version: z.string() });
 
-/** A step from its start until it was done or could not continue; tried again after that, it is another entry. */
+/** A step from its start until it was done or could not continue; its next try is another entry. */
 export const StepEntry = At.extend({
   kind: z.literal('step'),
   step: z.string(),
   /** `interrupted`: paused, out of budget, or the execution ended first. */
   state: z.enum(['done', 'failed', 'interrupted', 'running']),
   seconds: z.number().nullable(),
-  /** Identities of the workers that ran its activities. */
   workers: z.array(z.string()),
   /** The most that any of its activities needed; `retried` counts the activities that needed more than one. */
   attempts: z.int(),
@@ -45,10 +46,7 @@ export const StepEntry = At.extend({
   shards: z.strictObject({ count: z.int(), chunksDone: z.int(), chunksReused: z.int() }).nullable(),
   inputs: z.array(Digest),
   outputs: z.array(Digest),
-  /**
-   * Found in the store instead of computed. `whole`: the complete step, by the run that made it; else some chunks, whose
-   * runs the history does not name.
-   */
+  /** `whole`: the complete step, made by `run`; else some chunks, whose runs the history does not name. */
   reused: z.strictObject({ whole: z.boolean(), run: z.string().nullable() }).nullable(),
   usage: Usage.nullable(),
 });
@@ -56,34 +54,27 @@ export type StepEntry = z.infer<typeof StepEntry>;
 
 const ParkedEntry = At.extend({
   kind: z.literal('parked'),
-  step: z.string(),
-  type: z.string(),
-  message: z.string(),
-  attempts: z.int(),
+  ...Parked.pick({ step: true, type: true, message: true, attempts: true }).shape,
   /** null: still parked. */
   until: z.string().nullable(),
 });
 
 const WaitingEntry = At.extend({
   kind: z.literal('waiting'),
-  approval: z.enum(APPROVALS),
+  approval: Approval,
   until: z.string().nullable(),
 });
 
-/** A command of a person, a cancellation, or (`decision`) a choice of the run itself. */
 export const InterventionEntry = At.extend({
   kind: z.literal('intervention'),
+  /** `cancel`: a cancellation in Temporal; `decision`: a choice of the run itself. */
   command: z.string(),
   who: z.string(),
   why: z.string(),
   /** The parked step or the approval that was answered; the step that a decision concerns. */
   step: z.string().nullable(),
-  set: Settings.nullable(),
-  fromRound: z.int().nullable(),
-  /** `stop` only. */
-  after: z.string().nullable(),
-  /** `promote` only. */
-  promoted: z.int().nullable(),
+  /** What else the command says, under its own names: set, fromRound, after, round, ... */
+  fields: z.record(z.string(), z.json()),
 });
 export type InterventionEntry = z.infer<typeof InterventionEntry>;
 
@@ -101,7 +92,7 @@ const RoundStartedEntry = At.extend({
 const RoundEndedEntry = At.extend({
   kind: z.literal('round-ended'),
   /** `interrupted`: a damaged object was found, and the run repeats its steps. */
-  state: z.enum(['done', 'stopped', 'aborted', 'failed', 'interrupted']),
+  state: z.enum([...End.shape.kind.options, 'interrupted']),
   seconds: z.number(),
   summary: z
     .strictObject({
@@ -110,7 +101,7 @@ const RoundEndedEntry = At.extend({
       enriched: z.int(),
       rows: z.int(),
       trainLoss: z.number(),
-      evaluation: z.strictObject({ accuracy: z.number(), low: z.number(), high: z.number() }).nullable(),
+      evaluation: EvalResult.pick({ accuracy: true, low: true, high: true }).nullable(),
     })
     .nullable(),
 });
@@ -118,19 +109,16 @@ const RoundEndedEntry = At.extend({
 /** Accuracies and their paired difference are fractions of 1. */
 const GateEntry = At.extend({
   kind: z.literal('gate'),
-  verdict: z.enum(['keep', 'roll-back', 'stop']),
+  ...GateOutput.shape,
   best: z.number(),
   current: z.number(),
-  difference: z.number(),
-  low: z.number(),
-  high: z.number(),
   tolerance: z.number(),
 });
 
 /** A damaged object was found: the next execution repeats the steps, and reuses what is intact. */
 const RepairEntry = At.extend({ kind: z.literal('repair'), message: z.string() });
 
-/** Something is missing from this timeline, and why. */
+/** Something is missing from this timeline. */
 const GapEntry = At.extend({ kind: z.literal('gap'), message: z.string() });
 
 const EndedEntry = At.extend({
@@ -164,8 +152,8 @@ export const Fork = z.strictObject({ of: z.string(), fromRound: z.int(), set: Se
 
 export const Timeline = z.strictObject({
   version: z.literal(2),
-  /** Id of the run, and Temporal's id of its first execution. */
   run: z.string(),
+  /** Temporal's id of the first execution. */
   firstRunId: z.string(),
   type: z.enum(['run', 'sample']),
   state: Phase,
@@ -175,3 +163,39 @@ export const Timeline = z.strictObject({
   entries: z.array(Entry),
 });
 export type Timeline = z.infer<typeof Timeline>;
+
+/** Temporal ends an execution long before it has so many events. */
+const MAX_EVENTS = 1e6;
+
+/** Entries as the readers of a history find them, some before others that happened earlier. */
+export class EntryLog {
+  private readonly placed: { place: number; entry: Entry }[] = [];
+  private execution = 0;
+
+  nextExecution(): void {
+    this.execution++;
+  }
+
+  /** Returns the entry, whose later fields the caller may still set. */
+  add<Kind extends Entry['kind']>(
+    event: Pick<Event, 'eventId' | 'eventTime'>,
+    round: number | null,
+    kind: Kind,
+    fields: Omit<EntryOf<Kind>, 'kind' | 'at' | 'round'>,
+  ): EntryOf<Kind> {
+    const entry = { kind, at: isoOf(event), round, ...fields } as unknown as EntryOf<Kind>;
+    this.placed.push({ place: this.execution * MAX_EVENTS + Number(event.eventId), entry });
+    return entry;
+  }
+
+  /** By execution, then by event: the clocks of servers may disagree. */
+  entries(): Entry[] {
+    return [...this.placed].sort((a, b) => a.place - b.place).map(({ entry }) => entry);
+  }
+
+  /** The entry that was added last of those that fit. */
+  findLast<Kind extends Entry['kind']>(kind: Kind, fits: (entry: EntryOf<Kind>) => boolean): EntryOf<Kind> | undefined {
+    const found = this.placed.findLast(({ entry }) => entry.kind === kind && fits(entry as EntryOf<Kind>));
+    return found?.entry as EntryOf<Kind> | undefined;
+  }
+}

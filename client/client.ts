@@ -3,28 +3,22 @@
  * Throws the Problems of contracts/errors.ts.
  */
 import { type Client, ServiceError, WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
+import type { z } from 'zod';
 import { connect } from '../config/connection.js';
-import { resolveDeployment } from '../config/load.js';
+import { resolveDeployment, workflowConfigOf } from '../config/load.js';
 import { idProblem, newId } from '../config/run-id.js';
 import { ensureSearchAttributes } from '../config/search-attributes.js';
-import { workflowConfigOf } from '../config/workflow-config.js';
-import type { CommandName, Settings } from '../contracts/commands.js';
+import type { CommandName } from '../contracts/commands.js';
 import type { Deployment, DeploymentInput } from '../contracts/deployment.js';
 import { commandRefused, runExists, runSilent, specInvalid } from '../contracts/errors.js';
-import {
-  type OperatorRecord,
-  RunInput,
-  type RunMemo,
-  RunResult,
-  type RunStatus,
-  type SampleInput,
-  SampleResult,
-} from '../contracts/run.js';
+import { explain } from '../contracts/issues.js';
+import type { RunStatus } from '../contracts/run.js';
+import { OperatorRecord, RunInput, type RunMemo, RunResult, SampleInput, SampleResult } from '../contracts/run.js';
 import { RunSpec, SampleSpec } from '../contracts/spec.js';
 import { openStore, type Store } from '../storage/store.js';
 import { argumentsOf } from './executions.js';
 import { type Fork, recordOfFork } from './fork.js';
-import { type CommandFields, Operator } from './operate.js';
+import { type CommandFields, send } from './operate.js';
 import { type Checked, checkRun, checkSample } from './preflight.js';
 import { checkSpec } from './spec-file.js';
 import { COMMAND_QUERY_MS, type RunListing, RunReader } from './status.js';
@@ -36,9 +30,16 @@ export interface StartOptions {
   folder?: string;
 }
 
+export interface Started {
+  runId: string;
+  warnings: string[];
+}
+
+/** What a run begins with: `input` is the argument of its workflow. */
+export type Ready<Input> = Checked<Input> & { input: Input };
+
 export class SrlmClient {
   private readonly reader: RunReader;
-  private readonly operator: Operator;
   private opened: Store | null = null;
 
   private constructor(
@@ -47,7 +48,6 @@ export class SrlmClient {
     private readonly searchAttributes: boolean,
   ) {
     this.reader = new RunReader(temporal, () => this.store);
-    this.operator = new Operator(temporal, this.reader);
   }
 
   /** `temporal`: a client of your own; default: by Temporal's environment configuration. Throws config.invalid. */
@@ -61,7 +61,6 @@ export class SrlmClient {
     await this.temporal.connection.close();
   }
 
-  /** Throws storage.not-writable. */
   get store(): Store {
     this.opened ??= openStore(this.deployment);
     return this.opened;
@@ -70,39 +69,32 @@ export class SrlmClient {
   // --- starting -------------------------------------------------------------------------------------------------------
 
   /** Checks everything that can be checked, stores the data, starts. Returns at once. */
-  async start(spec: unknown, options: StartOptions = {}): Promise<{ runId: string; warnings: string[] }> {
-    const checked = await this.checkedRun(spec, options);
-    return { runId: await this.startChecked(checked), warnings: checked.warnings };
+  async start(spec: unknown, options: StartOptions = {}): Promise<Started> {
+    return this.startChecked(await this.runInput(spec, options));
   }
 
-  /** Durable sampling of a data set, a run of its own. */
-  async startSample(spec: unknown, options: StartOptions = {}): Promise<{ runId: string }> {
-    return { runId: await this.startChecked(await this.checkedSample(spec, options)) };
+  async startSample(spec: unknown, options: StartOptions = {}): Promise<Started> {
+    return this.startChecked(await this.sampleInput(spec, options));
   }
 
-  /** Starts what checkRun or checkSample has checked and stored. */
-  async startChecked({ runId, input }: Checked<RunInput> | Checked<SampleInput>): Promise<string> {
-    return this.launch(runId, [{ ...input, config: this.config }]);
+  /** Starts what checkRun or checkSample (client/preflight.ts) has checked and stored. */
+  async startChecked({ runId, input, warnings }: Checked<RunInput> | Checked<SampleInput>): Promise<Started> {
+    await this.launch(runId, { ...input, config: this.config });
+    return { runId, warnings };
   }
 
-  /** The argument of srlmRun, its data checked and stored: for a workflow of your own that runs it as a child. */
-  async runInput(spec: unknown, options: StartOptions = {}): Promise<{ input: RunInput; warnings: string[] }> {
-    const { input, warnings } = await this.checkedRun(spec, options);
-    return { input: { ...input, config: this.config }, warnings };
+  /** Checks a spec and stores its data; `input` is for a workflow of your own that runs srlmRun as a child. */
+  async runInput(spec: unknown, { id, folder = process.cwd() }: StartOptions = {}): Promise<Ready<RunInput>> {
+    return this.ready(await checkRun(checkSpec(spec, RunSpec, 'spec'), this.deployment, folder, checkedId(id)));
   }
 
-  /** The argument of srlmSample, its data checked and stored. */
-  async sampleInput(spec: unknown, options: StartOptions = {}): Promise<SampleInput> {
-    const { input } = await this.checkedSample(spec, options);
-    return { ...input, config: this.config };
+  /** The same for srlmSample. */
+  async sampleInput(spec: unknown, { id, folder = process.cwd() }: StartOptions = {}): Promise<Ready<SampleInput>> {
+    return this.ready(await checkSample(checkSpec(spec, SampleSpec, 'spec'), this.deployment, folder, checkedId(id)));
   }
 
-  private checkedRun(spec: unknown, { id, folder = process.cwd() }: StartOptions): Promise<Checked<RunInput>> {
-    return checkRun(checkSpec(spec, RunSpec, 'spec'), this.deployment, folder, checkedId(id));
-  }
-
-  private checkedSample(spec: unknown, { id, folder = process.cwd() }: StartOptions): Promise<Checked<SampleInput>> {
-    return checkSample(checkSpec(spec, SampleSpec, 'spec'), this.deployment, folder, checkedId(id));
+  private ready<Input>(checked: Checked<Input>): Ready<Input> {
+    return { ...checked, input: { ...checked.input, config: this.config } as Input };
   }
 
   /**
@@ -118,32 +110,41 @@ export class SrlmClient {
     // Settings changed while the run was running are in its history only, which a worker has to read.
     if (!state) throw runSilent(runId);
     const record = recordOfFork(state, input.data.settings, { fromRound, set });
-    const forked: RunInput = {
-      ...input.data,
-      config: this.config,
-      fork: { of: runId, fromRound, fields: Object.keys(set) },
-    };
-    return { runId: await this.launch(checkedId(id) ?? newId(`${runId}-fork`), [forked, record]) };
+    const fork = { of: runId, fromRound, fields: Object.keys(set) };
+    const forkId = checkedId(id) ?? newId(`${runId}-fork`);
+    await this.launch(forkId, { ...input.data, config: this.config, fork }, record);
+    return { runId: forkId };
   }
 
-  private async launch(workflowId: string, args: [RunInput | SampleInput, OperatorRecord?]): Promise<string> {
-    const [{ settings, ...input }] = args;
-    const isRun = 'rounds' in settings;
+  /** Throws run.exists; spec.invalid for what the workflow would refuse, and fail. */
+  private async launch(workflowId: string, input: RunInput | SampleInput, record?: OperatorRecord): Promise<void> {
+    const isRun = 'fork' in input;
+    const what = isRun && input.fork ? 'fork' : 'spec';
+    const args = [
+      isRun ? accepted(RunInput, input, what) : accepted(SampleInput, input, what),
+      ...(record ? [accepted(OperatorRecord, record, what)] : []),
+    ];
     const memo: RunMemo = {
-      ...{ phase: 'running', round: null, step: null, halt: null },
-      lastRound: isRun ? settings.rounds : null,
-      forkOf: 'fork' in input ? (input.fork?.of ?? null) : null,
+      phase: 'running',
+      round: null,
+      lastRound: isRun ? input.settings.rounds : null,
+      step: null,
+      halt: null,
+      table: null,
+      forkOf: isRun ? (input.fork?.of ?? null) : null,
     };
     try {
       await this.temporal.workflow.start(isRun ? 'srlmRun' : 'srlmSample', {
-        ...{ workflowId, args, taskQueue: this.deployment.taskQueue, memo: { srlm: memo } },
-        staticSummary: `${settings.name} · ${isRun ? 'run' : 'sample'}`,
+        workflowId,
+        args,
+        taskQueue: this.deployment.taskQueue,
+        memo: { srlm: memo },
+        staticSummary: `${input.settings.name} · ${isRun ? 'run' : 'sample'}`,
       });
     } catch (error) {
       if (error instanceof WorkflowExecutionAlreadyStartedError) throw runExists(workflowId);
       throw error;
     }
-    return workflowId;
   }
 
   private get config() {
@@ -195,58 +196,12 @@ export class SrlmClient {
 
   // --- commands -------------------------------------------------------------------------------------------------------
 
-  /** Any command of contracts/commands.ts. Throws run.unknown, run.not-parked, run.refused. */
+  /**
+   * Sends a command of contracts/commands.ts, such as `send(runId, 'pause', { why: 'lunch' })`, and returns what it was
+   * about: the step or the approval that it answers, else the round. Throws run.unknown, run.not-parked, run.refused.
+   */
   send<Name extends CommandName>(runId: string, name: Name, fields: CommandFields<Name>): Promise<string> {
-    return this.operator.send(runId, name, fields);
-  }
-
-  /** Tries the parked step again, with other settings where `set` has any. */
-  async retry(runId: string, why = '', set?: Settings): Promise<{ step: string }> {
-    return { step: await this.send(runId, 'retry', { why, ...(set ? { set } : {}) }) };
-  }
-
-  /** Continues without the parked step: an evaluation, or one round's enrichment. */
-  async skip(runId: string, why = ''): Promise<{ step: string }> {
-    return { step: await this.send(runId, 'skip', { why }) };
-  }
-
-  /** Continues a run that is waiting for approval. */
-  async approve(runId: string, why = ''): Promise<{ approval: string }> {
-    return { approval: await this.send(runId, 'approve', { why }) };
-  }
-
-  /** After a round: rolls it back. Before: ends the run with what it has. */
-  async reject(runId: string, why = ''): Promise<{ approval: string }> {
-    return { approval: await this.send(runId, 'reject', { why }) };
-  }
-
-  /** Shards finish the chunks they are at, a training writes a checkpoint, and nothing more begins. */
-  async pause(runId: string, why = ''): Promise<void> {
-    await this.send(runId, 'pause', { why });
-  }
-
-  async resume(runId: string, why = ''): Promise<void> {
-    await this.send(runId, 'resume', { why });
-  }
-
-  /** Ends a run after its current round or step. `now`: aborts it. */
-  async stop(runId: string, after: 'round' | 'step' | 'now', why = ''): Promise<void> {
-    if (after === 'now') await this.abort(runId, why);
-    else await this.send(runId, 'stop', { why, after });
-  }
-
-  /** Other settings, at once or for the rounds from `fromRound` on. */
-  async set(
-    runId: string,
-    set: Settings,
-    { fromRound = null, why = '' }: { fromRound?: number | null; why?: string } = {},
-  ): Promise<void> {
-    await this.send(runId, 'set', { why, set, fromRound });
-  }
-
-  /** The next round starts from the model of this one, whatever the gate decided. */
-  async promote(runId: string, round: number, why = ''): Promise<void> {
-    await this.send(runId, 'promote', { why, round });
+    return send(this.temporal, this.reader, runId, name, fields);
   }
 
   /** Ends a run, whatever it is doing; all artifacts are kept. Resolves when its processes have ended. */
@@ -265,4 +220,12 @@ function checkedId(id: string | undefined): string | undefined {
   const problem = id === undefined ? null : idProblem(id);
   if (problem) throw specInvalid({ file: 'options', field: 'id' }, `${problem}.`);
   return id;
+}
+
+/** `value` as the workflow will parse it. Throws spec.invalid. */
+function accepted<T>(schema: z.ZodType<T>, value: unknown, file: string): T {
+  const parsed = schema.safeParse(value, { reportInput: true });
+  if (parsed.success) return parsed.data;
+  const { field, reason } = explain(parsed.error.issues[0]!);
+  throw specInvalid({ file, field }, `${reason}.`);
 }

@@ -21,19 +21,22 @@ type Payload = temporal.api.common.v1.IPayload;
 type RawExecution = Parameters<typeof executionInfoFromRaw>[0];
 
 const PAGE = 200;
+const TYPES = ['srlmRun', 'srlmSample'];
 
-/** The newest execution of a run. Throws run.unknown. */
+/** The newest execution of a run. Throws run.unknown, also for a workflow that is no run. */
 export async function describe(client: Client, runId: string): Promise<WorkflowExecutionDescription> {
   try {
-    return await client.workflow.getHandle(runId).describe();
+    const described = await client.workflow.getHandle(runId).describe();
+    if (TYPES.includes(described.type)) return described;
   } catch (error) {
-    if (error instanceof WorkflowNotFoundError) throw runUnknown(runId);
-    throw error;
+    if (!(error instanceof WorkflowNotFoundError)) throw error;
   }
+  throw runUnknown(runId);
 }
 
-/** Temporal's id of the execution that began the chain. */
-export const firstRunIdOf = ({ raw, runId }: WorkflowExecutionDescription): string =>
+export const hasEnded = (status: string) => status !== 'RUNNING' && status !== 'CONTINUED_AS_NEW';
+
+const firstRunIdOf = ({ raw, runId }: WorkflowExecutionDescription): string =>
   raw.workflowExecutionInfo?.firstRunId || runId;
 
 /** When the chain began; the time of its newest execution where Temporal has deleted the first. */
@@ -68,14 +71,17 @@ async function firstEvent(client: Client, workflowId: string, runId: string): Pr
   return history?.events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
 }
 
-/** Executions that match `query`, newest first. One whose memo cannot be decoded is listed without. */
-export async function* listExecutions(client: Client, query: string): AsyncGenerator<WorkflowExecutionInfo> {
+/** All executions of all runs, newest first. One whose memo cannot be decoded is listed without it. */
+export async function* listExecutions(client: Client): AsyncGenerator<WorkflowExecutionInfo> {
   const { loadedDataConverter, namespace } = client.options;
   const decoded = (raw: RawExecution) => executionInfoFromRaw(raw, loadedDataConverter, raw, namespace);
+  const query = `WorkflowType IN (${TYPES.map((type) => `"${type}"`).join(', ')})`;
   let nextPageToken: Uint8Array | undefined;
   do {
     const page = await client.workflowService.listWorkflowExecutions({
-      ...{ namespace, query, pageSize: PAGE },
+      namespace,
+      query,
+      pageSize: PAGE,
       ...(nextPageToken ? { nextPageToken } : {}),
     });
     for (const raw of page.executions ?? []) yield await decoded(raw).catch(() => decoded({ ...raw, memo: null }));
@@ -87,14 +93,16 @@ export async function* listExecutions(client: Client, query: string): AsyncGener
 export const memoOf = (memo: Record<string, unknown> | undefined): RunMemo | null =>
   RunMemo.safeParse(memo?.srlm).data ?? null;
 
-/** The phase of a run as Temporal and the run's own last words (state or memo) have it. */
+/** The run itself says that it is over. Between that and its end it exports its history. */
+export const isOver = (known: Phase | null): boolean =>
+  known === 'done' || known === 'stopped' || known === 'aborted' || known === 'failed';
+
+/** The phase of a run by Temporal's status and the run's last known state (its own, or its memo). */
 export function phaseBy(status: string, known: Phase | null): Phase {
-  const ended = known === 'done' || known === 'stopped' || known === 'aborted' || known === 'failed';
   switch (status) {
     case 'RUNNING':
     case 'CONTINUED_AS_NEW':
-      // Between its last step and its end a run exports its history.
-      return known === null || ended ? 'running' : known;
+      return known === null || isOver(known) ? 'running' : known;
     case 'COMPLETED':
       return known === 'stopped' ? 'stopped' : 'done';
     case 'CANCELLED':
@@ -109,16 +117,15 @@ export function phaseBy(status: string, known: Phase | null): Phase {
 /** Exports the history of an earlier execution, beside the steps of the current one. */
 const EXPORT = 'srlmExport';
 
-/** Why the history of an earlier execution is not exported yet; empty while nothing has failed. */
+/** Why the history of an execution is not exported yet; empty while no attempt has failed. */
 export const exportWarnings = ({ raw }: WorkflowExecutionDescription): string[] =>
   (raw.pendingActivities ?? [])
-    .filter(
-      ({ activityType, attempt, lastFailure }) => activityType?.name === EXPORT && (attempt ?? 1) > 1 && lastFailure,
-    )
-    .map(
-      ({ attempt, lastFailure }) =>
-        `the history of an execution is not exported yet; attempt ${attempt} after: ${lastFailure?.message}`,
-    );
+    .filter(({ activityType, attempt, lastFailure }) => {
+      return activityType?.name === EXPORT && (attempt ?? 1) > 1 && lastFailure;
+    })
+    .map(({ attempt, lastFailure }) => {
+      return `the history of an execution is not exported yet; attempt ${attempt} after: ${lastFailure?.message}`;
+    });
 
 /** Steps in progress, by the heartbeats of their activities. One without waits for a worker, or failed before it sent one. */
 export async function liveActivities(
@@ -130,13 +137,16 @@ export async function liveActivities(
   return Promise.all(
     steps.map(async ({ activityType, attempt, heartbeatDetails, lastFailure }) => {
       const detail = await decodeOptionalSinglePayload(converter, heartbeatDetails?.payloads?.[0]).catch(() => null);
-      const waiting: Heartbeat = {
+      const silent: Heartbeat = {
         step: activityType?.name ?? '',
         unit: 'rows',
-        ...{ done: 0, total: 0, rate: null, secondsLeft: null },
+        done: 0,
+        total: 0,
+        rate: null,
+        secondsLeft: null,
       };
       return {
-        ...(Heartbeat.safeParse(detail).data ?? waiting),
+        ...(Heartbeat.safeParse(detail).data ?? silent),
         attempt: attempt ?? 1,
         lastFailure: lastFailure?.message ?? null,
       };

@@ -1,10 +1,14 @@
 /**
  * Everything that can be found wrong before a run starts: engines and trainers, files and their rows, the model folder,
- * the artifact root, the disk. Each data file is read once: its rows are checked and stored in the same pass, and the
- * run finds them stored. Needs no Temporal. Throws the first Problem; what is only unusual is returned as a warning.
+ * the artifact root, the disk. Each data file is read once: its rows are checked and stored in the same pass, under the
+ * key of the run's own ingest step, so that the run finds that step done. Needs no Temporal. Throws the first Problem;
+ * what is only unusual is returned as a warning.
  */
+import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import type { z } from 'zod';
+import { ingestOnce } from '../activities/ingest.js';
 import { newId } from '../config/run-id.js';
 import type { Deployment } from '../contracts/deployment.js';
 import {
@@ -17,21 +21,21 @@ import {
   nameUnknown,
   trainingInvalid,
 } from '../contracts/errors.js';
+import type { ObjectRef } from '../contracts/refs.js';
+import { Catalyst, Example, PromptRow, Question } from '../contracts/rows.js';
 import type { RunInput, SampleInput } from '../contracts/run.js';
 import { type Fields, type RunSpec, type SampleSpec, splitRunSpec, splitSampleSpec } from '../contracts/spec.js';
-import type { DataKind } from '../contracts/steps.js';
+import type { DataKind, IngestInput } from '../contracts/steps.js';
 import { batchProblem } from '../contracts/training.js';
 import { requireCapability } from '../engines/engine.js';
 import { EngineHost } from '../engines/index.js';
-import { readData } from '../method/formats/index.js';
+import { type DataRow, readData } from '../method/formats/index.js';
 import { scoresOf } from '../method/selectors/index.js';
 import { openStore, type Store } from '../storage/store.js';
 import { readFileBytes } from '../storage/unpack.js';
-import { ingest } from './ingest.js';
 
-/** What a run is started with, but for what the connection decides. */
+/** What a run is started with, except what the connection decides. */
 export interface Checked<Input> {
-  /** The id that the run will have. */
   runId: string;
   input: Omit<Input, 'config'>;
   warnings: string[];
@@ -66,32 +70,34 @@ export async function checkRun(
   for (const source of [data, catalysts, evaluation]) if (source !== 'none') await checkPresence(source, folder);
   const model = await store.models.inspect(spec.model.path);
 
-  const { settings, texts } = splitRunSpec(spec);
-  const common = { store, texts: await store.objects.putJson(texts), folder, run: runId };
+  const { settings, texts: specTexts } = splitRunSpec(spec);
+  const texts = await store.objects.putJson(specTexts);
+  const site = { store, texts, folder, runId };
   const { chunkSize } = spec.sampling;
   const warnings: string[] = [];
   const instructions = new Set<string>();
-  const examples = await ingest(common, { kind: 'examples', source: 'data', chunkSize }, data, ({ instruction }) => {
-    instructions.add(fold(instruction));
+  const examples = await ingest(site, { kind: 'examples', source: 'data', chunkSize }, data, ({ instruction }) => {
+    instructions.add(fingerprint(instruction));
   });
-  const files: Pick<RunInput, 'catalysts' | 'evaluation'> = { catalysts: null, evaluation: null };
+  let catalystFile: ObjectRef | null = null;
   if (catalysts !== 'none') {
     const step = { kind: 'catalysts', source: 'catalysts', chunkSize } as const;
-    const { file } = await ingest(common, step, catalysts, ({ answer }) => {
+    const { file } = await ingest(site, step, catalysts, ({ answer }) => {
       if (catalysts.use === 'answer' && answer === null)
         throw dataUnusable(catalysts.path, 'a catalyst has no answer, which catalysts.use: answer needs.');
     });
-    files.catalysts = file;
+    catalystFile = file;
   } else if (spec.rounds > 0) {
     warnings.push('There are no catalysts: the model is not taught to enrich. This is a control arm, not the method.');
   }
+  let evaluationFile: ObjectRef | null = null;
   if (evaluation !== 'none') {
     let shared = 0;
     const step = { kind: 'questions', source: 'evaluation', chunkSize: evaluation.chunkSize } as const;
-    const { file } = await ingest(common, step, evaluation, ({ question }) => {
-      if (instructions.has(fold(question))) shared++;
+    const { file } = await ingest(site, step, evaluation, ({ question }) => {
+      if (instructions.has(fingerprint(question))) shared++;
     });
-    files.evaluation = file;
+    evaluationFile = file;
     const leak = evaluationLeaks(evaluation.path, shared);
     if (shared > 0 && spec.strict) throw leak;
     if (shared > 0) warnings.push(`${evaluation.path}: ${leak.reason}`);
@@ -99,7 +105,15 @@ export async function checkRun(
     warnings.push('There is no evaluation: rounds are not compared, and none is rolled back.');
   }
   await checkDisk(store, spec, examples.rows, model.bytes);
-  const input = { version: 2 as const, settings, texts: common.texts, data: examples.file, ...files, fork: null };
+  const input: Checked<RunInput>['input'] = {
+    version: 2,
+    settings,
+    texts,
+    data: examples.file,
+    catalysts: catalystFile,
+    evaluation: evaluationFile,
+    fork: null,
+  };
   return { runId, input, warnings };
 }
 
@@ -117,15 +131,12 @@ export async function checkSample(
   await checkPresence(spec.data, folder);
   if (spec.model) await store.models.inspect(spec.model.path);
 
-  const { settings, texts } = splitSampleSpec(spec);
-  const common = { store, texts: await store.objects.putJson(texts), folder, run: runId };
+  const { settings, texts: specTexts } = splitSampleSpec(spec);
+  const texts = await store.objects.putJson(specTexts);
   const step = { kind: 'prompts', source: 'data', chunkSize: spec.sampling.chunkSize } as const;
-  const { file } = await ingest(common, step, spec.data, () => {});
-  return {
-    runId,
-    input: { version: 2, settings, texts: common.texts, data: file, loadsModel: spec.model !== undefined },
-    warnings: [],
-  };
+  const { file } = await ingest({ store, texts, folder, runId }, step, spec.data, () => {});
+  const input = { version: 2 as const, settings, texts, data: file, loadsModel: spec.model !== undefined };
+  return { runId, input, warnings: [] };
 }
 
 /** Reads a whole file as a run would, and stores nothing. Throws what is wrong with it, by line and field. */
@@ -143,7 +154,10 @@ export async function checkFile(kind: DataKind, source: Source, folder: string):
   }
   const mean = (sum: number) => Math.round(sum / Math.max(1, rows));
   return {
-    ...{ file: path, kind, rows, missingRationales },
+    file: path,
+    kind,
+    rows,
+    missingRationales,
     meanInstructionChars: mean(chars.instruction),
     meanRationaleChars: mean(chars.rationale),
     meanAnswerChars: mean(chars.answer),
@@ -185,4 +199,38 @@ async function checkDisk(store: Store, spec: RunSpec, rows: number, modelBytes: 
   if (free < need) throw diskTooFull(store.root, need, free);
 }
 
-const fold = (text: string) => text.toLowerCase().replace(/\s+/g, ' ').trim();
+/** Equal for texts that differ in case and spaces only. Short: all instructions of a data set are held at once. */
+const fingerprint = (text: string): string =>
+  createHash('sha256').update(text.toLowerCase().replace(/\s+/g, ' ').trim()).digest('base64').slice(0, 16);
+
+// --- storing ----------------------------------------------------------------------------------------------------------
+const ROWS: { [Kind in DataKind]: z.ZodType<DataRow[Kind]> } = {
+  examples: Example,
+  catalysts: Catalyst,
+  questions: Question,
+  prompts: PromptRow,
+};
+
+interface Site {
+  store: Store;
+  texts: ObjectRef;
+  folder: string;
+  runId: string;
+}
+
+/** Stores a file and its rows. `onRow` is called for every row, also where the file was ingested before. */
+async function ingest<Kind extends DataKind>(
+  { store, texts, folder, runId }: Site,
+  step: Pick<IngestInput, 'source' | 'chunkSize'> & { kind: Kind },
+  source: Source,
+  onRow: (row: DataRow[Kind]) => void,
+): Promise<{ file: ObjectRef; rows: number }> {
+  const file = await store.objects.putFile(resolve(folder, source.path));
+  const input: IngestInput = { ...step, texts, file, limit: source.limit ?? null };
+  const { output, reused } = await ingestOnce(store, input, source, runId, (row) => onRow(row as DataRow[Kind]));
+  if (reused) {
+    const schema: z.ZodType<DataRow[Kind]> = ROWS[step.kind];
+    for await (const row of store.datasets.rows(output.dataset, schema)) onRow(row);
+  }
+  return { file, rows: output.dataset.rows };
+}

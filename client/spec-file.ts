@@ -7,6 +7,7 @@ import { distance } from 'fastest-levenshtein';
 import { type Document, isMap, isNode, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { fileEmpty, fileMissing, show, specInvalid, specUnreadable } from '../contracts/errors.js';
+import { deepest, explain } from '../contracts/issues.js';
 
 /** `overrides`: dotted field -> YAML value, as `--set` gives them. */
 export async function loadSpec<T>(
@@ -39,7 +40,7 @@ function reasonOf(message: string): string {
   return sentence.charAt(0).toLowerCase() + sentence.slice(1);
 }
 
-/** `value` checked by `schema`; `file` is its name in messages. Throws spec.invalid for the first thing that is wrong. */
+/** `file`: the name of `value` in messages. Throws spec.invalid for the first thing that is wrong. */
 export function checkSpec<T>(
   value: unknown,
   schema: z.ZodType<T>,
@@ -52,53 +53,14 @@ export function checkSpec<T>(
   // A misspelt field is a missing one too: report what the user wrote.
   const { issues } = parsed.error;
   const issue = deepest(issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0]!);
-  const field = issue.path.join('.');
-  const line = Object.hasOwn(overrides, field) ? undefined : lineAt(issue.path);
-  const source = Object.hasOwn(overrides, field) ? '--set' : file;
-  if (issue.code === 'unrecognized_keys') {
-    const key = issue.keys[0]!;
-    const known = knownFields(schema, issue.path);
-    const near = nearest(key, known);
-    const full = [...issue.path, key].join('.');
-    const inSet = Object.hasOwn(overrides, full);
-    const at = { file: inSet ? '--set' : file, line: inSet ? undefined : lineAt([...issue.path, key]), field: full };
-    const hint = near ? `did you mean ${show(near)}?` : `the fields are ${known.join(', ')}.`;
-    throw specInvalid(at, `there is no such field; ${hint}`);
-  }
-  throw specInvalid({ file: source, line, field: field || undefined }, `${wanted(issue)}, found ${show(issue.input)}.`);
-}
-
-type Issue = z.core.$ZodIssue;
-
-/** In a union (`none` or a map): the issue of the branch that matches what the user wrote best. */
-function deepest(issue: Issue): Issue {
-  if (issue.code !== 'invalid_union') return issue;
-  const branches = issue.errors.map((branch) =>
-    branch.map((inner) => ({ ...inner, path: [...issue.path, ...inner.path] }) as Issue),
-  );
-  const objectBranch = branches.find((branch) =>
-    branch.every((inner) => inner.path.length > issue.path.length || inner.code === 'unrecognized_keys'),
-  );
-  return objectBranch ? deepest(objectBranch[0]!) : issue;
-}
-
-function wanted(issue: Issue): string {
-  switch (issue.code) {
-    case 'too_small':
-      return `expected ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}`;
-    case 'too_big':
-      return `expected ${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}`;
-    case 'invalid_type':
-      return `expected ${issue.expected}`;
-    case 'invalid_value':
-      return `expected ${issue.values.map((value) => show(value)).join(' or ')}`;
-    case 'invalid_union':
-      return 'expected "none" or a map of fields';
-    case 'custom':
-      return `it ${issue.message}`;
-    default:
-      return `expected ${issue.message.replace(/^Invalid string: must match pattern.*/, 'another form')}`;
-  }
+  const { field, reason } = explain(issue);
+  const path = issue.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0]!] : issue.path;
+  const isSet = Object.hasOwn(overrides, field);
+  const at = { file: isSet ? '--set' : file, line: isSet ? undefined : lineAt(path), field: field || undefined };
+  if (issue.code !== 'unrecognized_keys') throw specInvalid(at, `${reason}.`);
+  const known = knownFields(schema, issue.path);
+  const near = nearest(issue.keys[0]!, known);
+  throw specInvalid(at, `${reason}; ${near ? `did you mean ${show(near)}?` : `the fields are ${known.join(', ')}.`}`);
 }
 
 /** Replaces a scalar on the path (`catalysts: none`) by a map. */

@@ -5,14 +5,17 @@
 import type { Client, WorkflowExecutionDescription } from '@temporalio/client';
 import { STATE_QUERY } from '../contracts/commands.js';
 import { Problem } from '../contracts/errors.js';
-import type { ObjectRef } from '../contracts/refs.js';
+import type { ObjectRef, Usage } from '../contracts/refs.js';
 import { type Phase, phaseOf, type RunMemo, RunState, type RunStatus, type StepState } from '../contracts/run.js';
 import { RoundTable } from '../contracts/steps.js';
+import { addUsage, NO_USAGE } from '../method/budget.js';
 import type { Store } from '../storage/store.js';
 import {
   chainStartedAt,
   describe,
   exportWarnings,
+  hasEnded,
+  isOver,
   listExecutions,
   liveActivities,
   memoOf,
@@ -23,7 +26,6 @@ import {
 const QUERY_MS = 5000;
 /** Before a command it is worth waiting longer: right after a worker was killed, an answer takes 10 s. */
 export const COMMAND_QUERY_MS = 15_000;
-const OURS = 'WorkflowType IN ("srlmRun", "srlmSample")';
 
 export interface RunListing {
   runId: string;
@@ -49,26 +51,25 @@ export class RunReader {
   /** The last table that was read: `watch` asks every second. */
   private table: { sha256: string; content: RoundTable } | null = null;
 
-  /** `store` is opened when the first table is read. */
   constructor(
     private readonly temporal: Client,
     private readonly store: () => Store,
   ) {}
 
-  /** Throws run.unknown. */
   async look(runId: string, withinMs = QUERY_MS): Promise<Look> {
     const described = await describe(this.temporal, runId);
     const memo = memoOf(described.memo);
     const state = await this.query(runId, withinMs);
     const phase = phaseBy(described.status.name, state ? phaseOf(state) : (memo?.phase ?? null));
-    const halt = endedAtOf(described) ? null : state ? state.halt : (memo?.halt ?? null);
+    const halt = hasEnded(described.status.name) ? null : ((state ?? memo)?.halt ?? null);
     return { described, memo, state, phase, halt };
   }
 
   /** Throws run.unknown. */
   async status(runId: string): Promise<RunStatus> {
-    const { described, memo, state, phase, halt } = await this.look(runId);
-    const { table, problem } = await this.tableOf(state?.table ?? null);
+    const look = await this.look(runId);
+    const { described, memo, state, phase, halt } = look;
+    const { table, problem } = await this.tableOf((state ?? memo)?.table ?? null);
     const hasFailed = phase === 'failed' || phase === 'aborted' || phase === 'stopped';
     return {
       runId,
@@ -80,13 +81,13 @@ export class RunReader {
       lastRound: (state ?? memo)?.lastRound ?? null,
       steps: stepsOf(state, table),
       live: await liveActivities(this.temporal, described),
-      parked: halt?.kind === 'parked' ? halt : null,
-      waiting: halt?.kind === 'waiting' ? halt : null,
+      halt,
+      best: state?.best?.round ?? null,
       rounds: table?.rounds ?? [],
-      warnings: [...(state?.warnings ?? []), ...exportWarnings(described), ...(problem ? [problem] : [])],
+      warnings: [...(state?.warnings ?? []), ...endingWarnings(look), ...(problem ? [problem] : [])],
       interventions: state?.interventions ?? [],
       interventionCount: state?.interventionCount ?? 0,
-      usage: state?.usage ?? { tokens: 0, gpuSeconds: 0, money: 0 },
+      usage: state?.usage ?? usageOf(table),
       forkOf: memo?.forkOf ?? null,
       failure: hasFailed ? (state?.end?.message ?? (await this.failureOf(runId))) : null,
     };
@@ -95,7 +96,7 @@ export class RunReader {
   /** All runs, in the order of Temporal's list. Asks no run: the memo has what is listed. */
   async list(): Promise<RunListing[]> {
     const byId = new Map<string, Listed[]>();
-    for await (const info of listExecutions(this.temporal, OURS)) {
+    for await (const info of listExecutions(this.temporal)) {
       const known = byId.get(info.workflowId);
       if (known) known.push(info);
       else byId.set(info.workflowId, [info]);
@@ -143,16 +144,36 @@ function stepsOf(state: RunState | null, table: RoundTable | null): StepState[] 
   if (!table || state.steps.some(({ round }) => round === null)) return state.steps;
   const preparation = table.preparation.map(
     (cost): StepState => ({
-      ...{ round: null, state: 'done', rowsDone: null, rowsTotal: null, startedAt: state.startedAt },
       ...cost,
+      round: null,
+      state: 'done',
+      rowsDone: null,
+      rowsTotal: null,
+      startedAt: state.startedAt,
     }),
   );
   return [...preparation, ...state.steps];
 }
 
-export const hasEnded = (status: string) => status !== 'RUNNING' && status !== 'CONTINUED_AS_NEW';
+/** What the finished rounds used: all that is known when no worker answers. */
+function usageOf(table: RoundTable | null): Usage {
+  const costs = table ? [...table.preparation, ...table.rounds.flatMap(({ steps }) => steps)] : [];
+  return costs.reduce((sum, { usage }) => (usage ? addUsage(sum, usage) : sum), NO_USAGE);
+}
 
-const endedAtOf = ({ status, closeTime }: WorkflowExecutionDescription): string | null =>
+/** The last export takes seconds; longer than this, something keeps it from ending. */
+const EXPORT_MS = 60_000;
+
+/** Why the histories of the run are not exported, also where that keeps a finished run from ending. */
+function endingWarnings({ described, memo, state }: Look): string[] {
+  const warnings = exportWarnings(described);
+  const over = state ? state.end?.kind : isOver(memo?.phase ?? null) && memo?.phase;
+  const sinceMs = state?.end ? Date.now() - Date.parse(state.end.at) : Number.POSITIVE_INFINITY;
+  if (hasEnded(described.status.name) || !over || sinceMs < EXPORT_MS) return warnings;
+  return [`the run is over (${over}) and exports its history, for which a worker has to be up`, ...warnings];
+}
+
+const endedAtOf = ({ status, closeTime }: Pick<Listed, 'status' | 'closeTime'>): string | null =>
   hasEnded(status.name) ? (closeTime?.toISOString() ?? null) : null;
 
 type Listed = Pick<WorkflowExecutionDescription, 'workflowId' | 'type' | 'status' | 'memo' | 'startTime' | 'closeTime'>;
@@ -162,11 +183,12 @@ export function chainsOf(executions: readonly Listed[]): RunListing[] {
   const inOrder = [...executions].sort((a, b) => a.startTime.getTime() - b.startTime.getTime());
   const runs: RunListing[] = [];
   let startedAt: Date | null = null;
-  for (const [i, { workflowId, type, status, memo: raw, startTime, closeTime }] of inOrder.entries()) {
+  for (const [i, execution] of inOrder.entries()) {
+    const { workflowId, type, status, startTime } = execution;
     startedAt ??= startTime;
     // The next execution may not be listed yet: then this one is the newest there is.
     if (status.name === 'CONTINUED_AS_NEW' && i < inOrder.length - 1) continue;
-    const memo = memoOf(raw);
+    const memo = memoOf(execution.memo);
     runs.push({
       runId: workflowId,
       kind: type === 'srlmRun' ? 'run' : 'sample',
@@ -175,7 +197,7 @@ export function chainsOf(executions: readonly Listed[]): RunListing[] {
       lastRound: memo?.lastRound ?? null,
       step: memo?.halt?.kind === 'parked' ? memo.halt.step : (memo?.step ?? null),
       startedAt: startedAt.toISOString(),
-      endedAt: hasEnded(status.name) ? (closeTime?.toISOString() ?? null) : null,
+      endedAt: endedAtOf(execution),
     });
     startedAt = null;
   }

@@ -1,13 +1,14 @@
 /**
  * Loads the deployment: temporal.config.ts of the current folder, or the file that --config names, checked, its paths
- * made absolute. Without a file the defaults hold, below the current folder. Throws config.invalid.
+ * made absolute. Without a file the defaults are used, below the current folder. Throws config.invalid.
  */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { createJiti } from 'jiti';
-import { Deployment, type DeploymentInput } from '../contracts/deployment.js';
+import { Deployment, type DeploymentInput, type WorkflowConfig } from '../contracts/deployment.js';
 import { configInvalid } from '../contracts/errors.js';
+import { explain } from '../contracts/issues.js';
 
 const NAMES = [
   'temporal.config.ts',
@@ -36,10 +37,10 @@ export async function loadDeployment(file?: string): Promise<Deployment> {
 }
 
 export function resolveDeployment(config: DeploymentInput, folder: string, file = 'temporal.config.ts'): Deployment {
-  const parsed = Deployment.safeParse(config);
+  const parsed = Deployment.safeParse(config, { reportInput: true });
   if (!parsed.success) {
-    const issue = parsed.error.issues[0]!;
-    throw configInvalid(file, `${issue.path.join('.') || 'the configuration'}: ${issue.message}.`);
+    const { field, reason } = explain(parsed.error.issues[0]!);
+    throw configInvalid(file, `${field || 'the configuration'}: ${reason}.`);
   }
   const at = (path: string) => resolve(folder, path);
   const { artifactRoot, workRoot, modelRoots, trainers } = parsed.data;
@@ -54,5 +55,20 @@ export function resolveDeployment(config: DeploymentInput, folder: string, file 
         trainer.accelerateConfig ? { ...trainer, accelerateConfig: at(trainer.accelerateConfig) } : trainer,
       ]),
     ),
+  };
+}
+
+/** What workflow code must know of the deployment: it travels in a run's input. */
+export function workflowConfigOf(deployment: Deployment, searchAttributes: boolean): WorkflowConfig {
+  const { taskQueue, singleTaskQueue, heartbeatSeconds, shardsInFlight, maxAttempts, versioning } = deployment;
+  return {
+    cpuQueue: singleTaskQueue ? taskQueue : `${taskQueue}-cpu`,
+    gpuQueue: singleTaskQueue ? taskQueue : `${taskQueue}-gpu`,
+    hostQueues: !singleTaskQueue,
+    heartbeatSeconds,
+    shardsInFlight,
+    maxAttempts,
+    searchAttributes,
+    upgrades: versioning?.runs === 'auto-upgrade',
   };
 }

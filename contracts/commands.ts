@@ -1,8 +1,9 @@
 /**
- * What an operator may tell a run: one schema a command. Each is a Temporal Update `srlm<Name>` with one argument;
- * workflows/control/commands.ts says when a command is allowed and what it does. A command is at most 4 KB of JSON.
+ * Commands that an operator sends to a run, one schema each. A command is a Temporal Update `srlm<Name>` with one argument;
+ * workflows/control/commands.ts says when it is allowed and what it does.
  */
 import { z } from 'zod';
+import { explain } from './issues.js';
 import { jsonBytes } from './refs.js';
 
 /** Dotted field of the run's settings -> its new value. */
@@ -12,7 +13,7 @@ export type Settings = z.infer<typeof Settings>;
 const MAX_SETTINGS_BYTES = 1500;
 const BoundedSettings = Settings.refine(
   (set) => jsonBytes(set) <= MAX_SETTINGS_BYTES,
-  `more than ${MAX_SETTINGS_BYTES} bytes at once`,
+  `must be at most ${MAX_SETTINGS_BYTES} bytes of JSON`,
 );
 
 const Actor = z.strictObject({
@@ -20,15 +21,16 @@ const Actor = z.strictObject({
   why: z.string().max(500).default(''),
 });
 
-/** `answers`: `since` of the parked step or of the approval that is meant; a later one is not. */
-const Answer = Actor.extend({ answers: z.string().max(40).optional() });
+type Answered = 'parked' | 'waiting' | 'any';
+/** Answers a parked step, an approval, or (`any`) either. `answers`: `since` of the one that is meant, and of no later one. */
+const answerTo = (halt: Answered) => Actor.extend({ answers: z.string().max(40).optional().meta({ halt }) });
 
 export const COMMANDS = {
-  retry: Answer.extend({ set: BoundedSettings.optional() }),
-  skip: Answer,
-  approve: Answer,
-  reject: Answer,
-  abort: Answer,
+  retry: answerTo('parked').extend({ set: BoundedSettings.optional() }),
+  skip: answerTo('parked'),
+  approve: answerTo('waiting'),
+  reject: answerTo('waiting'),
+  abort: answerTo('any'),
   pause: Actor,
   resume: Actor,
   stop: Actor.extend({ after: z.enum(['round', 'step']) }),
@@ -40,6 +42,23 @@ export const COMMANDS = {
 export type CommandName = keyof typeof COMMANDS;
 export type Command<Name extends CommandName = CommandName> = z.infer<(typeof COMMANDS)[Name]>;
 export const CommandName = z.enum(Object.keys(COMMANDS) as [CommandName, ...CommandName[]]);
+
+/** The kind of halt that the command answers; null: it answers none. */
+export function answeredBy(name: CommandName): Answered | null {
+  const { shape } = COMMANDS[name];
+  return 'answers' in shape ? (shape.answers.meta()?.halt as Answered) : null;
+}
+
+/** Why `value` is not the command `name`, without a full stop; null: it is. */
+export function commandProblem(name: CommandName, value: unknown): string | null {
+  const schema = COMMANDS[name];
+  const [issue] = schema.safeParse(value, { reportInput: true }).error?.issues ?? [];
+  if (!issue) return null;
+  const { field, reason } = explain(issue);
+  const isShape = issue.code === 'unrecognized_keys' || issue.code === 'invalid_type';
+  const fields = isShape ? ` (the fields of ${name} are ${Object.keys(schema.shape).join(', ')})` : '';
+  return `${field ? `${field}: ` : ''}${reason}${fields}`;
+}
 
 /** Name of the command's Update. */
 export const updateName = (name: CommandName): string => `srlm${name.charAt(0).toUpperCase()}${name.slice(1)}`;

@@ -31,7 +31,6 @@ const EndpointEngine = z.strictObject({
   timeoutSeconds: z.number().gt(0).default(600).describe('silence after which a request is sent again'),
 });
 
-/** A new kind of engine: its settings here, one folder in engines/, one line in engines/index.ts. */
 export const EngineConfig = z.discriminatedUnion('kind', [BuiltinEngine, EndpointEngine]);
 export type EngineConfig = z.infer<typeof EngineConfig>;
 export type BuiltinEngine = z.infer<typeof BuiltinEngine>;

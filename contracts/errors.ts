@@ -64,7 +64,10 @@ export function show(value: unknown): string {
 }
 
 /** A mistake that trying again cannot cure. */
-const userError = (type: string, at: Position | undefined, reason: string, hint?: string) =>
+const userError = (type: string, reason: string, hint?: string) => new Problem({ type, retry: false, reason, hint });
+
+/** The same, in a file. */
+const fileError = (type: string, at: Position, reason: string, hint?: string) =>
   new Problem({ type, retry: false, at, reason, hint });
 
 /** A state of the outside world that may pass by itself. */
@@ -72,46 +75,47 @@ const transient = (type: string, reason: string, hint: string, waitMs?: number) 
   new Problem({ type, retry: true, reason, hint, waitMs });
 
 // --- run specs, data and models ---------------------------------------------------------------------------------------
-export const specInvalid = (at: Position, reason: string) => userError('spec.invalid', at, reason, 'Fix the line.');
-export const specUnreadable = (file: string, reason: string) => userError('spec.unreadable', { file }, reason);
-export const configInvalid = (file: string, reason: string) => userError('config.invalid', { file }, reason);
-export const fileMissing = (file: string) => userError('file.missing', { file }, 'there is no such file.');
-export const fileEmpty = (file: string) => userError('file.empty', { file }, 'the file is empty.');
+export const specInvalid = (at: Position, reason: string) =>
+  fileError('spec.invalid', at, reason, at.line === undefined ? undefined : 'Fix the line.');
+export const specUnreadable = (file: string, reason: string) => fileError('spec.unreadable', { file }, reason);
+export const configInvalid = (file: string, reason: string) => fileError('config.invalid', { file }, reason);
+export const fileMissing = (file: string) => fileError('file.missing', { file }, 'there is no such file.');
+export const fileEmpty = (file: string) => fileError('file.empty', { file }, 'the file is empty.');
 export const fileNotText = (file: string, line: number) =>
-  userError('file.not-utf8', { file, line }, 'this is not UTF-8.', 'Convert the file to UTF-8.');
-export const fileUnpackable = (file: string, reason: string) => userError('file.damaged', { file }, reason);
+  fileError('file.not-utf8', { file, line }, 'this is not UTF-8.', 'Convert the file to UTF-8.');
+export const fileUnpackable = (file: string, reason: string) => fileError('file.damaged', { file }, reason);
 export const fileNotWritable = (file: string, reason: string) =>
-  userError('file.not-writable', { file }, `${reason}.`, 'Name another file with --out.');
-export const rowInvalid = (at: Position, reason: string) => userError('data.invalid', at, reason, 'Fix the row.');
+  fileError('file.not-writable', { file }, `${reason}.`, 'Name another file with --out.');
+export const rowInvalid = (at: Position, reason: string) => fileError('data.invalid', at, reason, 'Fix the row.');
 export const dataUnusable = (file: string, reason: string, hint?: string) =>
-  userError('data.unusable', { file }, reason, hint);
+  fileError('data.unusable', { file }, reason, hint);
 /** A run's own copy of the user's file: only the user can bring it back. */
 export const uploadDamaged = (file: string, sha256: string) =>
-  userError(
+  fileError(
     'data.damaged',
     { file },
     `the copy that was stored when the run was started (${sha256.slice(0, 12)}) is missing or altered.`,
     'Start a run with the same file, which stores it again, then `srlm retry` this one.',
   );
 export const evaluationLeaks = (file: string, shared: number) =>
-  userError(
+  fileError(
     'data.leak',
     { file },
     `${shared} evaluation question${shared === 1 ? ' is' : 's are'} also in the training data.`,
     'Remove them, or set strict: false to get a warning only.',
   );
 export const modelUnusable = (folder: string, reason: string, hint?: string) =>
-  userError('model.unusable', { file: folder }, reason, hint);
+  fileError('model.unusable', { file: folder }, reason, hint);
 /** A model that the store does not own is no longer what the run began with. */
 export const modelChanged = (folder: string, sha256: string) =>
-  userError(
+  fileError(
     'model.changed',
     { file: folder },
     `the model is not the one this run began with (digest ${sha256.slice(0, 12)}).`,
     'Restore its files, then `srlm retry`; or abort and start another run.',
   );
 export const modelOutsideRoots = (path: string, roots: readonly string[]) =>
-  userError(
+  fileError(
     'model.outside-roots',
     { file: path },
     `the model folder is not below a model root (${roots.join(', ')}).`,
@@ -120,37 +124,30 @@ export const modelOutsideRoots = (path: string, roots: readonly string[]) =>
 
 // --- this machine and its services ------------------------------------------------------------------------------------
 export const rootNotWritable = (folder: string, reason: string) =>
-  userError(
+  fileError(
     'storage.not-writable',
     { file: folder },
     `the artifact root cannot be written (${reason}).`,
     'Set artifactRoot in temporal.config.ts to a folder you can write.',
   );
 export const diskTooFull = (folder: string, needBytes: number, freeBytes: number) =>
-  userError(
+  fileError(
     'storage.disk-full',
     { file: folder },
     `the run needs about ${gigabytes(needBytes)} and ${gigabytes(freeBytes)} are free.`,
     'Free some space or move artifactRoot.',
   );
 export const portTaken = (port: number) =>
-  userError(
-    'port.taken',
-    undefined,
-    `Port ${port} is used by another program.`,
-    'Stop it, or choose another with --port.',
-  );
+  userError('port.taken', `Port ${port} is used by another program.`, 'Stop it, or choose another with --port.');
 export const upRunning = (pid: number) =>
   userError(
     'up.running',
-    undefined,
     `\`srlm up\` already runs here (process ${pid}).`,
     'Stop that one first, or give this one a config with a workRoot of its own.',
   );
 export const temporalMissing = () =>
   userError(
     'temporal.missing',
-    undefined,
     'There is no `temporal` program beside the Python environment or on the PATH.',
     'Run `srlm doctor --fix`, or set TEMPORAL_ADDRESS to a server of yours.',
   );
@@ -159,7 +156,6 @@ export const temporalNotStarted = (reason: string, log: string) =>
 export const temporalUnreachable = (address: string, reason: string) =>
   userError(
     'temporal.unreachable',
-    undefined,
     `Temporal does not answer at ${address} (${reason}).`,
     'Start it with `srlm up`, or set TEMPORAL_ADDRESS.',
   );
@@ -172,28 +168,24 @@ export const temporalLost = (runId: string, minutes: number) =>
 export const pythonMissing = (path: string, reason: string) =>
   userError(
     'python.missing',
-    undefined,
     `Python cannot be used at ${path} (${reason}).`,
     'Install Python 3.11 or newer and run `srlm doctor --fix`, or name an environment with SRLM_PYTHON.',
   );
-export const pythonSetUpFailed = (reason: string, hint: string) =>
-  userError('python.setup-failed', undefined, reason, hint);
+export const pythonSetUpFailed = (reason: string, hint: string) => userError('python.setup-failed', reason, hint);
 export const nameUnknown = (kind: 'engine' | 'trainer', name: string, known: readonly string[]) =>
   userError(
     `${kind}.unknown`,
-    undefined,
     `There is no ${kind} ${show(name)} in temporal.config.ts; it has ${known.join(', ') || 'none'}.`,
     'Use one of these, or add it.',
   );
 export const engineLacks = (engine: string, what: string, field: string) =>
   userError(
     'engine.lacks',
-    undefined,
     `Engine ${show(engine)} cannot ${what}, which ${field} needs.`,
     'Choose another engine in the spec or in temporal.config.ts.',
   );
 export const trainingInvalid = (trainer: string, reason: string) =>
-  userError(
+  fileError(
     'training.invalid',
     { file: 'training' },
     `${reason} (trainer ${show(trainer)}).`,
@@ -202,20 +194,21 @@ export const trainingInvalid = (trainer: string, reason: string) =>
 
 // --- runs and commands ------------------------------------------------------------------------------------------------
 export const runUnknown = (runId: string) =>
-  userError('run.unknown', undefined, `There is no run ${show(runId)}.`, 'See `srlm list`.');
+  userError('run.unknown', `There is no run ${show(runId)}.`, 'See `srlm list`.');
 export const runExists = (runId: string) =>
   userError(
     'run.exists',
-    undefined,
     `A run ${show(runId)} exists already.`,
     `Follow it with \`srlm watch ${runId}\`, or choose another --id.`,
   );
 export const commandRefused = (runId: string, command: string, reason: string) =>
+  userError('run.refused', `Run ${show(runId)} refuses ${show(command)}: ${reason}.`, `See \`srlm status ${runId}\`.`);
+/** `phase`: how it ended. A sample run cannot be forked. */
+export const runEnded = (runId: string, command: string, phase: string, canFork: boolean) =>
   userError(
     'run.refused',
-    undefined,
-    `Run ${show(runId)} refuses ${show(command)}: ${reason}.`,
-    `See \`srlm status ${runId}\`.`,
+    `Run ${show(runId)} refuses ${show(command)}: it has ended (${phase}).`,
+    canFork ? `Start another run, or fork this one with \`srlm fork ${runId}\`.` : 'Start another run.',
   );
 /** Settings changed while a run is running are in its history only, and reading that takes a worker. */
 export const runSilent = (runId: string) =>
@@ -228,28 +221,25 @@ export const runSilent = (runId: string) =>
 export const runNotParked = (runId: string, what = 'parked', answered?: string) =>
   userError(
     'run.not-parked',
-    undefined,
     `Run ${show(runId)} is not ${what}${answered ? `; already resolved by an earlier answer (${answered})` : ''}.`,
     `See \`srlm status ${runId}\`.`,
   );
 export const runHasNoModel = (runId: string, reason: string) =>
-  userError('run.no-model', undefined, `Run ${show(runId)} ${reason}.`, `See \`srlm status ${runId}\`.`);
+  userError('run.no-model', `Run ${show(runId)} ${reason}.`, `See \`srlm status ${runId}\`.`);
 export const questionTooLong = () =>
-  userError('question.too-long', undefined, "The question is longer than the model's context.", 'Shorten it.');
+  userError('question.too-long', "The question is longer than the model's context.", 'Shorten it.');
 export const inputInvalid = (what: string, reason: string) =>
   userError(
     'input.invalid',
-    undefined,
     `${what}: ${reason}.`,
-    'Start it with `srlm start` or SrlmClient, of the same version as the worker.',
+    'Worker and workflow are of different versions, or the input was written by hand: see `srlm doctor`.',
   );
 
 // --- while a run runs -------------------------------------------------------------------------------------------------
-/** A stored object is missing or altered. The run repairs this itself, by making the object again. */
-export const artifactDamaged = (name: string, reason: string) =>
-  userError('artifact.damaged', { file: name }, reason, 'The run makes it again.');
+/** A stored object is missing or altered. A run that meets it makes it again; a command adds what its user can do. */
+export const artifactDamaged = (name: string, reason: string) => fileError('artifact.damaged', { file: name }, reason);
 export const storageFull = (reason: string) =>
-  userError('storage.full', undefined, `There is no space left: ${reason}.`, 'Free some, then `srlm retry`.');
+  userError('storage.full', `There is no space left: ${reason}.`, 'Free some, then `srlm retry`.');
 export const engineUnreachable = (engine: string, reason: string, waitMs?: number) =>
   transient(
     'engine.unreachable',
@@ -259,18 +249,16 @@ export const engineUnreachable = (engine: string, reason: string, waitMs?: numbe
   );
 /** Not retried by Temporal: the run records it as a decision and continues. */
 export const engineBatchHalved = (engine: string, reason: string) =>
-  userError('engine.batch-halved', undefined, `Engine ${show(engine)}: ${reason}`);
+  userError('engine.batch-halved', `Engine ${show(engine)}: ${reason}`);
 export const engineOutOfMemory = (engine: string, reason: string) =>
   userError(
     'engine.out-of-memory',
-    undefined,
     `Engine ${show(engine)} ran out of memory at its smallest batch: ${reason}`,
     'Lower sampling.maxTokens or free memory, then `srlm retry`.',
   );
 export const engineRefused = (engine: string, status: number, message: string) =>
   userError(
     'engine.refused',
-    undefined,
     `Engine ${show(engine)} refused the request (${status}: ${message}).`,
     'Fix the cause, then `srlm retry`.',
   );
@@ -279,17 +267,11 @@ export const engineWrongWeights = (engine: string, want: string, found: string) 
 export const keyMissing = (engine: string, variable: string) =>
   userError(
     'engine.key-missing',
-    undefined,
     `Engine ${show(engine)} needs the environment variable ${variable} on the worker.`,
     'Set it, start the worker again, then `srlm retry`.',
   );
 export const trainerFailed = (type: string, message: string, log: string) =>
-  userError(
-    `trainer.${type}`,
-    undefined,
-    `The trainer stopped: ${message}`,
-    `See ${log}, fix the cause, then \`srlm retry\`.`,
-  );
+  userError(`trainer.${type}`, `The trainer stopped: ${message}`, `See ${log}, fix the cause, then \`srlm retry\`.`);
 /** Killed, preempted, lost: started again, it resumes from its newest checkpoint. */
 export const trainerLost = (reason: string) =>
   transient('trainer.lost', reason, 'It resumes from its newest checkpoint.');

@@ -72,7 +72,7 @@ export const RecordMeta = z.strictObject({
 });
 export type RecordMeta = z.infer<typeof RecordMeta>;
 
-/** What a record stands for. A dataset stands for its pages and chunks too. */
+/** What must exist for a record to count. A dataset includes its pages and chunks. */
 export const StoredRef = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('rows'), ref: ObjectRef }),
   z.strictObject({ kind: z.literal('dataset'), ref: DatasetRef }),

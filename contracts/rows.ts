@@ -6,19 +6,6 @@ import { z } from 'zod';
 
 export const INCUMBENT = -1;
 
-export const SKILLS = [
-  'reflection',
-  'decomposition',
-  'detail',
-  'summary',
-  'alternative-thinking',
-  'backward-thinking',
-  'analogy',
-  'checking',
-] as const;
-export const Skill = z.enum(SKILLS);
-export type Skill = z.infer<typeof Skill>;
-
 /**
  * A training example. `original` is r0, null where the data has none and none was written yet; `rationale` is r(t),
  * empty where there is none; `origin` says which candidate of which round wrote r(t), null for the original.

@@ -58,7 +58,7 @@ export const GateOverride = z.strictObject({
 });
 export type GateOverride = z.infer<typeof GateOverride>;
 
-/** By approval, the last round for which it was given (`catalysts`: 0); -1: for none. Earlier rounds have it too. */
+/** For each approval, the last round it was given for; -1: none. It covers all earlier rounds. */
 export const Approved = z.strictObject({
   catalysts: z.int().min(-1),
   'before-train': z.int().min(-1),
@@ -187,7 +187,7 @@ export const Waiting = z.strictObject({
 });
 export type Waiting = z.infer<typeof Waiting>;
 
-/** What the run waits for: an answer. A pause is no question, and is part of the OperatorRecord. */
+/** Blocks the run until somebody answers. A pause is not a halt: it is in the OperatorRecord. */
 export const Halt = z.discriminatedUnion('kind', [Parked, Waiting]);
 export type Halt = z.infer<typeof Halt>;
 
@@ -224,6 +224,8 @@ export const RunMemo = z.strictObject({
   lastRound: z.int().nullable(),
   step: z.string().nullable(),
   halt: Halt.nullable(),
+  /** The finished rounds. */
+  table: ObjectRef.nullable(),
   forkOf: z.string().nullable(),
 });
 export type RunMemo = z.infer<typeof RunMemo>;
@@ -269,8 +271,9 @@ export const RunStatus = z.strictObject({
   /** Steps of the preparation and of the current round. */
   steps: z.array(StepState),
   live: z.array(Heartbeat.extend({ attempt: z.int(), lastFailure: z.string().nullable() })),
-  parked: Parked.nullable(),
-  waiting: Waiting.nullable(),
+  halt: Halt.nullable(),
+  /** The best round so far; null: there is none yet, or no worker answers. */
+  best: z.int().nullable(),
   /** Finished rounds. */
   rounds: z.array(RoundSummary),
   warnings: z.array(z.string()),

@@ -5,6 +5,7 @@
 import type { z } from 'zod';
 import type { Settings } from './commands.js';
 import { show } from './errors.js';
+import { explain } from './issues.js';
 import { STEPS, type Step } from './steps.js';
 
 /**
@@ -62,11 +63,10 @@ export function withSettings<T>(value: T, settings: Settings, schema: z.ZodType<
     if (wanted === null) delete at[path.at(-1)!];
     else at[path.at(-1)!] = wanted;
   }
-  const parsed = schema.safeParse(changed);
+  const parsed = schema.safeParse(changed, { reportInput: true });
   if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
-  const field = issue.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0]].join('.') : issue.path.join('.');
-  throw new Error(`${field}: ${issue.code === 'unrecognized_keys' ? 'there is no such field' : issue.message}`);
+  const { field, reason } = explain(parsed.error.issues[0]!);
+  throw new Error(`${field}: ${reason}`);
 }
 
 /** Refuses a setting that, from now on, would change what this run has decided already. */

@@ -24,12 +24,12 @@ export const TrainingSet = z.strictObject({
 });
 export type TrainingSet = z.infer<typeof TrainingSet>;
 
-/** How a step came to its result: worked out now, or found under its key, and by which run it was made. */
+/** Where the result of a step comes from: worked out now, or found under its key, and by which run it was made. */
 export const StepMeta = z.strictObject({
   key: Sha256,
   reused: z.boolean(),
   run: z.string(),
-  /** What this run has to pay for it; null: nothing. */
+  /** Cost that counts against this run's budget; null: none. */
   usage: Usage.nullable(),
 });
 export type StepMeta = z.infer<typeof StepMeta>;
@@ -62,7 +62,7 @@ export type Step = (typeof STEPS)[number];
 export type StepName = Step | `${Step} ${string}`;
 
 // --- before the first round -------------------------------------------------------------------------------------------
-/** -> GPU queue: find the starting model below the model roots, check its folder, digest it. */
+/** Find the starting model below the model roots, check its folder, digest it. */
 export const PrepareModelInput = z.strictObject({ texts: ObjectRef });
 export type PrepareModelInput = z.infer<typeof PrepareModelInput>;
 
@@ -71,7 +71,7 @@ export type DataKind = z.infer<typeof DataKind>;
 export const SourceName = z.enum(['data', 'catalysts', 'evaluation']);
 export type SourceName = z.infer<typeof SourceName>;
 
-/** -> CPU queue: normalise one uploaded file into chunks. `source`: which of the spec's sources names file and fields. */
+/** Normalise one uploaded file into chunks. `source`: which of the spec's sources names file and fields. */
 export const IngestInput = z.strictObject({
   kind: DataKind,
   source: SourceName,
@@ -89,7 +89,6 @@ export const IngestOutput = z.strictObject({
 });
 export type IngestOutput = z.infer<typeof IngestOutput>;
 
-/** -> CPU queue: rationales written by the model join the examples that had none. */
 export const AddRationalesInput = z.strictObject({ data: DatasetRef, candidates: DatasetRef, texts: ObjectRef });
 export type AddRationalesInput = z.infer<typeof AddRationalesInput>;
 
@@ -128,7 +127,6 @@ export const LogprobStep = z.strictObject({
 });
 export type LogprobStep = z.infer<typeof LogprobStep>;
 
-/** A new sharded step: its schema here, one file in activities/, one line in activities/sharded.ts. */
 export const ShardedStep = z.discriminatedUnion('step', [SampleStep, LogprobStep]);
 export type ShardedStep = z.infer<typeof ShardedStep>;
 
@@ -146,15 +144,15 @@ export type OpenedStep = z.infer<typeof OpenedStep>;
 
 /** A shard's part of what is left of a budget; null: no bound. */
 export const BudgetShare = z.strictObject({
-  tokens: z.number().min(0).nullable(),
-  gpuSeconds: z.number().min(0).nullable(),
-  money: z.number().min(0).nullable(),
+  ...(Object.fromEntries(Object.entries(Usage.shape).map(([kind, amount]) => [kind, amount.nullable()])) as {
+    [Kind in keyof Usage]: z.ZodNullable<z.ZodNumber>;
+  }),
   /** ISO time. */
   until: z.string().max(40).nullable(),
 });
 export type BudgetShare = z.infer<typeof BudgetShare>;
 
-/** -> GPU queue: chunks [from, to) of a sharded step. Stops after the current chunk when its share is used up. */
+/** Chunks [from, to) of a sharded step. */
 export const ShardInput = z
   .strictObject({
     step: ObjectRef,
@@ -180,12 +178,10 @@ export const ShardOutput = z.strictObject({
 });
 export type ShardOutput = z.infer<typeof ShardOutput>;
 
-/** -> CPU queue: all chunks of a finished sharded step become one dataset. */
 export const AssembleInput = z.strictObject({ step: ObjectRef });
 export type AssembleInput = z.infer<typeof AssembleInput>;
 
 // --- between sampling and training ------------------------------------------------------------------------------------
-/** -> CPU queue: sampled texts become parsed candidates, each parsed once. */
 export const ParseInput = z.strictObject({ candidates: DatasetRef, texts: ObjectRef });
 export type ParseInput = z.infer<typeof ParseInput>;
 
@@ -320,22 +316,22 @@ export const RoundTable = z.strictObject({
 });
 export type RoundTable = z.infer<typeof RoundTable>;
 
-/** -> CPU queue: the table with one round more; `preparation` goes with the first. */
+/** A round for the table; `preparation` goes with the first. */
 export const KeepRoundInput = z.strictObject({
   table: ObjectRef.nullable(),
   preparation: z.array(StepCost).nullable(),
   round: RoundSummary,
 });
 export type KeepRoundInput = z.infer<typeof KeepRoundInput>;
-/** -> CPU queue: one round of a table. */
 export const ReadRoundInput = z.strictObject({ table: ObjectRef, round: Round });
 export type ReadRoundInput = z.infer<typeof ReadRoundInput>;
 
-/** -> CPU queue: write the history of one execution, which Temporal will delete one day, to the store. */
 export const ExportInput = z.strictObject({
   workflowId: z.string().min(1).max(1000),
   /** The execution that began the chain, and the one to export. */
   firstRunId: z.string().min(1).max(100),
   runId: z.string().min(1).max(100),
+  /** The run ends with this execution: timeline, spec and list of files are written, too. */
+  last: z.boolean(),
 });
 export type ExportInput = z.infer<typeof ExportInput>;

@@ -1,10 +1,10 @@
 /**
  * EngineClient: what steps ask of an engine. ChatClient: the part of it that every server with OpenAI's chat API can do
- * (vLLM's field names where OpenAI has none), with at most `concurrency` requests in flight.
+ * (vLLM's field names where OpenAI has none).
  * Throws engine.unreachable and engine.wrong-weights (retried); engine.refused, engine.lacks, engine.batch-halved and
  * engine.out-of-memory (not).
  */
-import pLimit, { type LimitFunction } from 'p-limit';
+import type { LimitFunction } from 'p-limit';
 import { z } from 'zod';
 import {
   engineBatchHalved,
@@ -18,22 +18,11 @@ import type { Message } from '../contracts/rows.js';
 import { ConnectionError, type Headers, HttpError, isTransient, postJson, type RetryOptions } from './http.js';
 
 export interface EngineClient {
-  /** `n` completions of one prompt; an empty list when the prompt is longer than the model's context. */
+  /** An empty list: the prompt is longer than the model's context. */
   sample(request: SampleRequest, signal: AbortSignal, cost?: RequestCost): Promise<Completion[]>;
 
-  /**
-   * Mean log-probability (nats per token) of `suffix` after the chat prompt and each of `prefixes_K`, and the number of
-   * its tokens. The suffix is tokenized by itself, so that all prefixes are compared on the same tokens. null: the text
-   * is longer than the model's context. Throws engine.lacks unless the engine has the capability `promptLogprobs`.
-   */
-  logprobs(
-    messages: Message[],
-    prefixes_K: string[],
-    suffix: string,
-    requestId: string,
-    signal: AbortSignal,
-    cost?: RequestCost,
-  ): Promise<{ logprobNats_K: (number | null)[]; tokens: number }>;
+  /** Throws engine.lacks unless the engine has the capability `promptLogprobs`. */
+  logprobs(request: LogprobRequest, signal: AbortSignal, cost?: RequestCost): Promise<Logprobs>;
 }
 
 export interface SampleRequest {
@@ -51,6 +40,23 @@ export interface SampleRequest {
   continueReply?: boolean;
   /** For the log of the server. */
   requestId: string;
+}
+
+/** Asks how likely `suffix` is after the chat prompt and each of `prefixes_K`. */
+export interface LogprobRequest {
+  messages: Message[];
+  prefixes_K: string[];
+  /** It is tokenized by itself, so that all prefixes are compared on the same tokens. */
+  suffix: string;
+  /** For the log of the server. */
+  requestId: string;
+}
+
+export interface Logprobs {
+  /** Mean over the tokens of the suffix, in nats per token. null: the text is longer than the model's context. */
+  logprobNats_K: (number | null)[];
+  /** Length of the suffix. */
+  tokens: number;
 }
 
 /** `tokens` and `seed` are null where the engine does not report or take them. */
@@ -75,7 +81,8 @@ export interface ClientOptions {
   baseUrl: string;
   apiKey: string;
   model: string;
-  concurrency: number;
+  /** Shared by all clients of an engine: bounds their requests in flight. */
+  limit: LimitFunction;
   /** The server takes `seed`, and `top_k`. */
   seeds: boolean;
   topK: boolean;
@@ -98,11 +105,7 @@ const ChatReply = z.object({
 });
 
 export class ChatClient implements EngineClient {
-  private readonly limit: LimitFunction;
-
-  constructor(protected readonly options: ClientOptions) {
-    this.limit = pLimit(options.concurrency);
-  }
+  constructor(protected readonly options: ClientOptions) {}
 
   async sample(request: SampleRequest, signal: AbortSignal, cost?: RequestCost): Promise<Completion[]> {
     const { name, model, seeds, topK } = this.options;
@@ -140,7 +143,7 @@ export class ChatClient implements EngineClient {
     }));
   }
 
-  async logprobs(..._: Parameters<EngineClient['logprobs']>): ReturnType<EngineClient['logprobs']> {
+  async logprobs(_request: LogprobRequest, _signal: AbortSignal, _cost?: RequestCost): Promise<Logprobs> {
     throw engineLacks(this.options.name, 'give log-probabilities of a prompt', 'the selector');
   }
 
@@ -152,14 +155,14 @@ export class ChatClient implements EngineClient {
     requestId?: string,
     cost?: RequestCost,
   ): Promise<unknown> {
-    const { baseUrl, apiKey, retry, secondsHeader } = this.options;
+    const { baseUrl, apiKey, limit, retry, secondsHeader } = this.options;
     // The id of a row may hold any character, a header may not.
     const id = requestId?.replace(/[^\x20-\x7e]/g, '?').slice(0, 200);
     const headers = { authorization: `Bearer ${apiKey}`, ...(id ? { 'x-request-id': id } : {}) };
     const onHeaders = (replied: Headers) => {
       if (cost && secondsHeader) cost.gpuSeconds += Number(replied[secondsHeader] ?? 0);
     };
-    return this.limit(async () => {
+    return limit(async () => {
       try {
         return await postJson(new URL(baseUrl + path), body, headers, retry, signal, onHeaders);
       } catch (error) {
@@ -188,7 +191,6 @@ export class ChatClient implements EngineClient {
   }
 }
 
-/** Adds the tokens of a reply to `cost`. */
 export function charge(cost: RequestCost | undefined, usage: Usage | null | undefined): void {
   if (!cost || !usage) return;
   cost.promptTokens += usage.prompt_tokens ?? 0;

@@ -1,7 +1,6 @@
 /**
  * The seam between the rest of srlm and whatever samples text: an Engine is one entry of `engines` in
- * temporal.config.ts. It states what it can do, so that no other code asks of what kind it is. How a kind is added:
- * engines/index.ts.
+ * temporal.config.ts. It states what it can do, so that no other code asks of what kind it is.
  */
 import type { Deployment } from '../contracts/deployment.js';
 import { engineLacks } from '../contracts/errors.js';
@@ -11,37 +10,35 @@ import type { EngineClient } from './client.js';
 import type { Hardware, WeightServer } from './hardware.js';
 
 export interface Capabilities {
-  /** Serves whichever model it is given; without this it has one model of its own and ignores the one it is given. */
+  /** Without this it has one model of its own, and ignores the one it is given. */
   loadsWeights: boolean;
   /** `EngineClient.logprobs` works. */
   promptLogprobs: boolean;
-  /** Every completion is drawn from a seed that the request names. */
-  seeds: boolean;
 }
 
-/** One line of `srlm doctor`: what was found, and what to do about it (empty where all is well). */
+/** One line of `srlm doctor`. */
 export interface EngineCheck {
   ok: boolean;
   text: string;
+  /** What to do about it; empty where all is well. */
   hint: string;
 }
 
 export interface Engine {
-  /** Its name in temporal.config.ts. */
   readonly name: string;
   readonly capabilities: Capabilities;
   /** The processes of this host that hold weights for it, running or not. */
   readonly servers: readonly WeightServer[];
 
-  /** What decides its answers, for the keys of steps: the digest of the weights, or address, name and revision. */
+  /** What decides its replies, for the keys of steps: the digest of the weights, or address, name and revision. */
   identity(model: ModelRef | null): string;
 
-  /** Price of a request, in the unit of temporal.config.ts; 0 where no price is set. */
+  /** In the unit of the prices in temporal.config.ts; 0 where none is set. */
   money(promptTokens: number, completionTokens: number): number;
 
   /**
-   * Runs `work` with a client that is answered by exactly this model until `work` ends. Waits for the hardware where
-   * it needs some. Throws engine.unreachable (retried), engine.lacks, engine.key-missing, model.changed,
+   * Runs `work` with a client to which exactly this model replies until `work` ends. Waits for the hardware where the
+   * engine needs some. Throws engine.unreachable (retried), engine.lacks, engine.key-missing, model.changed,
    * artifact.damaged.
    */
   withClient<T>(
@@ -69,14 +66,13 @@ export interface Engine {
 export interface EngineSite {
   readonly deployment: Deployment;
   readonly hardware: Hardware;
-  /** Needed to run work, not to describe an engine or to check it. */
-  store(): Store;
+  /** null: engines are described, checked and opened privately only, and do no work of a run. */
+  readonly store: Store | null;
 }
 
 const WORDS: Record<keyof Capabilities, string> = {
   loadsWeights: 'load new weights',
   promptLogprobs: 'give log-probabilities of a prompt',
-  seeds: 'take a seed',
 };
 
 /** Throws engine.lacks. `field`: what of the spec needs it, for the message. */

@@ -1,10 +1,10 @@
 /**
- * The hardware of this host, one tenant at a time (lease.ts): a server that holds one model, or a trainer. Whoever gets
- * the lease first makes the others give their memory back. All it knows of a server is that it can unload.
+ * The hardware of this host, one tenant at a time: a server that holds one model, or a trainer. Whoever gets the lease
+ * first makes the others give their memory back. All it knows of a server is that it can unload. Holds within one
+ * process: a host runs one GPU worker.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { runningJobs } from '../processes/jobs.js';
-import { Lease } from './lease.js';
+import { runningJobs } from '../processes/detached.js';
 
 /** A process of this host that can hold weights. */
 export interface WeightServer {
@@ -13,7 +13,7 @@ export interface WeightServer {
   stop(): Promise<void>;
 }
 
-/** The tenant that the servers are prepared for; `signal` is that of the caller who prepares them. */
+/** `signal` is that of the caller who prepares the servers for this tenant. */
 interface Prepared {
   tenant: string;
   done: Promise<unknown>;
@@ -29,7 +29,7 @@ export class Hardware {
   /** `servers`: all of this host, of every engine. `jobsRoot`: where trainers have their folders. */
   constructor(
     private readonly servers: () => readonly WeightServer[],
-    private readonly jobsRoot: () => string,
+    private readonly jobsRoot: string,
   ) {}
 
   /**
@@ -57,7 +57,7 @@ export class Hardware {
     }
   }
 
-  /** Runs `work` with the hardware to itself: no server holds weights meanwhile. */
+  /** Runs `work` while no server holds weights. Callers with the same `job` share the hardware. */
   async withTrainer<T>(job: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     const release = await this.lease.acquire(`train:${job}`, signal);
     try {
@@ -97,7 +97,66 @@ export class Hardware {
 
   private async makeRoom(server: WeightServer, signal: AbortSignal): Promise<void> {
     // A trainer whose worker died keeps the hardware until its run attaches to it again.
-    while ((await runningJobs(this.jobsRoot())).length > 0) await sleep(TRAINER_POLL_MS, undefined, { signal });
+    while ((await runningJobs(this.jobsRoot)).length > 0) await sleep(TRAINER_POLL_MS, undefined, { signal });
     for (const other of this.servers()) if (other !== server) await other.unload();
+  }
+}
+
+interface Waiter {
+  tenant: string;
+  admit: () => void;
+}
+
+/**
+ * One GPU, one tenant. Holders of the same tenant share the lease; others wait in order of arrival. As soon as somebody
+ * waits, newcomers queue behind it even if they belong to the current tenant, so that no run starves another.
+ */
+export class Lease {
+  private tenant: string | null = null;
+  private holders = 0;
+  private readonly waiting: Waiter[] = [];
+
+  /** Resolves to a function that releases the lease, to be called once. Rejects with the signal's reason. */
+  async acquire(tenant: string, signal: AbortSignal): Promise<() => void> {
+    signal.throwIfAborted();
+    if (this.waiting.length === 0 && (this.holders === 0 || this.tenant === tenant)) {
+      this.tenant = tenant;
+      this.holders++;
+    } else {
+      await this.admitted(tenant, signal);
+    }
+    return () => {
+      this.holders--;
+      this.admitNext();
+    };
+  }
+
+  private admitted(tenant: string, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const onAbort = () => {
+        this.waiting.splice(this.waiting.indexOf(waiter), 1);
+        this.admitNext();
+        reject(signal.reason);
+      };
+      const waiter: Waiter = {
+        tenant,
+        admit: () => {
+          signal.removeEventListener('abort', onAbort);
+          resolve();
+        },
+      };
+      this.waiting.push(waiter);
+      signal.addEventListener('abort', onAbort, { once: true });
+    });
+  }
+
+  private admitNext(): void {
+    for (let next = this.waiting[0]; next; next = this.waiting[0]) {
+      if (this.holders > 0 && this.tenant !== next.tenant) return;
+      this.waiting.shift();
+      this.tenant = next.tenant;
+      this.holders++;
+      next.admit();
+    }
   }
 }

@@ -2,12 +2,13 @@
  * POST of JSON that retries transient failures (no connection, 408, 409, 429, 5xx), after as long as the server asks or
  * with growing delays. The `openai` package does the same at five times the processor time a request and leaves a
  * listener on the signal for each: with thousands of requests in a shard, one core did nothing else.
- * Throws HttpError for an error reply, ConnectionError where no reply came, and the reason of an aborted signal.
+ * Throws HttpError for an error reply and for one that is too large, ConnectionError where no reply came, and the reason
+ * of an aborted signal.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Agent, type Dispatcher, request } from 'undici';
+import { Agent, type Dispatcher, errors, request } from 'undici';
 
-/** An error reply of the server; `code`, `type` and `message` in the form of OpenAI's API, where it has that form. */
+/** `code`, `type` and `message` are those of OpenAI's API; null where the reply has another form. */
 export class HttpError extends Error {
   constructor(
     readonly status: number,
@@ -33,7 +34,9 @@ export interface RetryOptions {
 
 export type Headers = Dispatcher.ResponseData['headers'];
 
-const AGENT = new Agent({ connectTimeout: 10_000 });
+/** Far above any reply to a shard's request; a server that never ends its reply must not fill the worker's memory. */
+const MAX_REPLY_MIB = 64;
+const AGENT = new Agent({ connectTimeout: 10_000, maxResponseSize: MAX_REPLY_MIB * 2 ** 20 });
 const MAX_WAIT_MS = 60_000;
 
 /** The parsed body of the reply; its headers are passed to `onHeaders`. */
@@ -68,6 +71,9 @@ export async function postJson(
       }
     } catch (error) {
       if (signal.aborted) throw signal.reason;
+      // Not retried: the next reply would be as large, and each may be billed.
+      if (reply && error instanceof errors.ResponseExceededMaxSizeError)
+        throw new HttpError(reply.statusCode, `its reply is larger than ${MAX_REPLY_MIB} MiB`, null, null);
       if (tries === retries) throw new ConnectionError(reasonOf(error), { cause: error });
       reply = null;
     }

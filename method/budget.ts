@@ -1,7 +1,5 @@
 /**
  * Budgets: what a run may use, has used and has left. Pure; the time is an argument. Throws nothing.
- * A new kind of budget: its field in contracts (in Budget; for counted work also in Usage and BudgetShare) and one line in
- * KINDS.
  */
 import { Usage } from '../contracts/refs.js';
 import type { Budget } from '../contracts/spec.js';

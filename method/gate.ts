@@ -1,14 +1,11 @@
 /**
  * The gate [ours]: is a round kept? A round is rolled back only when it is surely worse than the best one so far, by
- * more than the tolerance, on the same questions. In doubt it is kept. Throws a plain Error where the answers do not
- * pair.
+ * more than the tolerance, on the same questions. In doubt it is kept. A verdict is not stored under a key, so there is no
+ * VERSION here. Throws a plain Error where the answers do not pair.
  */
 import type { Gate } from '../contracts/spec.js';
 import type { GateOutput } from '../contracts/steps.js';
 import { pairedBootstrap } from './statistics.js';
-
-/** Enters the keys of gate decisions. */
-export const VERSION = 1;
 
 /** `rollbacksInARow`: rounds rolled back in a row before this one. */
 export function decideGate(

@@ -3,11 +3,11 @@
  * that prompt is needed. All wording is [ours]: the paper's prompts could not be obtained. A hole is filled once, so
  * braces inside a value are text and stay as they are. Throws nothing.
  */
-import type { Example, Question } from '../contracts/rows.js';
+import type { Example } from '../contracts/rows.js';
 import type { PromptTemplates } from '../contracts/spec.js';
 import type { EnrichFrom } from '../contracts/steps.js';
 
-/** Enters the keys of what is sampled, scored and trained with these prompts. */
+/** Enters the keys of what is sampled, computed and trained with these prompts, or with the questions of graders/. */
 export const VERSION = 1;
 
 const RATIONALE = '{rationale}';
@@ -21,12 +21,6 @@ export function fill(template: string, values: Readonly<Record<string, string>>)
 /** The user turn before an answer, in training and when the answer's log-probability is computed. */
 export function answerPrompt(templates: PromptTemplates, instruction: string): string {
   return fill(templates.answer, { instruction });
-}
-
-/** The user turn when a model is evaluated: the question with its choices, as an instruction is given in training. */
-export function evaluatePrompt(templates: PromptTemplates, { question, choices }: Question): string {
-  const listed = (choices ?? []).map((choice, i) => `\n${letter(i)}. ${choice}`);
-  return answerPrompt(templates, question + listed.join(''));
 }
 
 /** The letter by which the choice at `index` is named: A, B, ... */

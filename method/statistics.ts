@@ -5,7 +5,7 @@
  */
 import { random } from './random.js';
 
-/** Enters the keys of evaluations and gate decisions. */
+/** Enters the keys of grades. */
 export const VERSION = 1;
 
 /** Interval of the accuracy, the share of right answers. */

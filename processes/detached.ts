@@ -1,13 +1,17 @@
 /**
  * Processes that outlive the worker: started in a session of their own, found again by pid and command line (a pid
- * alone may belong to another program by then), ended by process group.
+ * alone may belong to another program by then), ended by process group. A job works in a folder of its own and writes
+ * to its state.json how far it is.
  */
 import { execFile, spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { isAlive } from '../storage/files.js';
+import { z } from 'zod';
+import { isAlive, readJson } from '../storage/files.js';
 
 /** Starts `command` detached, its output appended to `log`. The pid is also that of its process group. */
 export async function startDetached(
@@ -34,7 +38,6 @@ export async function startDetached(
   }
 }
 
-/** Is `pid` alive, with `mark` in its command line? */
 export async function isRunning(pid: number, mark: string): Promise<boolean> {
   return isAlive(pid) && (await commandLine(pid)).includes(mark);
 }
@@ -72,4 +75,28 @@ function signalGroup(pid: number, signal: NodeJS.Signals): void {
 export async function tail(path: string, lines = 3): Promise<string> {
   const text = await readFile(path, 'utf8').catch(() => '');
   return text.trim().split('\n').slice(-lines).join(' | ').slice(-400);
+}
+
+// --- jobs -------------------------------------------------------------------------------------------------------------
+const JobState = z.object({
+  state: z.enum(['starting', 'running', 'done', 'failed']),
+  pid: z.int(),
+  host: z.string().optional(),
+  error: z.object({ type: z.string(), message: z.string() }).nullish(),
+});
+type JobState = z.infer<typeof JobState>;
+
+/** null: no process has started in this folder yet. */
+export const readState = (folder: string): Promise<JobState | null> => readJson(join(folder, 'state.json'), JobState);
+
+/** The processes of this host that are at work in folders below `root`, also those whose worker has died. */
+export async function runningJobs(root: string): Promise<{ pid: number; folder: string }[]> {
+  const running: { pid: number; folder: string }[] = [];
+  for (const name of await readdir(root).catch(() => [])) {
+    const folder = join(root, name);
+    const state = await readState(folder);
+    if (state?.state !== 'starting' && state?.state !== 'running') continue;
+    if (state.host === hostname() && (await isRunning(state.pid, folder))) running.push({ pid: state.pid, folder });
+  }
+  return running;
 }

@@ -1,10 +1,6 @@
-"""Model folders, as server.py and trainer.py both see them.
-Gives model_digest(path): the sha256 that names a folder's content, the same in Python and TypeScript;
-and check_model_folder(path): raises ModelProblem, one sentence saying what is missing or not allowed.
-Loads no model, and runs nothing that a folder brings along.
-
-storage/model-folder.ts states the rule of a usable folder and implements it too; test/fixtures/model-folders.json holds
-both implementations to one table."""
+"""Model folders, as server.py and trainer.py both see them: their digest, and whether they are usable. Loads no model, and
+runs nothing that a folder brings along. storage/model-folder.ts implements the same; test/fixtures/model-folders.json
+holds both implementations to one table."""
 
 import hashlib
 import json
@@ -44,13 +40,35 @@ def _raise(problem: OSError):
 
 
 def model_digest(path: str) -> str:
-    """sha256 over the lines "<sha256 of the file>  <relative path>\\n", hex."""
+    """The sha256, in hex, of the lines "<sha256 of the file>  <relative path>\\n"."""
     whole = hashlib.sha256()
     for name in model_files(path):
         with open(os.path.join(path, name), "rb") as file:
             whole.update(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  ".encode())
         whole.update(os.fsencode(name) + b"\n")
     return whole.hexdigest()
+
+
+class DigestCache:
+    """Computes the digest of a folder once for each state of its files, so that a model that is loaded again is not read
+    twice. Not safe for threads; the server uses it while nobody else loads."""
+
+    def __init__(self):
+        self.known: dict[str, tuple[tuple, str]] = {}  # real path of the folder -> its state, its digest
+
+    def digest(self, path: str) -> str:
+        path = os.path.realpath(path)
+        state = _state(path)  # before the files are read: one that changes meanwhile is read again the next time
+        known = self.known.get(path)
+        if known is None or known[0] != state:
+            known = self.known[path] = state, model_digest(path)
+        return known[1]
+
+
+def _state(path: str) -> tuple:
+    """Changes when a file of the folder is written, replaced, added or removed."""
+    stats = [(name, os.stat(os.path.join(path, name))) for name in model_files(path)]
+    return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for name, stat in stats)
 
 
 def check_model_folder(path: str) -> None:

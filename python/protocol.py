@@ -92,31 +92,29 @@ class Decoder:
             raise bad(f"The model's chat template refuses these messages: {problem}") from None
 
     def tokens(self, body) -> list[int] | list[list[int]]:
-        """Of messages, a text, or several texts."""
+        """The token ids of a chat prompt (`messages`), or of each of several texts (`prompt`)."""
         if "messages" in body:
             return self.encode(self.chat_text(body), False)
         special, prompt = take(body, "add_special_tokens", bool, True), body.get("prompt")
-        if isinstance(prompt, list) and all(isinstance(one, str) for one in prompt):
-            return [self.encode(one, special) for one in prompt]
-        if isinstance(prompt, str):
-            return self.encode(prompt, special)
-        raise bad("prompt must be a string or a list of strings (or give messages).")
+        if not (isinstance(prompt, list) and all(isinstance(one, str) for one in prompt)):
+            raise bad("prompt must be a list of strings (or give messages).")
+        return [self.encode(one, special) for one in prompt]
 
-    def prompts(self, body) -> list[list[int]]:
-        prompt = body.get("prompt")
-        several = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
-        prompts, vocabulary = [], self.engine.vocabulary
-        for one in prompt if several else [prompt]:
-            if isinstance(one, str):
-                one = self.encode(one, True)
+    def prompts(self, body) -> tuple[list[list[int]], list[int]]:
+        """The token ids of each prompt, and the position from which on they are scored. Nothing precedes the first token."""
+        prompts, firsts, vocabulary = body.get("prompt"), body.get("logprobs_from"), self.engine.vocabulary
+        if not (isinstance(prompts, list) and prompts):
+            raise bad("prompt must be a list of lists of token ids, not empty.")
+        for one in prompts:
             if not (isinstance(one, list) and one and all(type(token) is int and 0 <= token < vocabulary for token in one)):
-                raise bad(f"prompt must be text or token ids below {vocabulary} (one, or a list of them), not empty.")
+                raise bad(f"Each prompt must be a list of token ids below {vocabulary}, not empty.")
             if len(one) > self.engine.context:
                 raise bad(f"The prompt has {len(one)} tokens, the model's context {self.engine.context}.")
-            prompts.append(one)
-        return prompts
+        if not (isinstance(firsts, list) and len(firsts) == len(prompts) and all(type(first) is int and first > 0 for first in firsts)):
+            raise bad("logprobs_from must be a list of positions of at least 1, one per prompt.")
+        return prompts, firsts
 
-    def samples(self, body, prompts: list[list[int]], max_tokens: int) -> list[Sample]:
+    def samples(self, body, prompt: list[int]) -> list[Sample]:
         stop = body.get("stop") or []
         stop = [stop] if isinstance(stop, str) else stop
         if not (isinstance(stop, list) and all(isinstance(one, str) and one for one in stop)):
@@ -125,13 +123,11 @@ class Decoder:
         seed = take(body, "seed", int, 0 if self.engine.deterministic else random.getrandbits(63))
         n, top_k = take(body, "n", int, 1, 1), max(0, take(body, "top_k", int, 0, -1))
         temperature, top_p = take(body, "temperature", float, 1.0, 0), take(body, "top_p", float, 1.0, 0)
-        samples = []
-        for prompt in prompts:
-            room = self.engine.context - len(prompt)
-            if room < 1 or not prompt:
-                raise bad(f"The prompt has {len(prompt)} tokens: none, or no room for an answer in the model's context of {self.engine.context}.")
-            samples += [Sample(prompt, min(max_tokens, room), temperature, top_k, top_p, stop, (seed + i) % 2**64) for i in range(n)]
-        return samples
+        room = self.engine.context - len(prompt)
+        if room < 1 or not prompt:
+            raise bad(f"The prompt has {len(prompt)} tokens: none, or no room for an answer in the model's context of {self.engine.context}.")
+        max_tokens = min(take(body, "max_tokens", int, room, 1), room)
+        return [Sample(prompt, max_tokens, temperature, top_k, top_p, stop, (seed + i) % 2**64) for i in range(n)]
 
     def text(self, row: Sample) -> str:
         """The text of a reply. Decoded together with the end of its prompt: some tokenizers drop the first space of a text."""

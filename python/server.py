@@ -1,18 +1,17 @@
 """Model server: samples from one model and scores texts with it, over an HTTP interface like OpenAI's.
-Usage: SRLM_ENGINE_TOKEN=... python server.py --state-dir DIR --model-root DIR [--model DIR] [--deterministic]
-Serves GET /health, GET /v1/models, POST /v1/chat/completions, /v1/completions, /tokenize, /engine/load,
-/engine/unload. The name of the model is the sha256 of its folder, so a reply cannot come from other weights.
+Usage: SRLM_ENGINE_TOKEN=... python server.py --state-dir DIR --model-root DIR [--deterministic]
+Serves GET /health, POST /v1/chat/completions, /v1/completions (log-probabilities of prompts only), /tokenize,
+/engine/load, /engine/unload. The name of the model is the sha256 of its folder, so a reply cannot come from other weights.
 Writes DIR/server.json (by rename, once it listens), DIR/lock (held while alive, with its pid), DIR/requests.jsonl.
 --deterministic: one request at a time in float32; a reply depends on request, weights and --threads only.
 Does not stream or call tools, reads no pickles, runs no code from a model folder. compute.py does the computing,
 protocol.py decodes requests.
-Exit: 0 stopped by SIGTERM or SIGINT, 2 bad arguments or --model, 3 another server holds DIR."""
+Exit: 0 stopped by SIGTERM or SIGINT, 2 bad arguments, 3 another server holds DIR."""
 
 import argparse
 import asyncio
 import fcntl
 import hmac
-import ipaddress
 import json
 import os
 import signal
@@ -34,17 +33,17 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from compute import Engine, Job, ScoredText
-from digests import DigestCache
-from folder import check_model_folder
+from folder import DigestCache, check_model_folder
 from protocol import Decoder, RequestError, bad, body_of, failure, take
-from sampling import UnservableModel
+
+HOST = "127.0.0.1"  # a worker talks to the servers of its own host only
 
 
 class Server:
     """The HTTP side, all of it on the asyncio thread: checks requests, makes jobs of them, builds the replies."""
 
-    def __init__(self, args, engine: Engine, digests: DigestCache):
-        self.args, self.engine, self.digests = args, engine, digests
+    def __init__(self, args, engine: Engine):
+        self.args, self.engine, self.digests = args, engine, DigestCache()
         self.decoder = Decoder(engine)
         self.roots = [os.path.realpath(root) for root in args.model_root]
         self.token = os.environ.get("SRLM_ENGINE_TOKEN")
@@ -69,7 +68,6 @@ class Server:
 
         return Starlette(exception_handlers={HTTPException: lambda request, problem: failure(request.url.path, problem)}, routes=[
             route("/health", "GET", self.health),
-            route("/v1/models", "GET", self.models),
             route("/v1/chat/completions", "POST", self.chat),
             route("/v1/completions", "POST", self.completions),
             route("/tokenize", "POST", self.tokenize),
@@ -78,13 +76,7 @@ class Server:
         ])
 
     async def health(self, request, body):
-        engine = self.engine
-        return {"status": "ok", "device": engine.device, "dtype": str(engine.dtype).removeprefix("torch."), "model": engine.sha256,
-                "in_flight": self.in_flight, "deterministic": engine.deterministic}
-
-    async def models(self, request, body):
-        sha256 = self.engine.sha256
-        return {"object": "list", "data": [{"id": f"srlm-{sha256}", "object": "model", "owned_by": "srlm", "max_model_len": self.engine.context}] if sha256 else []}
+        return {}
 
     async def load(self, request, body):
         path, sha256 = take(body, "path", str), take(body, "sha256", str)
@@ -107,7 +99,7 @@ class Server:
                     raise
                 except Exception as problem:  # transformers and safetensors raise any exception for broken folders
                     raise bad(f"The model cannot be loaded: {problem}") from problem
-        return {"model": f"srlm-{sha256}", "seconds": round(time.time() - request.state.started, 3)}
+        return {"model": f"srlm-{sha256}"}
 
     async def unload(self, request, body):
         async with self.gate:
@@ -117,58 +109,30 @@ class Server:
 
     async def tokenize(self, request, body):
         self.require_model()
-        tokens = self.decoder.tokens(body)
-        count = sum(map(len, tokens)) if tokens and isinstance(tokens[0], list) else len(tokens)
-        return {"tokens": tokens, "count": count, "max_model_len": self.engine.context}
+        return {"tokens": self.decoder.tokens(body), "max_model_len": self.engine.context}
 
     async def chat(self, request, body):
         async with self.flight():
             self.require_model(body)
-            if body.get("stream") or body.get("logprobs"):
-                raise bad("stream and logprobs are not supported here.")
             prompt = self.decoder.encode(self.decoder.chat_text(body), False)
-            name = "max_completion_tokens" if body.get("max_completion_tokens") is not None else "max_tokens"
-            max_tokens = take(body, name, int, self.engine.context, 1)
-            samples = self.decoder.samples(body, [prompt], max_tokens)
+            samples = self.decoder.samples(body, prompt)
             await self.compute(request, samples=samples)
             choices = [{"index": i, "message": {"role": "assistant", "content": self.decoder.text(row)}, "finish_reason": row.finish,
                         "completion_tokens": len(row.out)} for i, row in enumerate(samples)]
-            return self.reply(request, "chat.completion", choices, [prompt], samples)
+            return self.reply(request, choices, [prompt], samples)
 
     async def completions(self, request, body):
+        """Log-probabilities of each prompt's tokens from position `logprobs_from` on; null for the tokens before it."""
         async with self.flight():
             self.require_model(body)
-            if body.get("stream"):
-                raise bad("stream is not supported here.")
-            prompts = self.decoder.prompts(body)
-            echo, n = take(body, "echo", bool, False), take(body, "n", int, 1, 1)
-            scored = body.get("logprobs") not in (None, False)
-            max_tokens = take(body, "max_tokens", int, 16, 0)
-            if max_tokens == 0 and not (echo and n == 1):
-                raise bad("max_tokens 0 needs echo, and n 1.")
-            first = body.get("logprobs_from", 1)
-            firsts = first if isinstance(first, list) else [first] * len(prompts)
-            if len(firsts) != len(prompts) or any(type(one) is not int or one < 0 for one in firsts):
-                raise bad("logprobs_from must be a position of at least 0, or a list of them, one per prompt.")
-            samples = self.decoder.samples(body, prompts, max_tokens) if max_tokens else []
-            if samples:
-                await self.compute(request, samples=samples)
-            whole = [row.prompt + row.out for row in samples] or prompts
-            # Another pass over prompt and reply costs less than keeping the logits of every step.
-            starts = [max(1, firsts[i // n]) if echo else len(prompts[i // n]) for i in range(len(whole))]
-            texts = [ScoredText(ids, start) for ids, start in zip(whole, starts)] if scored else []
-            if texts:
-                await self.compute(request, texts=texts)
-            choices = []
-            for i, ids in enumerate(whole):
-                text = self.decoder.text(samples[i]) if samples else ""
-                choices.append({"index": i, "finish_reason": samples[i].finish if samples else "length",
-                                "text": (self.engine.tokenizer.decode(prompts[i // n]) if echo else "") + text,
-                                "completion_tokens": len(ids) - len(prompts[i // n]), "logprobs": None})
-                if scored:
-                    blank = min(texts[i].first, len(ids)) if echo else 0
-                    choices[i]["logprobs"] = {"token_logprobs": [None] * blank + texts[i].logprobs, "tokens": [], "text_offset": [], "top_logprobs": None}
-            return self.reply(request, "text_completion", choices, prompts, samples)
+            if not body.get("echo") or not body.get("logprobs") or body.get("max_tokens") != 0:
+                raise bad("Only log-probabilities of the prompt are computed here: echo true, logprobs 1, max_tokens 0.")
+            prompts, firsts = self.decoder.prompts(body)
+            texts = [ScoredText(ids, first) for ids, first in zip(prompts, firsts)]
+            await self.compute(request, texts=texts)
+            choices = [{"index": i, "logprobs": {"token_logprobs": [None] * min(text.first, len(text.ids)) + text.logprobs}}
+                       for i, text in enumerate(texts)]
+            return self.reply(request, choices, prompts)
 
     # ---- parts of replies ----
 
@@ -208,15 +172,14 @@ class Server:
             job.cancelled = True
             leaving.cancel()
 
-    def reply(self, request, kind, choices, prompts, samples):
+    def reply(self, request, choices, prompts, samples=()):
         read, written = sum(map(len, prompts)), sum(len(row.out) for row in samples)
         line = {"time": now(), "path": request.url.path, "request": request.headers.get("x-request-id"), "model": f"srlm-{self.engine.sha256}",
                 "n": len(choices), "prompt_tokens": read, "completion_tokens": written, "ms": round((time.time() - request.state.started) * 1000)}
         with open(os.path.join(self.args.state_dir, "requests.jsonl"), "a") as file:
             file.write(json.dumps(line) + "\n")
         # Without an id and a time: in deterministic mode equal requests have equal replies, byte for byte.
-        return {"object": kind, "model": line["model"], "choices": choices,
-                "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}}
+        return {"model": line["model"], "choices": choices, "usage": {"prompt_tokens": read, "completion_tokens": written}}
 
 
 async def disconnected(request):
@@ -231,10 +194,7 @@ def now() -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--state-dir", required=True)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--model-root", action="append", required=True, metavar="DIR", help="a folder below which models may be loaded")
-    parser.add_argument("--model", metavar="DIR", help="load this model before listening")
     parser.add_argument("--deterministic", action="store_true")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--dtype", choices=["auto", "bfloat16", "float32"], default="auto")
@@ -242,8 +202,6 @@ def main() -> int:
     parser.add_argument("--max-batch", type=int, default=256, help="at most this many rows are generated at once")
     args = parser.parse_args()
 
-    if not is_loopback(args.host) and not os.environ.get("SRLM_ENGINE_TOKEN"):
-        parser.error(f"--host {args.host} can be reached from other hosts: set SRLM_ENGINE_TOKEN.")
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU.")
@@ -282,38 +240,22 @@ def main() -> int:
 
     stop_on_signals()
 
-    digests = DigestCache()
     engine = Engine(device, getattr(torch, dtype), args.threads, args.max_batch, args.deterministic)
-    if args.model:
-        try:
-            check_model_folder(args.model)
-            engine.load(os.path.realpath(args.model), digests.digest(args.model))
-        except (ValueError, OSError, UnservableModel) as problem:
-            print(f"--model: {problem}", file=sys.stderr)
-            return 2
-    listener = socket.create_server((args.host, args.port), family=socket.AF_INET6 if ":" in args.host else socket.AF_INET, backlog=2048)
+    listener = socket.create_server((HOST, 0), backlog=2048)
 
     async def serve():
-        server = uvicorn.Server(uvicorn.Config(Server(args, engine, digests).app(), log_level="warning", lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(Server(args, engine).app(), log_level="warning", lifespan="off"))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
             await asyncio.sleep(0.01)
         stop_on_signals()  # again, in place of uvicorn's handlers, which wait for requests to end
         with open(card + ".tmp", "w") as file:
-            json.dump({"pid": os.getpid(), "port": listener.getsockname()[1], "host": args.host, "startedAt": now(),
-                       "deterministic": args.deterministic, "device": device, "dtype": dtype}, file)
+            json.dump({"pid": os.getpid(), "port": listener.getsockname()[1], "host": HOST}, file)
         os.rename(card + ".tmp", card)
         await serving
 
     asyncio.run(serve())
     return 0
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import socket
 import sys
 import time
 import traceback
-from datetime import datetime, timezone
 
 import jobfolder
 from folder import model_digest, model_files
@@ -41,10 +40,6 @@ COPIED = ("tokenizer", "special_tokens_map", "added_tokens", "chat_template", "v
 def say(text):
     if RANK == 0:
         print(text, flush=True)
-
-
-def now():
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def encode(rows, tokenizer, max_length):
@@ -214,9 +209,7 @@ def train(job, spec, attempt, stop, set_state):
             speed = self.done / (self.shown - self.begun)
             left = sum(tokens_S[step:]) / speed
             write_json(f"{job}/progress.json", {
-                "step": step, "totalSteps": len(tokens_S), "epoch": round(step / len(tokens_S) * spec["epochs"], 3),
-                "loss": loss, "tokens": sum(tokens_S[:step]), "seconds": round(spent(), 1),
-                "tokensPerSecond": round(speed, 1), "secondsLeft": round(left, 1), "time": now()})
+                "step": step, "totalSteps": len(tokens_S), "loss": loss, "tokens": sum(tokens_S[:step]), "seconds": round(spent(), 1)})
             say(f"step {step}/{len(tokens_S)}  loss {loss:.4f}  {speed:.0f} tokens/s  {left:.0f} s left")
 
     # transformers rounds up, and the first step of a warm-up has a rate of 0: a job of one or two steps would learn nothing.
@@ -246,7 +239,7 @@ def train(job, spec, attempt, stop, set_state):
     spent = lambda: earlier + time.monotonic() - STARTED
     if checkpoint:
         say(f"resuming from the checkpoint at step {step}")
-    set_state("running", resumedFromStep=step)
+    set_state("running")
     trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.state.global_step < len(tokens_S):
         return False
@@ -273,7 +266,7 @@ def train(job, spec, attempt, stop, set_state):
     write_json(f"{job}/.result.json", {
         "sha256": model_digest(partial), "bytes": sum(os.path.getsize(f"{partial}/{name}") for name in model_files(partial)),
         "steps": len(tokens_S), "trainLoss": sum(losses) / len(losses), "tokens": sum(tokens_S),
-        "seconds": round(spent(), 1), "precision": precision, "precisionWhy": why, "device": device})
+        "seconds": round(spent(), 1), "precision": precision})
     os.rename(partial, f"{job}/model")
     sync(job)
     return True
@@ -318,8 +311,7 @@ def main():
             sys.exit(3)
     before = read_json(f"{job}/state.json") or {}
     attempt = before.get("attempt", 0) + 1
-    state = {"state": "starting", "pid": os.getpid(), "host": socket.gethostname(), "startedAt": now(), "attempt": attempt,
-             "resumedFromStep": None, "error": None}
+    state = {"state": "starting", "pid": os.getpid(), "host": socket.gethostname(), "attempt": attempt, "error": None}
 
     def set_state(name, **more):
         state.update(state=name, **more)

@@ -102,10 +102,10 @@ async function parked() {
   await parksAt('parked', 'prepare');
   await back(join(folder, 'models/tiny'));
   await away(harness.python);
-  await client.retry('parked', 'the model is back');
+  await client.send('parked', 'retry', { why: 'the model is back' });
   await parksAt('parked', 'fineTune');
   await back(harness.python);
-  await client.retry('parked', 'python is back');
+  await client.send('parked', 'retry', { why: 'python is back' });
   await harness.finish('parked');
   await record('parked');
 }
@@ -134,26 +134,26 @@ async function operated() {
     harness.status(
       'operated',
       `it waits for ${approval} of round ${round}`,
-      ({ waiting }) => waiting?.approval === approval && waiting.round === round,
+      ({ halt }) => halt?.kind === 'waiting' && halt.approval === approval && halt.round === round,
     );
   const approvals = ['before-train', 'after-round'];
   await harness.start(harnessSpec({ ...small, rounds: 2, seed: 3, approvals }), 'operated');
   await waits('before-train', 0);
-  await client.approve('operated', 'as it should be');
+  await client.send('operated', 'approve', { why: 'as it should be' });
   await waits('after-round', 0);
-  await client.set('operated', { 'training.epochs': 2 }, { fromRound: 1, why: 'it learns quickly' });
-  await client.approve('operated');
+  await client.send('operated', 'set', { set: { 'training.epochs': 2 }, fromRound: 1, why: 'it learns quickly' });
+  await client.send('operated', 'approve', {});
   await waits('before-train', 1);
-  await client.promote('operated', 0, 'the best one');
-  await client.pause('operated', 'the machine is needed');
-  await client.approve('operated');
+  await client.send('operated', 'promote', { round: 0, why: 'the best one' });
+  await client.send('operated', 'pause', { why: 'the machine is needed' });
+  await client.send('operated', 'approve', {});
   await harness.status('operated', 'it is paused', ({ state }) => state === 'paused');
-  await client.resume('operated');
+  await client.send('operated', 'resume', {});
   await waits('after-round', 1);
-  await client.reject('operated', 'it rambles');
+  await client.send('operated', 'reject', { why: 'it rambles' });
   await waits('before-train', 2);
-  await client.set('operated', { approvals: [] });
-  await client.approve('operated');
+  await client.send('operated', 'set', { set: { approvals: [] } });
+  await client.send('operated', 'approve', {});
   await harness.finish('operated');
   await record('operated');
 }
@@ -169,9 +169,9 @@ async function forked() {
 async function budget() {
   await harness.start(harnessSpec({ ...small, seed: 5, budget: { tokens: 500 } }), 'budget');
   for (const add of [1000, 1_000_000_000]) {
-    const { parked, usage } = await harness.status('budget', 'its budget is used up', ({ parked }) => parked);
-    if (parked.type !== 'budget.spent') throw new Error(parked.message);
-    await client.set('budget', { 'budget.tokens': Math.ceil(usage.tokens) + add });
+    const { halt, usage } = await harness.status('budget', 'its budget is used up', ({ halt }) => halt);
+    if (halt.type !== 'budget.spent') throw new Error(halt.message);
+    await client.send('budget', 'set', { set: { 'budget.tokens': Math.ceil(usage.tokens) + add } });
   }
   await harness.finish('budget');
   await record('budget');

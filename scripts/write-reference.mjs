@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { Deployment } from '../dist/contracts/deployment.js';
+import * as errors from '../dist/contracts/errors.js';
 import { RunSpec, SampleSpec } from '../dist/contracts/spec.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -73,47 +74,50 @@ function schemaPage(title, words, schema) {
     .filter(([, , value]) => value === 'see below')
     .map(([name]) => [name, name.split('.').reduce((at, key) => at?.properties?.[key], json)?.default]);
   const texts = long.map(([name, text]) => `### Default of \`${name}\`\n\n\`\`\`\n${text}\n\`\`\``);
-  return (
-    [
-      `# ${title}`,
-      NOTE,
-      words,
-      table(
-        ['field', 'form', 'default', 'meaning'],
-        rows.map(([name, ...rest]) => [`\`${name}\``, ...rest]),
-      ),
-      ...texts,
-    ].join('\n\n') + '\n'
-  );
+  const fields = rows.map(([name, ...rest]) => [`\`${name}\``, ...rest]);
+  return `${[`# ${title}`, NOTE, words, table(['field', 'form', 'default', 'meaning'], fields), ...texts].join('\n\n')}\n`;
 }
 
-/** Every function of contracts/errors.ts that makes a Problem: its type, whether it is retried, and its words. */
+/** Every function of contracts/errors.ts that makes a Problem, called with a placeholder for each argument. */
 function errorPage() {
-  const source = readFileSync(join(root, 'contracts/errors.ts'), 'utf8');
-  const rows = [
-    ...source.matchAll(
-      /export const \w+ = \([^)]*\) =>\s*(userError|transient)\(\s*[`']([\w.${}-]+)[`'],([\s\S]*?)\);\n/g,
-    ),
-  ].map(([, kind, type, rest]) => {
-    const texts = [...rest.matchAll(/'((?:[^'\\]|\\.)*)'|`((?:[^`\\]|\\.)*)`|"((?:[^"\\]|\\.)*)"/g)].map(
-      ([, a, b, c]) => (a ?? b ?? c).replace(/\$\{[^}]*\}/g, '…').replaceAll('\\', ''),
-    );
-    const words = texts.filter((text) => text.includes(' ')).join(' ');
-    return [
-      `\`${type.replace(/\$\{(\w+)\}/, '<$1>')}\``,
-      kind === 'transient' ? 'yes' : 'no',
-      words || 'says what is wrong',
-    ];
-  });
-  return (
-    [
-      '# Errors',
-      NOTE,
-      'Every message ends in its type. *Retried*: Temporal tries the step again, with growing waits; the others park the run at once or, before a run, end the command with exit code 2.',
-      table(['type', 'retried', 'words'], rows),
-    ].join('\n\n') + '\n'
-  );
+  const rows = Object.values(errors)
+    .filter((make) => typeof make === 'function' && String(make).startsWith('('))
+    .map((make) => make(...argumentsOf(make)))
+    .filter((made) => made instanceof errors.Problem)
+    .map(({ type, retry, message }) => [
+      `\`${type}\``,
+      retry ? 'yes' : 'no',
+      message.slice(0, message.lastIndexOf('[')).trim(),
+    ])
+    .sort(([a], [b]) => (a < b ? -1 : 1));
+  return `${[
+    '# Errors',
+    NOTE,
+    'Every message ends in its type. *Retried*: Temporal tries the step again, with growing waits; the others park the run at once or, before a run, end the command with exit code 2. A word in angle brackets stands for what the message names.',
+    table(['type', 'retried', 'words'], rows),
+  ].join('\n\n')}\n`;
 }
+
+/** `<name>` for each parameter, and a number or a list where the function computes with it. */
+function argumentsOf(make) {
+  const names = /^\(([^)]*)\)/
+    .exec(String(make))[1]
+    .split(',')
+    .map((name) => name.split('=')[0].trim());
+  return names.filter(Boolean).map((name) => PLACEHOLDERS[name] ?? `<${name}>`);
+}
+
+const PLACEHOLDERS = {
+  at: { file: '<file>', line: '<line>', field: '<field>' },
+  roots: ['<roots>'],
+  known: ['<known>'],
+  kind: 'engine',
+  needBytes: 8e9,
+  freeBytes: 2e9,
+  shared: 2,
+  answered: '',
+  waitMs: 0,
+};
 
 const PAGES = {
   'spec.md': schemaPage(

@@ -1,21 +1,14 @@
 /**
  * Named blobs: the part of the store that a local folder, a shared folder or an object service can provide. Callers
- * never see a path. A name is made of segments `[A-Za-z0-9_-][A-Za-z0-9._-]*` joined by "/", so none leads out of
- * the bucket; `checkName` throws for any other.
- *
- * A new kind: one file that implements Bucket, and one line in store.ts. test/storage/bucket.test.ts states what it
- * must fulfil.
+ * never see a path, and no name leads out of the bucket. A new kind must pass test/storage/bucket.test.ts.
  */
 export interface Bucket {
-  /** The whole blob, unchecked; null: there is none. */
+  /** Unchecked; null: there is none. */
   read(name: string): Promise<Buffer | null>;
-  /** null: there is none. */
+  /** In bytes; null: there is none. */
   size(name: string): Promise<number | null>;
-  /** The blob in parts, unchecked; null: there is none. */
+  /** Unchecked; null: there is none. */
   stream(name: string): Promise<AsyncIterable<Uint8Array> | null>;
-  /** The names below `folder`, in no particular order. */
-  list(folder: string): AsyncIterable<string>;
-
   /** Creates or replaces a blob, completely or not at all. When it returns, the blob survives a power failure. */
   write(name: string, content: Uint8Array): Promise<void>;
   /** Writes the blob unless one exists: the first of several writers wins. False: one exists, and is as it was. */
@@ -31,9 +24,8 @@ export interface Bucket {
 
 const NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]*(\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/;
 
-export const isName = (name: string): boolean => NAME.test(name);
-
+/** Throws a plain Error for a name that is not one. */
 export function checkName(name: string): string {
-  if (!isName(name)) throw new Error(`${JSON.stringify(name.slice(0, 100))} is not the name of a blob`);
+  if (!NAME.test(name)) throw new Error(`${JSON.stringify(name.slice(0, 100))} is not the name of a blob`);
   return name;
 }

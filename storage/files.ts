@@ -1,13 +1,14 @@
 /**
  * Files that exist completely or not at all: write, fsync, rename, fsync of the folder. Used for everything that
- * another process may read or that a crash may interrupt. Temporary names contain host and process id, so `sweep` can
- * remove the files of dead processes and leave those of live ones.
+ * another process may read or that a crash may interrupt. `tmp` is always a folder of the same file system. Temporary
+ * names contain host and process id, so `sweep` can remove the files of dead processes and leave those of live ones.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { constants, createReadStream, readdirSync, rmSync } from 'node:fs';
-import { copyFile, link, mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
+import { constants, createReadStream, createWriteStream, readdirSync, rmSync } from 'node:fs';
+import { copyFile, link, mkdir, open, readFile, rename, unlink, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import type { z } from 'zod';
 
 export function temporaryName(): string {
@@ -22,10 +23,10 @@ export function nullIfMissing(error: unknown): null {
   throw error;
 }
 
-/** Replaces `path` by `content`. `tmp` must be a folder of the same file system. */
+/** Replaces `path` by `content`. */
 export async function writeWhole(path: string, content: string | Uint8Array, tmp: string): Promise<void> {
   await withTemporary(tmp, async (temporary) => {
-    await writeAndSync(temporary, content);
+    await writeFile(temporary, content, { flag: 'wx', flush: true });
     await moveInto(temporary, path);
   });
 }
@@ -33,14 +34,36 @@ export async function writeWhole(path: string, content: string | Uint8Array, tmp
 /** Writes `path` unless it exists. False: it exists, and is as it was. */
 export async function writeWholeNew(path: string, content: string | Uint8Array, tmp: string): Promise<boolean> {
   return withTemporary(tmp, async (temporary) => {
-    await writeAndSync(temporary, content);
+    await writeFile(temporary, content, { flag: 'wx', flush: true });
     return linkInto(temporary, path);
   });
 }
 
-/** Moves a finished temporary file to `path`, which it replaces. */
-export const moveInto = (temporary: string, path: string): Promise<void> =>
-  durably(path, () => rename(temporary, path));
+/** Writes a file of any size part by part. `pathOf` gives its path from the digest of its content. */
+export async function streamTo(
+  pathOf: (sha256: string) => string,
+  parts: AsyncIterable<Uint8Array>,
+  tmp: string,
+): Promise<{ sha256: string; bytes: number }> {
+  return withTemporary(tmp, async (temporary) => {
+    const hash = createHash('sha256');
+    let bytes = 0;
+    const measured = async function* () {
+      for await (const part of parts) {
+        hash.update(part);
+        bytes += part.length;
+        yield part;
+      }
+    };
+    // A full disk is an error event of the stream at any moment: pipeline rejects with it.
+    await pipeline(measured, createWriteStream(temporary, { flush: true }));
+    const sha256 = hash.digest('hex');
+    await moveInto(temporary, pathOf(sha256));
+    return { sha256, bytes };
+  });
+}
+
+const moveInto = (temporary: string, path: string): Promise<void> => durably(path, () => rename(temporary, path));
 
 /** Gives a finished temporary file a second name, `path`. False: `path` exists, and is as it was. */
 export async function linkInto(temporary: string, path: string): Promise<boolean> {
@@ -71,22 +94,12 @@ async function durably(path: string, place: () => Promise<void>): Promise<void> 
 }
 
 /** Passes the name of a file in `tmp` to `work`, and removes what `work` leaves there. */
-export async function withTemporary<T>(tmp: string, work: (temporary: string) => Promise<T>): Promise<T> {
+async function withTemporary<T>(tmp: string, work: (temporary: string) => Promise<T>): Promise<T> {
   const temporary = join(tmp, temporaryName());
   try {
     return await work(temporary);
   } finally {
     await unlink(temporary).catch(nullIfMissing);
-  }
-}
-
-async function writeAndSync(path: string, content: string | Uint8Array): Promise<void> {
-  const file = await open(path, 'wx');
-  try {
-    await file.writeFile(content);
-    await file.sync();
-  } finally {
-    await file.close();
   }
 }
 
@@ -98,7 +111,7 @@ export async function makeFolder(folder: string): Promise<void> {
   for (let made = path; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made));
 }
 
-/** Without it, a power failure may undo a rename in this folder. */
+/** Makes a rename in this folder survive a power failure. */
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   try {

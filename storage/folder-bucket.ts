@@ -2,22 +2,11 @@
  * A bucket in a local or shared folder, safe with many processes and hosts at once: a blob is a file below `root`,
  * written to tmp/ and renamed. Quarantined blobs are moved to damaged/.
  */
-import { createHash } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { type Bucket, checkName, isName } from './bucket.js';
-import {
-  linkInto,
-  moveInto,
-  nullIfMissing,
-  sha256File,
-  temporaryName,
-  withTemporary,
-  writeWhole,
-  writeWholeNew,
-} from './files.js';
+import { type Bucket, checkName } from './bucket.js';
+import { linkInto, nullIfMissing, sha256File, streamTo, temporaryName, writeWhole, writeWholeNew } from './files.js';
 
 export class FolderBucket implements Bucket {
   /** `tmp`: an existing folder of the same file system. */
@@ -44,16 +33,6 @@ export class FolderBucket implements Bucket {
     return file?.createReadStream({ highWaterMark: 1 << 18 }) ?? null;
   }
 
-  async *list(folder: string): AsyncGenerator<string> {
-    const entries = await readdir(this.path(folder), { withFileTypes: true }).catch(nullIfMissing);
-    for (const entry of entries ?? []) {
-      const name = `${folder}/${entry.name}`;
-      if (!isName(name)) continue;
-      if (entry.isDirectory()) yield* this.list(name);
-      else yield name;
-    }
-  }
-
   async write(name: string, content: Uint8Array): Promise<void> {
     await writeWhole(this.path(name), content, this.tmp);
   }
@@ -63,21 +42,7 @@ export class FolderBucket implements Bucket {
   }
 
   async upload(source: string, nameOf: (sha256: string) => string): Promise<{ sha256: string; bytes: number }> {
-    return withTemporary(this.tmp, async (temporary) => {
-      const hash = createHash('sha256');
-      let bytes = 0;
-      const measured = async function* (parts: AsyncIterable<Buffer>) {
-        for await (const part of parts) {
-          hash.update(part);
-          bytes += part.length;
-          yield part;
-        }
-      };
-      await pipeline(createReadStream(source), measured, createWriteStream(temporary, { flush: true }));
-      const sha256 = hash.digest('hex');
-      await moveInto(temporary, this.path(nameOf(sha256)));
-      return { sha256, bytes };
-    });
+    return streamTo((sha256) => this.path(nameOf(sha256)), createReadStream(source), this.tmp);
   }
 
   async quarantine(name: string, isDamaged: (sha256: string) => boolean): Promise<void> {

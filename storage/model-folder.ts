@@ -1,29 +1,17 @@
 /**
- * A Hugging Face model folder: its digest, and the rule of what is usable. python/folder.py implements both again for
- * the programs that load the weights; test/fixtures/model-folders.json holds both implementations to one table.
- *
+ * A Hugging Face model folder: its digest, and whether it is usable. python/folder.py implements both again for the
+ * programs that load the weights; test/fixtures/model-folders.json holds both implementations to one table.
  * A folder's files are all regular files below it, links to files included. Linked folders, and files and folders
  * whose names begin with a dot, do not count. The digest is the SHA-256 of the lines `<sha256>  <path>\n`, one a file,
  * sorted by the bytes of the path.
- *
- * A folder is usable if it
- *   - has config.json, a JSON object                                                   (else problem `config`)
- *   - has no pickle at any depth: *.bin, .pt, .pth, .pkl, .ckpt in any case, except the state that trainers leave
- *     beside the weights and that nothing loads (training_args.bin, optimizer.pt, ...)   (`pickle`)
- *   - has *.safetensors weights at its top                                             (`weights`)
- *   - has a tokenizer: tokenizer.json, or tokenizer.model, or vocab.json and merges.txt  (`tokenizer`)
- *   - has no tokenizer_config.json that is not a JSON object                           (`tokenizer-config`)
- *   - has a chat template: chat_template.jinja, or a non-empty string or list `chat_template` in tokenizer_config.json
- *     (`chat-template`)
- * The first part that does not hold is reported. `folder`: there is no such folder.
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { modelUnusable } from '../contracts/errors.js';
 import { nullIfMissing, sha256, sha256File } from './files.js';
 
-/** What `stat` knows of a folder's files. Equal states have equal digests, so that 100 GB are not read twice. */
-export interface FolderState {
+/** Equal states have equal digests, so that 100 GB are not read twice. */
+interface FolderState {
   files: string[];
   bytes: number;
   /** Path, size, time and inode of every file. */
@@ -42,7 +30,7 @@ export async function folderState(folder: string): Promise<FolderState | null> {
   };
 }
 
-/** Reads every file. `files`: those of its state, if that is known. */
+/** `files`: those of its state, if that is known. */
 export async function folderDigest(folder: string, files?: readonly string[]): Promise<string> {
   let lines = '';
   for (const file of files ?? (await folderState(folder))?.files ?? [])
@@ -78,13 +66,13 @@ const PICKLE = /\.(bin|pt|pth|pkl|ckpt)$/i;
 /** State of a trainer, not weights. */
 const IGNORED = /^(training_args\.bin|optimizer\.(bin|pt)|scheduler\.pt|scaler\.pt|rng_state(_\d+)?\.pth)$/;
 
-export interface FolderProblem {
+interface FolderProblem {
   problem: 'folder' | 'config' | 'pickle' | 'weights' | 'tokenizer' | 'tokenizer-config' | 'chat-template';
   reason: string;
   hint?: string;
 }
 
-/** null: the folder is usable. */
+/** null: the folder is usable. Of several problems the first in the order of this function. */
 export async function findProblem(folder: string): Promise<FolderProblem | null> {
   const files = (await folderState(folder))?.files;
   if (!files) return { problem: 'folder', reason: 'there is no such model folder.' };

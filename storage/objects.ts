@@ -1,13 +1,11 @@
 /**
- * Immutable objects, named by the SHA-256 of their content: objects/ab/<sha256>.<ending>. The name is derived from the
- * digest of a reference and from nothing else, so two writers of one object write the same bytes, and a reference can
- * lead to no other place.
- *
- * Every read is checked. An object whose content does not have the digest in its own name is quarantined. A reference
- * that is wrong in any other way (bytes, rows, schema) is refused, and the object stays where it is. Both throw
- * artifact.damaged; the step that made the object then has no valid record (records.ts), and runs again.
+ * Immutable objects, named by the SHA-256 of their content, so two writers of one object write the same bytes, and a
+ * reference can lead to no other place.
+ * Every read is checked. An object whose content does not have the digest in its own name is quarantined; the step that
+ * made it then has no valid record (records.ts), and runs again. A reference that is wrong in any other way (bytes, rows,
+ * schema) is refused, and the object stays where it is. Both throw artifact.damaged.
+ * A write trusts the size of what is there: a damaged object of the right size is replaced once a read has found it.
  */
-
 import { createHash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import type { z } from 'zod';
@@ -20,13 +18,12 @@ import { sha256 } from './files.js';
 const ENDING = { rows: 'jsonl', json: 'json', file: 'raw' } as const;
 export type ObjectKind = keyof typeof ENDING;
 
-/** Throws artifact.damaged for what is no digest. */
+/** Throws artifact.damaged. */
 export function checkDigest(digest: string): Sha256 {
   if (!Sha256.safeParse(digest).success) throw artifactDamaged('objects', `${show(digest)} is not a digest.`);
   return digest;
 }
 
-/** The name of an object in its bucket. */
 export function objectName(kind: ObjectKind, digest: string): string {
   return `objects/${checkDigest(digest).slice(0, 2)}/${digest}.${ENDING[kind]}`;
 }
@@ -50,7 +47,6 @@ export class Objects {
     return this.put('json', Buffer.from(canonical(value)), 0);
   }
 
-  /** Copies a file of the user's into the store, byte for byte. */
   async putFile(path: string): Promise<ObjectRef> {
     const { sha256, bytes } = await this.bucket.upload(path, (digest) => objectName('file', digest));
     return { sha256, rows: 0, bytes };
@@ -67,7 +63,7 @@ export class Objects {
     return (await this.bucket.size(objectName(kind, ref.sha256))) === ref.bytes;
   }
 
-  /** The whole object, checked. Throws artifact.damaged. */
+  /** Throws artifact.damaged. */
   async read(kind: ObjectKind, ref: ObjectRef): Promise<Buffer> {
     const name = objectName(kind, ref.sha256);
     const content = await this.bucket.read(name);
@@ -91,10 +87,7 @@ export class Objects {
     return parsed(objectName('json', ref.sha256), content.toString('utf8'), schema);
   }
 
-  /**
-   * A file in parts. Its digest is known, and checked, after the last part only: until then nothing that was read is
-   * certain. Throws artifact.damaged.
-   */
+  /** The digest is checked after the last part: until then nothing that was read is certain. Throws artifact.damaged. */
   async *streamFile(ref: ObjectRef): AsyncGenerator<Uint8Array> {
     const name = objectName('file', ref.sha256);
     const parts = await this.bucket.stream(name);
@@ -110,8 +103,8 @@ export class Objects {
   }
 
   /**
-   * Reads a whole file, to know that it is intact before the first part of it is used. A reader that may stop early,
-   * or that would blame the user for a row that the disk has altered, calls this first. Throws artifact.damaged.
+   * Reads a whole file. A reader that may stop early, or that would blame the user for a row that the disk has altered,
+   * calls this first. Throws artifact.damaged.
    */
   async verifyFile(ref: ObjectRef): Promise<void> {
     for await (const _ of this.streamFile(ref));

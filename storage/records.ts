@@ -1,12 +1,11 @@
 /**
- * The record that a step, or one chunk of it, is done: steps/<step>/<key[0:2]>/<key>.json. The key is the digest of
- * everything that decided the result, which the record states in clear text. A record is written after all that it
- * holds, so if a record exists, what it holds was stored.
- *
+ * The record that a step, or one chunk of it, is done. The key is the digest of everything that decided the result,
+ * which the record states in clear text. A record is written after all that it holds, so if a record exists, what it
+ * holds was stored.
  * A record does not count (is void) if it is torn, if its step, inputs and key do not agree with its own name, or if
  * something it holds is missing or short. Reading never writes; `add` replaces a void record. Of several writers of
- * one record the first wins, and the others get its record. (Three that replace one void record within a millisecond
- * may each return their own; what each of them holds is intact.)
+ * one record the first wins, and the others get its record. Concurrent writers that replace a void record may each
+ * return their own; all of them are intact.
  */
 import { type RecordMeta, type Sha256, StepRecord, type StoredRef } from '../contracts/refs.js';
 import type { Bucket } from './bucket.js';
@@ -15,17 +14,15 @@ import { sha256 } from './files.js';
 import type { Models } from './models.js';
 import { canonical, type Objects } from './objects.js';
 
-/** The digest of a step's name and of all that decides its result. */
 export function keyOf(step: string, inputs: unknown): Sha256 {
   return sha256(canonical({ step, inputs }));
 }
 
-/** The name of a record in its bucket. */
 export function recordName(step: string, key: string): string {
   return `steps/${step}/${key.slice(0, 2)}/${key}.json`;
 }
 
-export interface StepResult {
+interface StepResult {
   holds: readonly StoredRef[];
   output: unknown;
   meta: RecordMeta;
@@ -39,23 +36,19 @@ export class Records {
     private readonly models: Models,
   ) {}
 
-  keyOf(step: string, inputs: unknown): Sha256 {
-    return keyOf(step, inputs);
-  }
-
-  /** The record of a step that is done, if all that it holds is present; else null. */
+  /** null: the step is not done, or something its record holds is missing. */
   async find(step: string, key: string): Promise<StepRecord | null> {
     const record = await this.read(step, key);
     return record && (await this.isWhole(record)) ? record : null;
   }
 
-  /** The record of a step, whether or not what it holds is still present. */
+  /** Whether or not what it holds is still present. */
   async read(step: string, key: string): Promise<StepRecord | null> {
     const text = await this.bucket.read(recordName(step, key));
     return text && parsed(text, step, key);
   }
 
-  /** Written last: from now on the step is done. Returns the record that counts, which may be an earlier one. */
+  /** From now on the step is done. Returns the record that counts, which may be an earlier one. */
   async add(step: string, inputs: unknown, { holds, output, meta }: StepResult): Promise<StepRecord> {
     const key = keyOf(step, inputs);
     const text = canonical({ version: 2, step, key, inputs, holds, output, meta });

@@ -1,12 +1,11 @@
 /**
  * The artifact store of a deployment, safe with many processes at once:
- *
  *   objects/ab/<sha256>.<ending>   immutable objects (objects.ts, datasets.ts)
- *   steps/<step>/<key>.json        records of finished steps (records.ts)
+ *   steps/<step>/ab/<key>.json     records of finished steps (records.ts)
  *   models/<sha256>/               trained models (models.ts)
- *   jobs/<key>/                    folders of trainings (jobs.ts)
- *   damaged/                       what was found damaged        tmp/   what is being written
- *
+ *   jobs/<key>/                    folders of trainings
+ *   damaged/                       what was found damaged
+ *   tmp/                           what is being written
  * Objects and records are in a bucket, which may one day be an object service: another Bucket, chosen in `openStore`.
  * Models and jobs are folders of this host.
  */
@@ -15,16 +14,14 @@ import { statfs } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Deployment } from '../contracts/deployment.js';
 import { rootNotWritable } from '../contracts/errors.js';
+import { Sha256 } from '../contracts/refs.js';
 import type { Bucket } from './bucket.js';
 import { Datasets } from './datasets.js';
 import { codeOf, sweep, temporaryName } from './files.js';
 import { FolderBucket } from './folder-bucket.js';
-import { Jobs } from './jobs.js';
 import { Models } from './models.js';
 import { Objects } from './objects.js';
 import { Records } from './records.js';
-
-export { canonical } from './objects.js';
 
 export interface Store {
   /** Absolute. */
@@ -33,7 +30,8 @@ export interface Store {
   readonly datasets: Datasets;
   readonly records: Records;
   readonly models: Models;
-  readonly jobs: Jobs;
+  /** Named by the key of the training's step, so that a later attempt finds its folder, which may not exist yet. */
+  readonly jobs: { root: string; folder(key: string): string };
   /** On the file system of `root`. */
   freeBytes(): Promise<number>;
 }
@@ -48,13 +46,14 @@ export function openStore({ artifactRoot, modelRoots }: Pick<Deployment, 'artifa
   const objects = new Objects(bucket);
   const datasets = new Datasets(objects);
   const models = new Models(root, modelRoots);
+  const jobs = join(root, 'jobs');
   return {
     root,
     objects,
     datasets,
     records: new Records(bucket, objects, datasets, models),
     models,
-    jobs: new Jobs(root),
+    jobs: { root: jobs, folder: (key) => join(jobs, Sha256.parse(key)) },
     async freeBytes() {
       const { bavail, bsize } = await statfs(root);
       return bavail * bsize;

@@ -4,15 +4,12 @@
  * key of the step, so that the next attempt finds the same job.
  * Throws what reading the chunks and writing the files throws.
  */
-import { createHash } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
 import type { TrainerConfig } from '../contracts/deployment.js';
 import { microBatchOf, type Training, TrainingJob } from '../contracts/training.js';
-import { readJson, sweep, syncFolder, temporaryName, writeWhole } from '../storage/files.js';
+import { readJson, streamTo, sweep, writeWhole } from '../storage/files.js';
 
 /** The workflow execution that waits for a job. */
 const Owner = z.object({ workflowId: z.string(), runId: z.string() });
@@ -62,7 +59,7 @@ export async function prepareJob(job: Job, trainer: TrainerConfig, chunks: Async
   await mkdir(folder, { recursive: true });
   sweep(folder);
   const present = await readSpec(folder);
-  const dataSha256 = present?.dataSha256 ?? (await copyChunks(join(folder, DATA), chunks));
+  const dataSha256 = present?.dataSha256 ?? (await streamTo(() => join(folder, DATA), chunks, folder)).sha256;
   const spec = specOf(job, trainer, dataSha256);
   await writeSpec(folder, present ? { ...spec, microBatchSize: shrunk(job.training, trainer, present) } : spec);
 }
@@ -111,26 +108,3 @@ export const readOwner = (folder: string): Promise<Owner | null> => readJson(joi
 
 export const writeOwner = ({ folder, owner }: Job): Promise<void> =>
   writeWhole(join(folder, 'owner.json'), JSON.stringify(owner), folder);
-
-/** Writes `path` whole or not at all. Returns its digest. */
-async function copyChunks(path: string, chunks: AsyncIterable<Uint8Array>): Promise<string> {
-  const folder = join(path, '..');
-  const temporary = join(folder, temporaryName());
-  const hash = createHash('sha256');
-  const hashed = async function* () {
-    for await (const chunk of chunks) {
-      hash.update(chunk);
-      yield chunk;
-    }
-  };
-  try {
-    // A full disk is an error event of the stream at any moment: pipeline rejects with it.
-    await pipeline(hashed, createWriteStream(temporary, { flush: true }));
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
-  await syncFolder(folder);
-  return hash.digest('hex');
-}

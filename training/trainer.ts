@@ -8,8 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TrainerConfig } from '../contracts/deployment.js';
 import { trainerFailed, trainerLost } from '../contracts/errors.js';
-import { endGroup, isRunning, startDetached, tail } from '../processes/detached.js';
-import { readState, runningJobs } from '../processes/jobs.js';
+import { endGroup, isRunning, readState, runningJobs, startDetached, tail } from '../processes/detached.js';
 import { checkPython, pythonProgram } from '../processes/python.js';
 import {
   type Job,
@@ -22,8 +21,8 @@ import {
   writeOwner,
 } from './job.js';
 
-export interface Following {
-  /** The interpreter. */
+interface Following {
+  /** Path of the interpreter. */
   python: string;
   signal: AbortSignal;
   /** Called about four times a second; null before the first step. */
@@ -40,9 +39,6 @@ const STOP_GRACE_MS = 20_000;
 
 /** Exit codes of trainer.py. Through accelerate all of them become 1. */
 const EXIT = { failed: 1, refused: 2, locked: 3, diskFull: 5 } as const;
-
-/** Is a trainer of this host at work below `jobs`? It has the hardware, even if its worker is dead. */
-export const isTraining = async (jobs: string): Promise<boolean> => (await runningJobs(jobs)).length > 0;
 
 /** Ends the trainers of this host whose run was closed while no worker was there to end them. */
 export async function endOrphans(jobs: string, isClosed: (run: Owner) => Promise<boolean>): Promise<void> {

@@ -38,7 +38,6 @@ export interface EmbeddedOptions {
   folder: string;
   port?: number;
   uiPort?: number;
-  /** The `temporal` program. */
   temporal: string;
 }
 
@@ -70,7 +69,6 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
   };
 }
 
-/** Starts the server again whenever it is gone. */
 async function keepRunning(server: DevServer, isStopping: () => boolean): Promise<void> {
   let reported = '';
   for (let notBefore = 0; !isStopping(); await sleep(CHECK_EVERY_MS)) {

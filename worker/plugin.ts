@@ -7,7 +7,7 @@ import { SimplePlugin } from '@temporalio/plugin';
 import { cpuActivities, gpuActivities } from '../activities/index.js';
 import { resolveDeployment } from '../config/load.js';
 import type { DeploymentInput } from '../contracts/deployment.js';
-import { makeDeps } from './deps.js';
+import { makeDeps } from './workers.js';
 
 export class SrlmPlugin extends SimplePlugin {
   /** Throws config.invalid, storage.not-writable. */

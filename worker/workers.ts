@@ -1,13 +1,16 @@
 /**
- * Workers by role: `workflow` runs the workflows, `cpu` selects, mixes and grades, `gpu` samples, scores and trains (on
- * the common queue, and one at a time on this host's own queue), `all` is the three in one process.
+ * Workers by role: `workflow` runs the workflows, `cpu` selects, mixes and grades, `gpu` samples, computes
+ * log-probabilities and trains (on the common queue, and one job at a time on this host's own queue), `all` is the three
+ * in one process.
  */
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Client } from '@temporalio/client';
 import {
+  DefaultLogger,
   NativeConnection,
   type NativeConnectionOptions,
+  Runtime,
   type WorkerDeploymentOptions as VersionOptions,
   Worker,
   type WorkerOptions,
@@ -15,13 +18,13 @@ import {
 import { type Deps, isClosed } from '../activities/activity.js';
 import { cpuActivities, gpuActivities } from '../activities/index.js';
 import { connectionOptions } from '../config/connection.js';
-import { workflowConfigOf } from '../config/workflow-config.js';
+import { workflowConfigOf } from '../config/load.js';
 import type { Deployment } from '../contracts/deployment.js';
 import { temporalUnreachable } from '../contracts/errors.js';
+import { EngineHost } from '../engines/index.js';
 import { checkPython, packageRoot, pythonPath } from '../processes/python.js';
+import { openStore } from '../storage/store.js';
 import { endOrphans } from '../training/trainer.js';
-import { makeDeps } from './deps.js';
-import { installRuntime } from './runtime.js';
 
 const ORPHANS_EVERY_MS = 60_000;
 
@@ -37,7 +40,12 @@ export interface RunningWorkers {
   stopServers(): Promise<void>;
 }
 
-/** What all workers of a process share. */
+/** What activities work with, made once in each worker process. Throws storage.not-writable. */
+export function makeDeps(deployment: Deployment): Deps {
+  const store = openStore(deployment);
+  return { store, deployment, engines: new EngineHost(deployment, store) };
+}
+
 interface Site {
   deployment: Deployment;
   deps: Deps;
@@ -55,9 +63,11 @@ export async function startWorkers(deployment: Deployment, role: Role): Promise<
     throw temporalUnreachable(address, (error as Error).message.split('\n')[0]!);
   });
   const site: Site = {
-    ...{ deployment, deps },
+    deployment,
+    deps,
     common: {
-      ...{ connection, namespace },
+      connection,
+      namespace,
       // Shards and trainings continue with the next worker, so they need no time to end.
       shutdownGraceTime: '2 seconds',
       // The progress that `watch` shows is as old as this.
@@ -105,7 +115,7 @@ function cpuWorker({ deployment, deps, common }: Site): Promise<Worker> {
 function gpuWorkers({ deployment, deps, common }: Site): Promise<Worker[]> {
   const { gpuQueue } = workflowConfigOf(deployment, false);
   const gpu = { ...common, ...versionOf(deployment, 'declared'), activities: gpuActivities(deps) };
-  // Many shards wait for one model at a time (engines/lease.ts); two runs' worth of them, so that neither starves.
+  // Many shards wait for one model at a time (engines/hardware.ts); two runs' worth of them, so that neither starves.
   const shards = 2 * deployment.shardsInFlight;
   return Promise.all([
     Worker.create({ ...gpu, taskQueue: gpuQueue, maxConcurrentActivityTaskExecutions: shards }),
@@ -161,4 +171,27 @@ function versionOf(
   // An execution, which is a round, ends on the code it began with. With `runs: auto-upgrade` the next one moves on
   // (WorkflowConfig.upgrades).
   return { workerDeploymentOptions: { version, useWorkerVersioning: true, defaultVersioningBehavior: 'PINNED' } };
+}
+
+// --- log --------------------------------------------------------------------------------------------------------------
+let isInstalled = false;
+
+/** Temporal's runtime in this process, with a logger that writes one line a message to stderr. */
+function installRuntime(): void {
+  if (isInstalled) return;
+  isInstalled = true;
+  const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
+    // There is one worker for each queue, and each has only what its queue asks for.
+    if (!/^No (activities|workflows) registered/.test(message)) process.stderr.write(logLine(level, message, meta));
+  });
+  Runtime.install({ logger });
+}
+
+/** Without the stack trace, which is in the history. */
+function logLine(level: string, message: string, meta?: Record<string, unknown>): string {
+  const error = meta?.error as Error | undefined;
+  const where = [meta?.activityType, meta?.workflowId, meta?.attempt && `attempt ${meta.attempt}`]
+    .filter(Boolean)
+    .join(' · ');
+  return `${level.toLowerCase()}: ${message}${where ? ` (${where})` : ''}${error ? `: ${error.message}` : ''}\n`;
 }

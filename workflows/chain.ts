@@ -7,6 +7,7 @@
  * - The history of every execution is exported by the next one, and that of the last before the run closes.
  */
 import {
+  ActivityFailure,
   ApplicationFailure,
   allHandlersFinished,
   CancellationScope,
@@ -20,24 +21,27 @@ import {
 } from '@temporalio/workflow';
 import type { z } from 'zod';
 import { inputInvalid } from '../contracts/errors.js';
+import { explain } from '../contracts/issues.js';
 import { type End, OperatorRecord, RunProgress } from '../contracts/run.js';
 import { type AnySettings, isFailure, now, RunControl, type RunStart } from './control/control.js';
-import { carried, freshProgress, freshRecord } from './control/record.js';
+import { carried, freshProgress, freshRecord, MAX_UNEXPORTED } from './control/record.js';
 import { settingsAt } from './control/settings.js';
 import { memoOf, publish } from './status.js';
 import { patientCpu } from './steps/proxies.js';
+import { rootOf } from './steps/step.js';
 
 /** Objects damaged again after so many repairs are the disk's fault. */
 const MAX_REPAIRS = 20;
+const MAX_WARNING_CHARS = 500;
 
 type Execution = (input: object, record: OperatorRecord, progress: RunProgress) => Promise<unknown>;
 
 /** Throws input.invalid, which fails the workflow. */
 export function parsed<T>(what: string, schema: z.ZodType<T>, value: unknown): T {
-  const found = schema.safeParse(value);
+  const found = schema.safeParse(value, { reportInput: true });
   if (found.success) return found.data;
-  const issue = found.error.issues[0]!;
-  throw invalid(what, `${issue.path.join('.') || 'it'}: ${issue.message}`);
+  const { field, reason } = explain(found.error.issues[0]!);
+  throw invalid(what, field ? `${field}: ${reason}` : reason);
 }
 
 /** Control of a run with what the execution before, or a fork's parent, has left. Throws input.invalid. */
@@ -67,7 +71,7 @@ function invalid(what: string, why: string): ApplicationFailure {
 
 /**
  * Runs the work of one execution to its end: the run's result, a repair, a stop, an abort. A failure that is not
- * Temporal's is a fault of this code: it fails the workflow task, which is tried again with mended code.
+ * Temporal's is a fault of this code: it fails the workflow task, which Temporal retries until the code is fixed.
  * `soFar`: the result of a run that is stopped early; null if it has none.
  */
 export async function toEnd<T extends object>(
@@ -76,7 +80,7 @@ export async function toEnd<T extends object>(
   work: () => Promise<T>,
   soFar: () => Promise<T | null> = async () => null,
 ): Promise<T> {
-  const exported = exportHistories(run);
+  run.exported = exportHistories(run);
   let why: string | null = null;
   const toResult = async () => {
     try {
@@ -90,7 +94,9 @@ export async function toEnd<T extends object>(
   };
   try {
     const result = await run.work.run(toResult);
-    await end(run, exported, 'stopped' in result && result.stopped ? 'stopped' : 'done', why);
+    // It may have been aborted while the last step, which does not look at cancellation, came to its end.
+    if (run.aborted) throw new CancelledFailure('aborted');
+    await end(run, 'stopped' in result && result.stopped ? 'stopped' : 'done', why);
     return result;
   } catch (error) {
     if (!(error instanceof TemporalFailure)) throw error;
@@ -98,16 +104,16 @@ export async function toEnd<T extends object>(
       const { who, why } = run.aborted;
       const where = run.state.steps.at(-1)?.step ?? 'its start';
       const message = `Aborted at ${where} by ${who}${why ? `: ${why}` : ''}. All artifacts are kept.`;
-      await end(run, exported, 'aborted', message);
+      await end(run, 'aborted', message);
       throw ApplicationFailure.nonRetryable(message, 'run.aborted');
     }
     if (run.work.consideredCancelled || isCancellation(error)) {
-      await end(run, exported, 'aborted', error.message);
+      await end(run, 'aborted', error.message);
       throw isCancellation(error) ? error : new CancelledFailure(error.message);
     }
     if (isFailure(error, 'artifact.damaged') && run.state.repairs < MAX_REPAIRS)
       return repair(run, input, error.message);
-    await end(run, exported, isFailure(error, 'run.stopped') ? 'stopped' : 'failed', error.message);
+    await end(run, isFailure(error, 'run.stopped') ? 'stopped' : 'failed', error.message);
     throw error;
   }
 }
@@ -118,6 +124,8 @@ export async function continueRun(run: RunControl, input: object): Promise<never
   await condition(allHandlersFinished);
   if (CancellationScope.current().consideredCancelled) throw new CancelledFailure('the run was ended');
   const { state, config, forkOf } = run;
+  // An export that is under way ends with this execution. Rather than forget one, a run waits here.
+  if (state.unexported.length >= MAX_UNEXPORTED - 1) await run.exported;
   state.unexported.push(workflowInfo().runId);
   const next = makeContinueAsNewFunc<Execution>({
     // Search attributes are carried over by the server, a memo that was changed since the start is not.
@@ -132,33 +140,50 @@ async function repair(run: RunControl, input: object, message: string): Promise<
   log.warn(message);
   const { state } = run;
   Object.assign(state, {
-    ...{ repairs: state.repairs + 1, warnings: [...state.warnings, message], rollbacksInARow: 0 },
-    ...{ round: null, prepared: null, head: null, best: null, table: null, rounds: 0 },
+    repairs: state.repairs + 1,
+    warnings: [...state.warnings, `Made again: ${message}`],
+    rollbacksInARow: 0,
+    round: null,
+    prepared: null,
+    head: null,
+    best: null,
+    table: null,
+    rounds: 0,
   });
   return continueRun(run, input);
 }
 
-async function end(run: RunControl, exported: Promise<void>, kind: End['kind'], message: string | null): Promise<void> {
+async function end(run: RunControl, kind: End['kind'], message: string | null): Promise<void> {
   const { state } = run;
   state.end = { kind, at: now(), message: message?.slice(0, 1000) ?? null };
   state.halt = null;
   publish(run);
   await CancellationScope.nonCancellable(async () => {
-    await exported;
+    await run.exported;
     state.unexported.push(workflowInfo().runId);
-    await exportHistories(run);
+    await exportHistories(run, workflowInfo().runId);
   });
 }
 
-/** Exports what is not exported yet, one after the other. Never throws: a failed export never fails a run. */
-async function exportHistories({ state, config }: RunControl): Promise<void> {
+/**
+ * Exports what is not exported yet, one after the other. Never throws: a failed export never fails a run, but warns.
+ * `lastRunId`: the execution that the run ends with.
+ */
+async function exportHistories({ state, config }: RunControl, lastRunId?: string): Promise<void> {
   const { workflowId, firstExecutionRunId: firstRunId } = workflowInfo();
   for (const runId of [...state.unexported]) {
     try {
-      await patientCpu(config, 'export of an execution').srlmExport({ workflowId, firstRunId, runId });
+      const last = runId === lastRunId;
+      await patientCpu(config, 'export of an execution').srlmExport({ workflowId, firstRunId, runId, last });
       state.unexported = state.unexported.filter((one) => one !== runId);
+      state.warnings = state.warnings.filter((one) => !one.startsWith(notExported(runId)));
     } catch (error) {
-      log.warn(`the history of execution ${runId} could not be exported: ${(error as Error).message}`);
+      const { message } = error instanceof ActivityFailure ? rootOf(error) : (error as Error);
+      const warning = `${notExported(runId)}: ${message}`.slice(0, MAX_WARNING_CHARS);
+      log.warn(warning);
+      state.warnings = [...state.warnings.filter((one) => !one.startsWith(notExported(runId))), warning];
     }
   }
 }
+
+const notExported = (runId: string) => `The history of execution ${runId} is not exported`;

@@ -9,9 +9,8 @@ import type { RunSettings } from '../contracts/spec.js';
 import type { EvalResult, GateOutput, RoundSummary, SelectOutput, ShardedStep, StepName } from '../contracts/steps.js';
 import { scoresOf } from '../method/selectors/index.js';
 import { type RunControl, stopped } from './control/control.js';
-import { cpu } from './steps/proxies.js';
 import { sharded } from './steps/shards.js';
-import { label, optional, step } from './steps/step.js';
+import { optional, step } from './steps/step.js';
 import { train } from './steps/training.js';
 
 type Run = RunControl<RunSettings>;
@@ -22,11 +21,11 @@ export async function round(run: Run, input: RunInput): Promise<RoundSummary> {
   const number = run.state.round ?? 0;
   const enrichment = number === 0 ? null : await optional(run, () => enrich(run, input));
   const set = enrichment?.selected.set ?? head!.set;
-  const mixture = await step(run, 'mix', () => {
+  const mixture = await step(run, 'mix', ({ cpu }) => {
     const { catalysts } = run.settings;
     const { copies, use } = catalysts === 'none' ? { copies: 1, use: 'enrich' as const } : catalysts;
     const sources = { data: set.dataset, catalysts: prepared!.catalysts };
-    return cpu(run.config, label(run, 'mix')).srlmMix({ ...sources, copies, use, texts });
+    return cpu.srlmMix({ ...sources, copies, use, texts });
   });
   const review = { data: set.dataset, rows: mixture.rows, enriched: set.enriched, evaluation: null, gate: null };
   if (!(await run.approval('before-train', review))) throw stopped('Stopped: training was rejected');
@@ -38,7 +37,13 @@ export async function round(run: Run, input: RunInput): Promise<RoundSummary> {
   const evaluation = await optional(run, () => evaluate(run, input, trained.model));
   const gate = await optional(run, () => decide(run, evaluation));
   return {
-    ...{ round: number, set, model: trained.model, trainLoss: trained.trainLoss, evaluation, gate, steps: [] },
+    round: number,
+    set,
+    model: trained.model,
+    trainLoss: trained.trainLoss,
+    evaluation,
+    gate,
+    steps: [],
     changed: enrichment?.selected.changed ?? null,
     candidates: enrichment?.candidates ?? null,
     decisions: enrichment?.selected.decisions ?? null,
@@ -54,11 +59,20 @@ async function enrich(run: Run, { texts }: RunInput): Promise<{ candidates: Data
     const { engine, enrichFrom, deterministic, seed, sampling } = run.settings;
     const { chunkSize: _, ...drawn } = sampling;
     return {
-      ...{ step: 'sample', purpose: 'enrich', engine, model: head!.model, data, texts, enrichFrom },
-      ...{ sampling: { ...drawn, stop: [] }, seed, round, deterministic },
+      step: 'sample',
+      purpose: 'enrich',
+      engine,
+      model: head!.model,
+      data,
+      texts,
+      enrichFrom,
+      sampling: { ...drawn, stop: [] },
+      seed,
+      round,
+      deterministic,
     };
   });
-  const parsed = await step(run, 'parse', () => cpu(run.config, label(run, 'parse')).srlmParse({ candidates, texts }));
+  const parsed = await step(run, 'parse', ({ cpu }) => cpu.srlmParse({ candidates, texts }));
   const scores: Partial<Record<ScoreName, DatasetRef>> = {};
   // A selector that needs no score pays for none; another selector later costs the scores, not the samples.
   for (let score = missingScore(run, scores); score; score = missingScore(run, scores)) {
@@ -66,10 +80,10 @@ async function enrich(run: Run, { texts }: RunInput): Promise<{ candidates: Data
     const models = { current: head!.model, reference: prepared!.model };
     scores[score] = await sharded(run, name, () => make({ run, models, data, candidates: parsed, texts }));
   }
-  const selected = await step(run, 'select', () => {
+  const selected = await step(run, 'select', ({ cpu }) => {
     const { enrichFrom, selection, seed } = run.settings;
     const input = { data, candidates: parsed, scores, texts, enrichFrom, selection, seed, round };
-    return cpu(run.config, label(run, 'select')).srlmSelect(input);
+    return cpu.srlmSelect(input);
   });
   return { candidates, selected };
 }
@@ -108,23 +122,31 @@ async function evaluate(run: Run, { texts }: RunInput, model: ModelRef): Promise
     const { engine, deterministic, seed } = run.settings;
     const { maxTokens } = run.settings.evaluation as typeof evaluation;
     return {
-      ...{ step: 'sample', purpose: 'evaluate', engine, model, data: questions, texts, enrichFrom: 'original' },
+      step: 'sample',
+      purpose: 'evaluate',
+      engine,
+      model,
+      data: questions,
+      texts,
+      enrichFrom: 'original',
       sampling: { k: 1, temperature: 0, topP: 1, topK: 0, maxTokens, stop: [] },
-      ...{ seed, round: 0, deterministic },
+      seed,
+      round: 0,
+      deterministic,
     };
   });
-  return step(run, 'grade', () => {
+  return step(run, 'grade', ({ cpu }) => {
     const { confidence } = run.settings.gate;
-    return cpu(run.config, label(run, 'grade')).srlmGrade({ questions, replies, texts, confidence });
+    return cpu.srlmGrade({ questions, replies, texts, confidence });
   });
 }
 
 async function decide(run: Run, current: EvalResult | null): Promise<GateOutput | null> {
   const best = run.state.best?.evaluation;
   if (!best || !current) return null;
-  return step(run, 'gate', () => {
+  return step(run, 'gate', ({ cpu }) => {
     const { gate, seed } = run.settings;
     const { rollbacksInARow } = run.state;
-    return cpu(run.config, label(run, 'gate')).srlmGate({ best, current, gate, rollbacksInARow, seed });
+    return cpu.srlmGate({ best, current, gate, rollbacksInARow, seed });
   });
 }

@@ -17,9 +17,8 @@ import type {
 import { begin, continueRun, parsed, toEnd } from './chain.js';
 import { type RunControl, stopped } from './control/control.js';
 import { round } from './round.js';
-import { cpu, gpu } from './steps/proxies.js';
 import { sharded } from './steps/shards.js';
-import { label, step } from './steps/step.js';
+import { type AtStep, step } from './steps/step.js';
 
 export async function srlmRun(
   rawInput: RunInput,
@@ -68,19 +67,24 @@ async function finish(
   return best && { best: best.round, model: best.model, table: state.table!, stopped };
 }
 
+const KINDS: Record<SourceName, DataKind> = { data: 'examples', catalysts: 'catalysts', evaluation: 'questions' };
+
 // --- before the first round -------------------------------------------------------------------------------------------
 async function prepare(run: RunControl<RunSettings>, input: RunInput): Promise<void> {
   const { texts } = input;
   const { catalysts, evaluation, sampling } = run.settings;
-  const model = await step(run, 'prepare', () => gpu(run.config, label(run, 'prepare')).srlmPrepareModel({ texts }));
-  const examples = await ingest(run, input, 'examples', 'data', input.data, run.settings.data, sampling.chunkSize);
+  const model = await step(run, 'prepare', ({ gpu }) => gpu.srlmPrepareModel({ texts }));
+  const ingest = (source: SourceName, file: ObjectRef, limit: number | null = null, chunkSize = sampling.chunkSize) => {
+    const kind = KINDS[source];
+    const work = ({ cpu }: AtStep) => cpu.srlmIngest({ kind, source, texts, file, limit, chunkSize });
+    return step(run, `ingest ${kind}`, work);
+  };
+  const examples = await ingest('data', input.data, run.settings.data.limit);
   const demonstrations =
-    input.catalysts && catalysts !== 'none'
-      ? await ingest(run, input, 'catalysts', 'catalysts', input.catalysts, catalysts, sampling.chunkSize)
-      : null;
+    input.catalysts && catalysts !== 'none' ? await ingest('catalysts', input.catalysts, catalysts.limit) : null;
   const questions =
     input.evaluation && evaluation !== 'none'
-      ? await ingest(run, input, 'questions', 'evaluation', input.evaluation, evaluation, evaluation.chunkSize)
+      ? await ingest('evaluation', input.evaluation, evaluation.limit, evaluation.chunkSize)
       : null;
   const set = await firstSet(run, input, model, examples);
   const dataset = demonstrations?.dataset ?? null;
@@ -88,21 +92,6 @@ async function prepare(run: RunControl<RunSettings>, input: RunInput): Promise<v
   if (!(await run.approval('catalysts', review))) throw stopped('Stopped: the catalysts were rejected');
   run.state.prepared = { model, set, catalysts: dataset, questions: questions?.dataset ?? null };
   run.state.head = { round: null, model, set };
-}
-
-function ingest(
-  run: RunControl,
-  { texts }: RunInput,
-  kind: DataKind,
-  source: SourceName,
-  file: ObjectRef,
-  { limit = null }: { limit?: number | undefined | null },
-  chunkSize: number,
-): Promise<IngestOutput> {
-  const name = `ingest ${kind}` as const;
-  return step(run, name, () =>
-    cpu(run.config, label(run, name)).srlmIngest({ kind, source, texts, file, limit, chunkSize }),
-  );
 }
 
 /** Where r0 is missing, the starting model (or a named engine) writes a short one from (x, y) [ours]. */
@@ -117,15 +106,21 @@ async function firstSet(
     const { engine, rationalizeEngine, sampling, seed, deterministic } = run.settings;
     const { chunkSize: _, ...drawn } = sampling;
     return {
-      ...{ step: 'sample', purpose: 'rationalize', engine: rationalizeEngine ?? engine, model, data: dataset, texts },
+      step: 'sample',
+      purpose: 'rationalize',
+      engine: rationalizeEngine ?? engine,
+      model,
+      data: dataset,
+      texts,
       // Short because of its prompt; the bound only ends what would not stop.
       sampling: { ...drawn, k: 1, temperature: 0, maxTokens: Math.min(160, sampling.maxTokens), stop: [] },
-      ...{ enrichFrom: 'original', seed, round: 0, deterministic },
+      enrichFrom: 'original',
+      seed,
+      round: 0,
+      deterministic,
     };
   });
-  return step(run, 'addRationales', () =>
-    cpu(run.config, label(run, 'addRationales')).srlmAddRationales({ data: dataset, candidates, texts }),
-  );
+  return step(run, 'addRationales', ({ cpu }) => cpu.srlmAddRationales({ data: dataset, candidates, texts }));
 }
 
 // --- after a round ----------------------------------------------------------------------------------------------------
@@ -133,8 +128,8 @@ async function firstSet(
 async function record(run: RunControl, summary: RoundSummary): Promise<void> {
   const { state } = run;
   const isFirst = summary.round === 0;
-  const keep = () =>
-    cpu(run.config, label(run, 'record')).srlmKeepRound({
+  const keep = ({ cpu }: AtStep) =>
+    cpu.srlmKeepRound({
       table: isFirst ? null : state.table,
       preparation: isFirst ? costs(run, null) : null,
       round: { ...summary, steps: costs(run, summary.round) },
@@ -190,7 +185,7 @@ async function applyPromotions(run: RunControl, before: number): Promise<void> {
   for (const override of state.overrides.filter((one) => one.verdict === 'promote' && one.before === before)) {
     const { table } = state;
     if (!table || override.round >= state.rounds) continue;
-    const read = () => cpu(run.config, label(run, 'promote')).srlmReadRound({ table, round: override.round });
+    const read = ({ cpu }: AtStep) => cpu.srlmReadRound({ table, round: override.round });
     const { round, model, set, evaluation } = await step(run, 'promote', read, { isBookkeeping: true });
     state.head = { round, model, set };
     state.best = { round, model, set, evaluation };

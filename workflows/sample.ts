@@ -3,7 +3,6 @@ import { type OperatorRecord, type RunProgress, SampleInput, type SampleResult }
 import { SampleSettings } from '../contracts/spec.js';
 import { begin, parsed, toEnd } from './chain.js';
 import type { RunControl } from './control/control.js';
-import { cpu, gpu } from './steps/proxies.js';
 import { sharded } from './steps/shards.js';
 import { step } from './steps/step.js';
 
@@ -24,13 +23,11 @@ async function sample(
   { texts, data, loadsModel }: SampleInput,
 ): Promise<SampleResult> {
   const { sampling } = run.settings;
-  const model = loadsModel
-    ? await step(run, 'prepare', () => gpu(run.config, 'prepare').srlmPrepareModel({ texts }))
-    : null;
-  const { dataset } = await step(run, 'ingest prompts', () => {
+  const model = loadsModel ? await step(run, 'prepare', ({ gpu }) => gpu.srlmPrepareModel({ texts })) : null;
+  const { dataset } = await step(run, 'ingest prompts', ({ cpu }) => {
     const { limit = null } = run.settings.data;
     const { chunkSize } = sampling;
-    return cpu(run.config, 'ingest prompts').srlmIngest({
+    return cpu.srlmIngest({
       kind: 'prompts',
       source: 'data',
       texts,
@@ -43,8 +40,17 @@ async function sample(
     const { engine, seed, deterministic } = run.settings;
     const { chunkSize: _, ...drawn } = run.settings.sampling;
     return {
-      ...{ step: 'sample', purpose: 'prompt', engine, model, data: dataset, texts, enrichFrom: 'original' },
-      ...{ sampling: drawn, seed, round: 0, deterministic },
+      step: 'sample',
+      purpose: 'prompt',
+      engine,
+      model,
+      data: dataset,
+      texts,
+      enrichFrom: 'original',
+      sampling: drawn,
+      seed,
+      round: 0,
+      deterministic,
     };
   });
   return { prompts: dataset, candidates };

@@ -1,6 +1,6 @@
 /**
- * What a run shows of itself without being asked: memo (readable with no worker up), search attributes, and the page in
- * Temporal's UI. Pure functions of the run's state, but for `publish`, which writes them.
+ * How Temporal shows a run: its memo (readable with no worker up), its search attributes, and its page in Temporal's UI.
+ * All are pure functions of the run's state, except `publish`, which writes them.
  */
 import { defineSearchAttributeKey } from '@temporalio/common';
 import { setCurrentDetails, upsertMemo, upsertSearchAttributes, workflowInfo } from '@temporalio/workflow';
@@ -26,8 +26,8 @@ export function publish({ state, config, forkOf }: RunControl): void {
 }
 
 export function memoOf(state: RunState, forkOf: string | null): RunMemo {
-  const { round, lastRound, halt } = state;
-  return { phase: phaseOf(state), round, lastRound, step: stepOf(state), halt, forkOf };
+  const { round, lastRound, halt, table } = state;
+  return { phase: phaseOf(state), round, lastRound, step: stepOf(state), halt, table, forkOf };
 }
 
 const stepOf = ({ steps }: RunState): string | null => steps.at(-1)?.step ?? null;

@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
-import { workflowConfigOf } from '../../dist/config/workflow-config.js';
+import { workflowConfigOf } from '../../dist/config/load.js';
 import { Deployment } from '../../dist/contracts/deployment.js';
 import { RunSpec, splitRunSpec } from '../../dist/contracts/spec.js';
 import { openStore } from '../../dist/storage/store.js';

@@ -1,4 +1,4 @@
-"""The narrow demo with no durability at all: what does the product's machinery cost, and does the recipe rise?  Usage:
+"""The narrow demo without durability: what does the machinery of the product cost, and does the score rise?  Usage:
     python bench/python/bare_loop.py --model DIR --data NARROW_DIR [--rounds 2] [--seed 0] [--newline]
 
 One process, plain PyTorch, nothing written. Round 0 trains the starting model on the rows and the catalysts; each later

@@ -16,7 +16,11 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
-SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "python", "server.py")
+PYTHON = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "python")
+sys.path.insert(0, PYTHON)
+from folder import model_digest
+
+SERVER = os.path.join(PYTHON, "server.py")
 SAMPLES, MAX_TOKENS = 4, 128
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -31,7 +35,7 @@ with open(args.data, encoding="utf-8") as file:
     rows = [json.loads(line) for _, line in zip(range(max(args.prompts, args.texts)), file)]
 
 with tempfile.TemporaryDirectory() as state:
-    server = subprocess.Popen([sys.executable, SERVER, "--state-dir", state, "--model-root", args.model, "--model", args.model, *server_args])
+    server = subprocess.Popen([sys.executable, SERVER, "--state-dir", state, "--model-root", args.model, *server_args])
     try:
         card = os.path.join(state, "server.json")
         while not os.path.exists(card):
@@ -41,23 +45,23 @@ with tempfile.TemporaryDirectory() as state:
         with open(card) as file:
             base = f"http://127.0.0.1:{json.load(file)['port']}"
 
-        def call(path, body=None):
-            request = urllib.request.Request(base + path, body and json.dumps(body).encode(), {"content-type": "application/json"})
+        def call(path, body):
+            request = urllib.request.Request(base + path, json.dumps(body).encode(), {"content-type": "application/json"})
             with urllib.request.urlopen(request) as reply:
                 return json.load(reply)
 
-        model = call("/v1/models")["data"][0]["id"]
+        model = call("/engine/load", {"path": args.model, "sha256": model_digest(args.model)})["model"]
 
         def sample(number):
             return call("/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": rows[number]["question"]}], "n": SAMPLES,
                                                  "seed": 1000 * number, "temperature": 0.7, "top_k": 20, "max_tokens": MAX_TOKENS})
 
         def score(tokens, first):
-            reply = call("/v1/completions", {"model": model, "prompt": tokens, "echo": True, "logprobs": 1, "max_tokens": 0, "logprobs_from": first})
+            reply = call("/v1/completions", {"model": model, "prompt": [tokens], "echo": True, "logprobs": 1, "max_tokens": 0, "logprobs_from": [first]})
             return reply["choices"][0]["logprobs"]["token_logprobs"][first:]
 
         def ids(text):
-            return call("/tokenize", {"prompt": text, "add_special_tokens": False})["tokens"]
+            return call("/tokenize", {"prompt": [text], "add_special_tokens": False})["tokens"][0]
 
         texts = []
         for row in rows[:args.texts]:

@@ -1,22 +1,49 @@
 /**
  * srlm ask: one question to the model of a run, or to a model folder. A model server of its own answers, beside whatever
- * a worker is doing, and is stopped and removed afterwards, also after an error or a signal.
+ * a worker is doing, and is stopped and removed afterwards, also after an error or a signal. Plain: one greedy reply.
+ * --samples: that many sampled replies and a majority vote. --enrich: the model enriches its greedy rationale that many
+ * times, gives an answer after each, and the answers vote. Throws run.no-model, question.too-long.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
-import { engineLacks, runHasNoModel } from '../../contracts/errors.js';
+import { engineLacks, questionTooLong, runHasNoModel } from '../../contracts/errors.js';
 import type { ModelRef } from '../../contracts/refs.js';
+import type { Message } from '../../contracts/rows.js';
 import { RunInput } from '../../contracts/run.js';
 import { PromptTemplates, SpecTexts } from '../../contracts/spec.js';
-import type { EngineClient } from '../../engines/client.js';
+import type { Completion, EngineClient, SampleRequest } from '../../engines/client.js';
 import { EngineHost } from '../../engines/index.js';
-import type { Vote } from '../../method/vote.js';
+import { parseAnswer, parseRationale } from '../../method/parse.js';
+import { answerMark, answerPrompt, enrichPrompt, replyPrefix } from '../../method/prompts.js';
+import { rowSeed } from '../../method/random.js';
+import { type Vote, vote } from '../../method/vote.js';
 import { openStore } from '../../storage/store.js';
 import { printable } from '../../text/text.js';
+import type { SrlmClient } from '../client.js';
 import { argumentsOf, describe } from '../executions.js';
-import { type AskSettings, answer, DEFAULT_TEMPERATURE, type Reply } from './answer.js';
-import { action, type Context, decimal, EXIT, Interrupted, whole } from './context.js';
+import { action, type Context, EXIT, Interrupted, number } from './context.js';
+
+const DEFAULT_TEMPERATURE = 0.7;
+
+interface AskSettings {
+  enrich?: number;
+  samples?: number;
+  maxTokens: number;
+  temperature?: number;
+}
+
+interface Reply {
+  rationale: string;
+  answer: string | null;
+  /** It was cut at `maxTokens`. */
+  cut: boolean;
+}
+
+interface Answered {
+  replies: Reply[];
+  votes: Vote[];
+}
 
 interface Asked {
   folder: string;
@@ -34,12 +61,16 @@ export function addAskCommand(program: Command): void {
     .argument('<question>')
     .addOption(
       new Option('--enrich <n>', 'enrich the rationale n times, then vote')
-        .argParser(whole('--enrich', 1, 64))
+        .argParser(number('--enrich', 1, 64))
         .conflicts('samples'),
     )
-    .addOption(new Option('--samples <n>', 'sample n replies, then vote').argParser(whole('--samples', 1, 64)))
-    .option('--max-tokens <n>', 'most tokens of a reply', whole('--max-tokens', 1, 32768), 512)
-    .option('--temperature <t>', `of what is sampled (default: ${DEFAULT_TEMPERATURE})`, decimal('--temperature', 0, 2))
+    .addOption(new Option('--samples <n>', 'sample n replies, then vote').argParser(number('--samples', 1, 64)))
+    .option('--max-tokens <n>', 'most tokens of a reply', number('--max-tokens', 1, 32768), 512)
+    .option(
+      '--temperature <t>',
+      `of what is sampled (default: ${DEFAULT_TEMPERATURE})`,
+      number('--temperature', 0, 2, false),
+    )
     .action(
       action(async (context, target: string, question: string, options: AskSettings) => {
         const asked = await modelOf(context, target);
@@ -52,7 +83,8 @@ export function addAskCommand(program: Command): void {
         const result = {
           question,
           model: { folder: asked.folder, sha256: asked.sha256 },
-          ...{ answer: winner.answer, rationale: winner.rationale },
+          answer: winner.answer,
+          rationale: winner.rationale,
           votes: votes.map(({ answer: given, count }) => ({ answer: given, count })),
           replies,
         };
@@ -91,7 +123,6 @@ async function modelOf(context: Context, target: string): Promise<Asked> {
   return { folder, sha256, templates: PromptTemplates.parse({}), engine };
 }
 
-/** The best model of a finished run; of a running one that of its newest round. */
 async function modelOfRun(context: Context, runId: string): Promise<Asked> {
   const client = await context.connect();
   const described = await describe(client.temporal, runId);
@@ -99,17 +130,19 @@ async function modelOfRun(context: Context, runId: string): Promise<Asked> {
   const input = RunInput.safeParse((await argumentsOf(client.temporal, described))[0]).data;
   if (!input) throw runHasNoModel(runId, 'was started by another version of srlm');
   const { prompts: templates } = await client.store.objects.readJson(input.texts, SpecTexts);
-  const model = await newestModel(context, runId);
+  const model = await bestModel(client, runId);
   const folder = await client.store.models.local(model);
   return { folder, sha256: model.sha256, templates, engine: input.settings.engine };
 }
 
-async function newestModel(context: Context, runId: string): Promise<ModelRef> {
-  const client = await context.connect();
-  const { state, rounds, stale } = await client.status(runId);
-  if (state === 'done') return (await client.result(runId)).model;
-  const newest = rounds.at(-1);
-  if (newest) return newest.model;
+/** The best model of a run so far; where nobody knows the best, that of its newest round. */
+export async function bestModel(client: Pick<SrlmClient, 'status' | 'result'>, runId: string): Promise<ModelRef> {
+  const { state, rounds, best, stale } = await client.status(runId);
+  // A run that was stopped in its first round fails, without a result.
+  const stopped = state === 'stopped' ? client.result(runId).catch(() => null) : null;
+  const result = state === 'done' ? await client.result(runId) : await stopped;
+  const model = result?.model ?? rounds.find(({ round }) => round === best)?.model ?? rounds.at(-1)?.model;
+  if (model) return model;
   throw runHasNoModel(runId, stale ? 'cannot be read, because no worker answers' : 'has finished no round yet');
 }
 
@@ -136,3 +169,62 @@ async function withModel<T>(
     process.off('SIGTERM', onSignal);
   }
 }
+
+// --- how it is asked --------------------------------------------------------------------------------------------------
+type Ask = (request: Partial<SampleRequest> & Pick<SampleRequest, 'messages' | 'requestId'>) => Promise<Completion[]>;
+
+export async function answer(
+  client: Pick<EngineClient, 'sample'>,
+  templates: PromptTemplates,
+  question: string,
+  { enrich, samples = 1, maxTokens, temperature }: AskSettings,
+  signal: AbortSignal,
+): Promise<Answered> {
+  const seed = rowSeed(0, 0, 'ask', question);
+  const ask: Ask = (request) =>
+    client.sample({ n: 1, seed, temperature: 0, topP: 1, topK: 0, maxTokens, stop: [], ...request }, signal);
+  const sampled = { temperature: temperature ?? DEFAULT_TEMPERATURE };
+  const messages: Message[] = [{ role: 'user', content: answerPrompt(templates, question) }];
+  const isGreedy = enrich !== undefined || (samples === 1 && temperature === undefined);
+  const texts = await ask({ messages, requestId: 'ask', ...(isGreedy ? {} : { n: samples, ...sampled }) });
+  if (texts.length === 0) throw questionTooLong();
+  const plain = texts.map((text) => replyOf(text, text.text, templates));
+  if (enrich === undefined) return voted(plain);
+
+  const { rationale } = plain[0]!;
+  const example = { instruction: question, original: rationale, rationale };
+  const mark = answerMark(templates);
+  const rewritten = await ask({
+    messages: [{ role: 'user', content: enrichPrompt(templates, example, 'current') }],
+    ...sampled,
+    n: enrich,
+    stop: mark ? [mark] : [],
+    requestId: 'ask:enrich',
+  });
+  const enriched = rewritten.map(({ text }) => parseRationale(text, templates)).filter((text) => text !== '');
+  // Without an enriched rationale the greedy reply is the answer.
+  if (enriched.length === 0) return voted(plain);
+  return voted(await Promise.all(enriched.map((text, i) => finished(ask, messages, text, i, templates))));
+}
+
+/** The reply that begins with `rationale`, its answer written by the model. */
+async function finished(
+  ask: Ask,
+  question: Message[],
+  rationale: string,
+  i: number,
+  templates: PromptTemplates,
+): Promise<Reply> {
+  const prefix = replyPrefix(templates, rationale);
+  const messages: Message[] = [...question, { role: 'assistant', content: prefix }];
+  const [rest] = await ask({ messages, continueReply: true, requestId: `ask:answer:${i}` });
+  return rest ? replyOf(rest, prefix + rest.text, templates) : { rationale, answer: null, cut: true };
+}
+
+const voted = (replies: Reply[]): Answered => ({ replies, votes: vote(replies.map(({ answer: given }) => given)) });
+
+const replyOf = ({ finish }: Completion, text: string, templates: PromptTemplates): Reply => ({
+  rationale: parseRationale(text, templates),
+  answer: parseAnswer(text, templates),
+  cut: finish === 'length',
+});

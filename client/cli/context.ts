@@ -1,6 +1,7 @@
 /**
- * What every command works with: the global options, the deployment, a connection, and where its output goes. Results
- * go to stdout (with --json one JSON document), everything else to stderr, so that stdout can be piped.
+ * The context of a command: global options, deployment, connection, output, exit codes; parsers of options, and waiting
+ * for signals. Results go to stdout (with --json one JSON document), everything else to stderr, so that stdout can be
+ * piped.
  */
 import type { Command } from 'commander';
 import { loadDeployment } from '../../config/load.js';
@@ -65,18 +66,9 @@ export class Context {
   get width(): number {
     return process.stdout.isTTY ? (process.stdout.columns || 80) - 1 : 120;
   }
-
-  /** Colours on stderr, and on stdout. */
-  get color(): boolean {
-    return hasColor(process.stderr);
-  }
-
-  get colorOut(): boolean {
-    return hasColor(process.stdout);
-  }
 }
 
-const hasColor = ({ isTTY }: NodeJS.WriteStream): boolean =>
+export const hasColor = ({ isTTY }: NodeJS.WriteStream): boolean =>
   isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
 
 /** Wraps a command's work: gives it its context, and makes what it returns the exit code. */
@@ -103,7 +95,6 @@ export async function beforeStart<T>(work: () => Promise<T>): Promise<T> {
 }
 
 // --- options ----------------------------------------------------------------------------------------------------------
-/** For options that may be given several times. */
 export const collect = (value: string, before: string[] = []): string[] => [...before, value];
 
 /** `field=value` pairs of a repeated option. */
@@ -123,22 +114,13 @@ export function checkId(id: string | undefined): string | undefined {
   return id;
 }
 
-/** For commander: a whole number within bounds. */
-export function whole(option: string, min: number, max: number) {
+/** For commander: a number within bounds. */
+export function number(option: string, min: number, max: number, isWhole = true) {
   return (text: string): number => {
     const value = Number(text);
-    if (!/^\d+$/.test(text) || value < min || value > max) {
-      throw new UsageError(`${option}: expected a whole number from ${min} to ${max}, found ${JSON.stringify(text)}.`);
-    }
-    return value;
-  };
-}
-
-export function decimal(option: string, min: number, max: number) {
-  return (text: string): number => {
-    const value = Number(text);
-    if (!/^\d*\.?\d+$/.test(text) || value < min || value > max) {
-      throw new UsageError(`${option}: expected a number from ${min} to ${max}, found ${JSON.stringify(text)}.`);
+    if (!(isWhole ? /^\d+$/ : /^\d*\.?\d+$/).test(text) || value < min || value > max) {
+      const what = isWhole ? 'a whole number' : 'a number';
+      throw new UsageError(`${option}: expected ${what} from ${min} to ${max}, found ${JSON.stringify(text)}.`);
     }
     return value;
   };

@@ -95,31 +95,16 @@ print(json.dumps({"torch": torch.__version__, "transformers": transformers.__ver
       threads: number;
     };
     checks.push(ok('engine', `torch ${seen.torch}, transformers ${seen.transformers}`));
-    const wantsGpu = [...Object.values(deployment.engines), ...Object.values(deployment.trainers)].some(
-      (one) => 'device' in one && one.device === 'cuda',
-    );
+    const machines = [...Object.values(deployment.engines), ...Object.values(deployment.trainers)];
+    const wantsGpu = machines.some((one) => 'device' in one && one.device === 'cuda');
+    const hint = 'Install a torch build for your GPU driver, or set device: auto in temporal.config.ts.';
     if (seen.gpus.length > 0) checks.push(ok('GPU', seen.gpus.join(', ')));
-    else if (!wantsGpu)
-      checks.push(ok('GPU', `none seen by torch; the engine runs on the CPU (${seen.threads} threads)`));
-    else
-      checks.push(
-        problem(
-          'GPU',
-          'none seen by torch',
-          'Install a torch build for your GPU driver, or set device: auto in temporal.config.ts.',
-        ),
-      );
+    else if (wantsGpu) checks.push(problem('GPU', 'none seen by torch', hint));
+    else checks.push(ok('GPU', `none seen by torch; the engine runs on the CPU (${seen.threads} threads)`));
   } catch (error) {
-    const lines = String((error as { stderr?: string }).stderr ?? error)
-      .trim()
-      .split('\n');
-    checks.push(
-      problem(
-        'engine',
-        `it cannot be imported: ${printable(lines.at(-1) ?? '')}`,
-        'Make the environment again: `srlm doctor --fix`.',
-      ),
-    );
+    const stderr = String((error as { stderr?: string }).stderr ?? error);
+    const found = `it cannot be imported: ${printable(stderr.trim().split('\n').at(-1) ?? '')}`;
+    checks.push(problem('engine', found, 'Make the environment again: `srlm doctor --fix`.'));
   }
   return checks;
 }

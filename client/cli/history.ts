@@ -4,8 +4,8 @@ import { hostname, userInfo } from 'node:os';
 import { resolve } from 'node:path';
 import type { Client } from '@temporalio/client';
 import type { Command } from 'commander';
-import { buildTimeline } from '../../audit/build-timeline.js';
 import { exportRun } from '../../audit/export.js';
+import { buildTimeline } from '../../audit/history-reader.js';
 import { loadRun } from '../../audit/load.js';
 import { renderTimeline } from '../../audit/render-timeline.js';
 import { Problem } from '../../contracts/errors.js';
@@ -43,7 +43,7 @@ export function addHistoryCommands(program: Command): void {
         const store = openStore(await context.deployment());
         const by = `${userInfo().username}@${hostname()}`;
         const run = await withoutTemporal(context, (temporal) =>
-          exportRun({ temporal, store, workflowId: runId, by, replace: force }, folder),
+          exportRun({ temporal, store, workflowId: runId, by }, folder),
         );
         const files = run.executions.filter(({ file }) => file !== null).length;
         const histories = `${files} ${files === 1 ? 'history' : 'histories'}`;

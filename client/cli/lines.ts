@@ -2,9 +2,8 @@
 import type { Intervention, RunStatus, StepState } from '../../contracts/run.js';
 import { describeSettings } from '../../contracts/settings.js';
 import { duration, printable } from '../../text/text.js';
-import { attempts, mostFailed, progressOf, progressParts } from './progress.js';
 import { roundParts } from './tables.js';
-import { answersTo } from './tree.js';
+import { answersTo, attempts, mostFailed, progressOf, progressParts } from './tree.js';
 
 /** What has changed since `before`, a line each. `before` null: everything of `after` that matters. */
 export function changes(before: RunStatus | null, after: RunStatus): string[] {
@@ -39,7 +38,8 @@ export function lastKnown(before: RunStatus | null, after: RunStatus): RunStatus
   const { interventions, interventionCount } = after.interventionCount >= before.interventionCount ? after : before;
   return {
     ...after,
-    ...{ interventions, interventionCount },
+    interventions,
+    interventionCount,
     steps: after.round === before.round ? longer(after.steps, before.steps) : after.steps,
     rounds: longer(after.rounds, before.rounds),
     warnings: longer(after.warnings, before.warnings),
@@ -79,18 +79,19 @@ function failedAttempts(before: RunStatus | null, after: RunStatus): string[] {
 }
 
 function halts(before: RunStatus | null, after: RunStatus): string[] {
-  const { parked, waiting, runId } = after;
+  const { halt, runId } = after;
+  const isNew = before?.halt?.since !== halt?.since;
   const lines: string[] = [];
-  if (parked && before?.parked?.since !== parked.since) {
+  if (isNew && halt?.kind === 'parked') {
     lines.push(
-      `${stepLabel(after, parked)}  parked after ${attempts(parked.attempts)}: ${parked.type}`,
-      printable(parked.message),
-      ...(parked.kept ? [parked.kept] : []),
-      ...answersTo(runId, parked).map((text) => text.replace(/ {2,}/, ' ')),
+      `${stepLabel(after, halt)}  parked after ${attempts(halt.attempts)}: ${halt.type}`,
+      printable(halt.message),
+      ...(halt.kept ? [halt.kept] : []),
+      ...answersTo(runId, halt).map((text) => text.replace(/ {2,}/, ' ')),
     );
   }
-  if (waiting && before?.waiting?.since !== waiting.since) {
-    const step = { round: waiting.round, step: `waiting for approval: ${waiting.approval}` };
+  if (isNew && halt?.kind === 'waiting') {
+    const step = { round: halt.round, step: `waiting for approval: ${halt.approval}` };
     lines.push(stepLabel(after, step), `srlm approve ${runId} or srlm reject ${runId}`);
   }
   if (after.state === 'paused' && before?.state !== 'paused') lines.push(`paused; to continue: srlm resume ${runId}`);

@@ -6,10 +6,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
+import { CommandName } from '../../contracts/commands.js';
 import { Problem } from '../../contracts/errors.js';
 import { packageRoot } from '../../processes/python.js';
 import { printable } from '../../text/text.js';
-import { isAway } from './away.js';
+import { isAway } from '../away.js';
 import { EXIT, type Exit, Interrupted, UsageError } from './context.js';
 
 const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
@@ -26,14 +27,11 @@ const program = new Command('srlm')
   .exitOverride();
 
 // Every command. A group is loaded when one of its commands is called; all groups for help and for suggestions.
-const GROUPS = [
+const GROUPS: { names: string[]; load: () => Promise<(program: Command) => void> }[] = [
   { names: ['up', 'worker'], load: async () => (await import('./up.js')).addWorkerCommands },
   { names: ['start', 'sample'], load: async () => (await import('./start.js')).addStartCommands },
   { names: ['watch', 'status', 'list'], load: async () => (await import('./runs.js')).addRunCommands },
-  {
-    names: ['retry', 'skip', 'abort', 'approve', 'reject', 'pause', 'resume', 'stop', 'set', 'promote', 'fork'],
-    load: async () => (await import('./operate.js')).addOperateCommands,
-  },
+  { names: [...CommandName.options, 'fork'], load: async () => (await import('./operate.js')).addOperateCommands },
   { names: ['history', 'audit'], load: async () => (await import('./history.js')).addHistoryCommands },
   { names: ['ask'], load: async () => (await import('./ask.js')).addAskCommand },
   { names: ['data', 'schema'], load: async () => (await import('./data.js')).addDataCommands },

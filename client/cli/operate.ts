@@ -1,13 +1,12 @@
 /**
- * Commands that change a run's course: retry, skip, abort, approve, reject, pause, resume, stop, set, promote, fork.
- * Each takes --why, which is recorded with who gave the command and when (`srlm history`). Throws run.refused and
- * run.not-parked with the reason.
+ * Commands that change a run's course: those of contracts/commands.ts, a row each, and fork. A command takes --why, which is
+ * recorded with who gave the command and when (`srlm history`). Throws run.refused and run.not-parked.
  */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { parse } from 'yaml';
-import type { Settings } from '../../contracts/commands.js';
+import { answeredBy, CommandName, type Settings } from '../../contracts/commands.js';
 import { describeSettings } from '../../contracts/settings.js';
-import type { SrlmClient } from '../client.js';
+import type { CommandFields } from '../operate.js';
 import {
   action,
   beforeStart,
@@ -15,11 +14,12 @@ import {
   checkId,
   collect,
   EXIT,
+  type Exit,
+  number,
   pairs,
   patiently,
   UsageError,
   untilInterrupted,
-  whole,
 } from './context.js';
 
 const NO_WORKER =
@@ -27,110 +27,150 @@ const NO_WORKER =
 
 const ENDING = 'The command is sent; the run ends as soon as a worker takes it.';
 
-/** The most that `rounds` of a spec may be. */
+/** The bound of `rounds` in a spec. */
 const MAX_ROUND = 100;
 
-interface Options {
+/** The options of all commands here. */
+interface Given {
   why: string;
   set?: string[];
   fromRound?: number;
   round?: number;
-  after?: string;
+  after?: 'round' | 'step' | 'now';
   id?: string;
 }
 
-export function addOperateCommands(program: Command): void {
-  const command = (name: string, description: string) =>
-    program
-      .command(name)
-      .description(description)
-      .argument('<run>', 'id of the run')
-      .option('--why <text>', 'kept in the history', '');
-  const set = 'set a field of the spec, such as sampling.k=8; may be repeated';
+interface Row<Name extends CommandName> {
+  description: string;
+  /** Adds the arguments and options that only this command has. */
+  options?: (command: Command) => unknown;
+  /** The command's own fields. `values`: of the argument that `options` has added. */
+  fields?: (given: Given, values: string[]) => Omit<CommandFields<Name>, 'why'>;
+  /** Printed when the run has taken the command. `about`: the step or approval that was answered, else the round. */
+  line: (runId: string, about: string, given: Omit<CommandFields<Name>, 'why'>) => string;
+}
 
-  command('retry', 'try the parked step of a run again')
-    .option('--set <field=value>', set, collect)
-    .action(
-      send(async (client, runId, { why, set: fields }) => {
-        const wanted = fields && settings(fields);
-        const { step } = await client.retry(runId, why, wanted);
-        const line = `${runId}: ${step} is tried again${wanted ? ` with ${describeSettings(wanted)}` : ''}.`;
-        return { result: { step }, line };
-      }),
-    );
-  command('skip', 'continue without the parked step: an evaluation, or the enrichment of one round').action(
-    send(async (client, runId, { why }) => {
-      const { step } = await client.skip(runId, why);
-      return { result: { step }, line: `${runId} continues without ${step}.` };
+const SET = ['--set <field=value>', 'set a field of the spec, such as sampling.k=8; may be repeated', collect] as const;
+
+const COMMAND_LINES: { [Name in CommandName]: Row<Name> } = {
+  retry: {
+    description: 'try the parked step of a run again',
+    options: (command) => command.option(...SET),
+    fields: ({ set }) => (set ? { set: settings(set) } : {}),
+    line: (runId, step, { set }) => `${runId}: ${step} is tried again${set ? ` with ${describeSettings(set)}` : ''}.`,
+  },
+  skip: {
+    description: 'continue without the parked step: an evaluation, or the enrichment of one round',
+    line: (runId, step) => `${runId} continues without ${step}.`,
+  },
+  approve: {
+    description: 'continue a run that is waiting for approval',
+    line: (runId, approval) => `${runId}: ${approval} approved.`,
+  },
+  reject: {
+    description: 'after a round: roll it back; before: end the run with what it has',
+    line: (runId, approval) => `${runId}: ${approval} rejected.`,
+  },
+  pause: {
+    description: 'finish the chunks that are being worked on, and begin nothing more',
+    line: (runId) => `${runId} pauses after the current chunks. To continue:  srlm resume ${runId}`,
+  },
+  resume: {
+    description: 'continue a paused run',
+    line: (runId) => `${runId} continues.`,
+  },
+  stop: {
+    description: 'end a run before its last round, with what it has',
+    options: (command) =>
+      command.addOption(
+        new Option('--after <when>', 'now: as abort').choices(['round', 'step', 'now']).makeOptionMandatory(),
+      ),
+    fields: ({ after }) => ({ after: after as 'round' | 'step' }),
+    line: (runId, _, { after }) => `${runId} ends after this ${after}.`,
+  },
+  set: {
+    description: 'change settings of a running run, at once or from a round on',
+    options: (command) =>
+      command
+        .argument('<field=value...>', 'fields of the spec, such as sampling.k=8')
+        .option(
+          '--from-round <n>',
+          'apply from this round on, which has not begun',
+          number('--from-round', 0, MAX_ROUND),
+        ),
+    fields: ({ fromRound = null }, values) => ({ set: settings(values), fromRound }),
+    line: (runId, _, { set, fromRound }) =>
+      `${runId}: ${describeSettings(set)} ${fromRound === null ? 'from now on' : `from round ${fromRound} on`}.`,
+  },
+  promote: {
+    description: 'let the next round start from the model of this one, whatever the gate decided',
+    options: (command) =>
+      command.requiredOption('--round <n>', 'a round that is done', number('--round', 0, MAX_ROUND)),
+    fields: ({ round }) => ({ round: round! }),
+    line: (runId, _, { round }) =>
+      `${runId}: round ${round} is promoted: the next round starts from it, or it is the result.`,
+  },
+  abort: {
+    description: 'end a run where it is; everything it made is kept',
+    line: (runId, state) => `${runId} ended (${state}). Everything it made is kept.`,
+  },
+};
+
+export function addOperateCommands(program: Command): void {
+  for (const name of CommandName.options) addCommand(program, name);
+  addFork(program);
+}
+
+function addCommand<Name extends CommandName>(program: Command, name: Name): void {
+  const { description, options, fields: fieldsOf, line } = COMMAND_LINES[name] as Row<Name>;
+  const command = program
+    .command(name)
+    .description(description)
+    .argument('<run>', 'id of the run')
+    .option('--why <text>', 'kept in the history', '');
+  options?.(command);
+  command.action(
+    action(async (context, runId: string, ...rest: unknown[]) => {
+      const given = rest.pop() as Given;
+      if (name === 'abort' || given.after === 'now') return abort(context, runId, given.why);
+      const [values = []] = rest as string[][];
+      const own = fieldsOf?.(given, values) ?? ({} as Omit<CommandFields<Name>, 'why'>);
+      const fields = { ...own, why: given.why } as CommandFields<Name>;
+      const client = await context.connect();
+      const about = await patiently(context, NO_WORKER, client.send(runId, name, fields));
+      const answered = answeredBy(name) ? { answered: about } : {};
+      context.print({ runId, ...answered, ...own }, [line(runId, about, own)]);
+      return EXIT.done;
     }),
   );
-  command('approve', 'continue a run that is waiting for approval').action(
-    send(async (client, runId, { why }) => {
-      const { approval } = await client.approve(runId, why);
-      return { result: { approval }, line: `${runId}: ${approval} approved.` };
-    }),
-  );
-  command('reject', 'after a round: roll it back; before: end the run with what it has').action(
-    send(async (client, runId, { why }) => {
-      const { approval } = await client.reject(runId, why);
-      return { result: { approval }, line: `${runId}: ${approval} rejected.` };
-    }),
-  );
-  command('pause', 'finish the chunks that are being worked on, and begin nothing more').action(
-    send(async (client, runId, { why }) => {
-      await client.pause(runId, why);
-      return { result: {}, line: `${runId} pauses after the current chunks. To continue:  srlm resume ${runId}` };
-    }),
-  );
-  command('resume', 'continue a paused run').action(
-    send(async (client, runId, { why }) => {
-      await client.resume(runId, why);
-      return { result: {}, line: `${runId} continues.` };
-    }),
-  );
-  command('stop', 'end a run before its last round, with what it has')
-    .requiredOption('--after <when>', 'round, step or now')
-    .action(
-      send(async (client, runId, { why, after }, context) => {
-        if (after !== 'round' && after !== 'step' && after !== 'now')
-          throw new UsageError(`--after: expected round, step or now, found ${JSON.stringify(after)}.`);
-        await untilInterrupted(ENDING, client.stop(runId, after, why));
-        if (after === 'now') context.say('Everything it made is kept.');
-        return { result: { after }, line: after === 'now' ? `${runId} ended.` : `${runId} ends after this ${after}.` };
-      }),
-    );
-  command('set', 'change settings of a running run, at once or from a round on')
-    .argument('<field=value...>', 'fields of the spec, such as sampling.k=8')
-    .option('--from-round <n>', 'apply from this round on, which has not begun', whole('--from-round', 0, MAX_ROUND))
-    .action(
-      action(async (context, runId: string, fields: string[], { why, fromRound }: Options) => {
-        const client = await context.connect();
-        const wanted = settings(fields);
-        await patiently(context, NO_WORKER, client.set(runId, wanted, { fromRound: fromRound ?? null, why }));
-        const from = fromRound === undefined ? 'from now on' : `from round ${fromRound} on`;
-        context.print({ runId, set: wanted, fromRound: fromRound ?? null }, [
-          `${runId}: ${describeSettings(wanted)} ${from}.`,
-        ]);
-        return EXIT.done;
-      }),
-    );
-  command('promote', 'let the next round start from the model of this one, whatever the gate decided')
-    .requiredOption('--round <n>', 'a round that is done', whole('--round', 0, MAX_ROUND))
-    .action(
-      send(async (client, runId, { why, round }) => {
-        await client.promote(runId, round!, why);
-        return { result: { round }, line: `${runId}: the next round starts from round ${round}.` };
-      }),
-    );
-  command('fork', 'start a new run that reuses all steps before a round, then applies other settings')
-    .requiredOption('--from-round <n>', 'the first round that may differ', whole('--from-round', 0, MAX_ROUND))
-    .option('--set <field=value>', set, collect)
+}
+
+async function abort(context: Context, runId: string, why: string): Promise<Exit> {
+  const client = await context.connect();
+  const before = await client.status(runId);
+  if (before.endedAt) {
+    context.print({ runId, state: before.state }, [`${runId} has ended already (${before.state}).`]);
+    return EXIT.done;
+  }
+  await untilInterrupted(ENDING, patiently(context, NO_WORKER, client.abort(runId, why)));
+  const { state } = await client.status(runId);
+  context.print({ runId, state }, [COMMAND_LINES.abort.line(runId, state, {})]);
+  return EXIT.done;
+}
+
+function addFork(program: Command): void {
+  program
+    .command('fork')
+    .description('start a new run that reuses all steps before a round, then applies other settings')
+    .argument('<run>', 'id of the run')
+    .requiredOption('--from-round <n>', 'the first round that may differ', number('--from-round', 0, MAX_ROUND))
+    .option(...SET)
     .option('--id <id>', "the new run's id")
     .action(
-      action(async (context, of: string, { set: fields = [], fromRound, id }: Options) => {
+      action(async (context, of: string, { set = [], fromRound, id }: Given) => {
         const runId = await beforeStart(async () => {
           const own = checkId(id);
-          const fork = { fromRound: fromRound!, set: settings(fields), ...(own === undefined ? {} : { id: own }) };
+          const fork = { fromRound: fromRound!, set: settings(set), ...(own === undefined ? {} : { id: own }) };
           const client = await context.connect();
           return (await patiently(context, NO_WORKER, client.fork(of, fork))).runId;
         });
@@ -139,35 +179,6 @@ export function addOperateCommands(program: Command): void {
         return EXIT.done;
       }),
     );
-  command('abort', 'end a run where it is; everything it made is kept').action(
-    action(async (context, runId: string, { why }: Options) => {
-      const client = await context.connect();
-      const before = await client.status(runId);
-      if (before.endedAt) {
-        context.print({ runId, state: before.state }, [`${runId} has ended already (${before.state}).`]);
-        return EXIT.done;
-      }
-      await untilInterrupted(ENDING, patiently(context, NO_WORKER, client.abort(runId, why)));
-      const { state } = await client.status(runId);
-      context.print({ runId, state }, [`${runId} ended (${state}). Everything it made is kept.`]);
-      return EXIT.done;
-    }),
-  );
-}
-
-interface Sent {
-  /** For --json, beside the run's id. */
-  result: object;
-  line: string;
-}
-
-function send(work: (client: SrlmClient, runId: string, options: Options, context: Context) => Promise<Sent>) {
-  return action(async (context, runId: string, options: Options) => {
-    const client = await context.connect();
-    const { result, line } = await patiently(context, NO_WORKER, work(client, runId, options, context));
-    context.print({ runId, ...result }, [line]);
-    return EXIT.done;
-  });
 }
 
 /** Values are YAML, as in a spec. */

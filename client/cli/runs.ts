@@ -1,9 +1,11 @@
 /** Commands that look at runs: watch, status, list. */
 import type { Command } from 'commander';
-import { duration, table } from '../../text/text.js';
-import { action, EXIT } from './context.js';
+import { Catalyst, Example } from '../../contracts/rows.js';
+import type { Waiting } from '../../contracts/run.js';
+import type { Store } from '../../storage/store.js';
+import { duration, printable, table, wrap } from '../../text/text.js';
+import { action, EXIT, hasColor } from './context.js';
 import { exitOf, follow, printResult } from './follow.js';
-import { reviewLines } from './review.js';
 import { roundsTable, usageTable } from './tables.js';
 import { renderRun } from './tree.js';
 
@@ -29,14 +31,15 @@ export function addRunCommands(program: Command): void {
       action(async (context, runId: string) => {
         const client = await context.connect();
         const status = await client.status(runId);
-        const { width, colorOut: color } = context;
+        const { width, json } = context;
+        const { halt, rounds } = status;
         const parts = [
-          renderRun(status, { width, color, now: Date.now() }),
-          status.rounds.length > 0 ? roundsTable(status.rounds) : [],
+          renderRun(status, { width, color: hasColor(process.stdout), now: Date.now() }),
+          rounds.length > 0 ? roundsTable(rounds) : [],
           usageTable(status),
         ];
         const lines = parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]));
-        const review = status.waiting && !context.json ? await reviewLines(client.store, status.waiting, width) : [];
+        const review = halt?.kind === 'waiting' && !json ? await reviewLines(client.store, halt, width) : [];
         context.print(status, [...lines, ...review]);
         return exitOf(status);
       }),
@@ -62,3 +65,28 @@ export function addRunCommands(program: Command): void {
       }),
     );
 }
+
+// --- review -----------------------------------------------------------------------------------------------------------
+const SHOWN = 3;
+
+/** What to read before an approval: some catalysts, or some of the rows to train on that were enriched. */
+async function reviewLines(store: Store, { approval, data }: Waiting, width: number): Promise<string[]> {
+  if (!data) return [];
+  const shown: Record<string, string>[] = [];
+  if (approval === 'catalysts') {
+    for await (const { instruction, rationale, enriched } of store.datasets.rows(data, Catalyst)) {
+      shown.push({ question: instruction, short: rationale, enriched });
+      if (shown.length === SHOWN) break;
+    }
+  } else {
+    for await (const { instruction, original, rationale, answer, origin } of store.datasets.rows(data, Example)) {
+      if (!origin) continue;
+      shown.push({ question: instruction, before: original ?? '', now: rationale, answer });
+      if (shown.length === SHOWN) break;
+    }
+  }
+  return shown.flatMap((row) => ['', ...Object.entries(row).flatMap(([name, text]) => paragraph(name, text, width))]);
+}
+
+const paragraph = (name: string, text: string, width: number): string[] =>
+  wrap(printable(text), width - 10).map((line, i) => `${(i === 0 ? name : '').padEnd(10)}${line}`);

@@ -2,15 +2,25 @@
  * Commands that start a run: start, sample. All checks come before the connection to Temporal, so that wrong input is
  * reported first and nothing is started.
  */
-import { existsSync } from 'node:fs';
-import { dirname, isAbsolute, relative, resolve } from 'node:path';
+import { createWriteStream, existsSync } from 'node:fs';
+import { access, constants, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, relative, resolve } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
 import type { z } from 'zod';
+import { fileNotWritable } from '../../contracts/errors.js';
+import { Candidate, PromptRow } from '../../contracts/rows.js';
+import type { RunInput, SampleInput, SampleResult } from '../../contracts/run.js';
 import { RunSpec, SampleSpec } from '../../contracts/spec.js';
+import { groupById } from '../../method/rows.js';
+import { syncFolder, temporaryName } from '../../storage/files.js';
+import type { Store } from '../../storage/store.js';
+import type { SrlmClient } from '../client.js';
+import type { Checked } from '../preflight.js';
 import { loadSpec } from '../spec-file.js';
-import { action, beforeStart, checkId, collect, EXIT, pairs, patiently } from './context.js';
+import { action, beforeStart, type Context, checkId, collect, EXIT, pairs, patiently } from './context.js';
 import { exitOf, follow, printResult } from './follow.js';
-import { fileWriter } from './samples-file.js';
 
 const CHECKING = 'Checking and storing the data ...';
 const CHECKING_MS = 10_000;
@@ -23,71 +33,53 @@ interface StartOptions {
   evaluation?: string;
   model?: string;
   set?: string[];
+  out?: string;
 }
 
-export function addStartCommands(program: Command): void {
-  program
-    .command('start')
-    .description('check a run spec and its data, and start the run')
+const starting = (command: Command): Command =>
+  command
     .argument('<spec>', 'YAML or JSON file; paths in it are relative to it')
     .option('--id <id>', "the run's id (default: the spec's name and the time)")
     .option('--watch', 'follow the run until it ends or parks')
     .option('--data <file>', 'instead of data.path')
+    .option('--model <folder>', 'instead of model.path')
+    .option('--set <field=value>', 'set a field of the spec, such as sampling.k=8; may be repeated', collect);
+
+export function addStartCommands(program: Command): void {
+  starting(program.command('start').description('check a run spec and its data, and start the run'))
     .option('--catalysts <file>', 'instead of catalysts.path')
     .option('--evaluation <file>', 'instead of evaluation.path')
-    .option('--model <folder>', 'instead of model.path')
-    .option('--set <field=value>', 'set a field of the spec, such as sampling.k=8; may be repeated', collect)
     .action(
-      action(async (context, specFile: string, options: StartOptions) => {
+      action(async (context, file: string, options: StartOptions) => {
         const { runId, warnings, client } = await beforeStart(async () => {
           const id = checkId(options.id);
-          const spec = await readSpec(specFile, RunSpec, options);
+          const spec = await readSpec(file, RunSpec, options);
           const { checkRun } = await preflight();
-          const checking = checkRun(spec, await context.deployment(), process.cwd(), id);
-          const checked = await patiently(context, CHECKING, checking, CHECKING_MS);
-          for (const warning of checked.warnings) context.say(`warning: ${warning}`);
-          const client = await context.connect();
-          return { runId: await client.startChecked(checked), warnings: checked.warnings, client };
+          return checkedStart(context, checkRun(spec, await context.deployment(), process.cwd(), id));
         });
         context.print({ runId, warnings }, [runId]);
-        if (!options.watch) {
-          context.say(started(runId));
-          return EXIT.done;
-        }
+        if (!options.watch) return started(context, runId);
         const status = await follow(context, client, runId);
         await printResult(context, client, status);
         return exitOf(status);
       }),
     );
 
-  program
-    .command('sample')
-    .description('sample a data set from any engine, durably')
-    .argument('<spec>', 'YAML or JSON file; paths in it are relative to it')
-    .option('--id <id>', "the run's id (default: the spec's name and the time)")
-    .option('--watch', 'follow the run until it ends or parks')
-    .option('--data <file>', 'instead of data.path')
-    .option('--model <folder>', 'instead of model.path')
-    .option('--set <field=value>', 'set a field of the spec; may be repeated', collect)
+  starting(program.command('sample').description('sample a data set from any engine, durably'))
     .option('--out <file.jsonl>', 'wait, then write one line a prompt: {id, instruction, texts}')
     .action(
-      action(async (context, specFile: string, options: StartOptions & { out?: string }) => {
+      action(async (context, file: string, options: StartOptions) => {
         const { out, watch } = options;
         const { runId, client, write } = await beforeStart(async () => {
           const id = checkId(options.id);
-          const spec = await readSpec(specFile, SampleSpec, options);
+          const spec = await readSpec(file, SampleSpec, options);
           const write = out === undefined ? null : await fileWriter(out);
           const { checkSample } = await preflight();
           const checking = checkSample(spec, await context.deployment(), process.cwd(), id);
-          const checked = await patiently(context, CHECKING, checking, CHECKING_MS);
-          const client = await context.connect();
-          return { runId: await client.startChecked(checked), client, write };
+          return { ...(await checkedStart(context, checking)), write };
         });
         if (!out || !context.json) context.print({ runId }, [runId]);
-        if (!out && !watch) {
-          context.say(started(runId));
-          return EXIT.done;
-        }
+        if (!out && !watch) return started(context, runId);
         // With --out and --json the one document comes at the end, unless --watch asks for a line a status.
         const status = await follow(context, client, runId, context.json && watch === true);
         const rows =
@@ -104,7 +96,20 @@ export function addStartCommands(program: Command): void {
 /** Loaded once the spec is read: a wrong spec is reported four times as fast without Temporal's packages. */
 const preflight = () => import('../preflight.js');
 
-const started = (runId: string) => `Started. Follow it with:  srlm watch ${runId}`;
+async function checkedStart(
+  context: Context,
+  checking: Promise<Checked<RunInput> | Checked<SampleInput>>,
+): Promise<{ runId: string; warnings: string[]; client: SrlmClient }> {
+  const checked = await patiently(context, CHECKING, checking, CHECKING_MS);
+  for (const warning of checked.warnings) context.say(`warning: ${warning}`);
+  const client = await context.connect();
+  return { ...(await client.startChecked(checked)), client };
+}
+
+function started(context: Context, runId: string) {
+  context.say(`Started. Follow it with:  srlm watch ${runId}`);
+  return EXIT.done;
+}
 
 function notWritten(out: string, id: string | undefined): string {
   const again = id === undefined ? 'the same command' : 'the same command with another --id';
@@ -136,4 +141,43 @@ async function readSpec<T extends RunSpec | SampleSpec>(
   // The worker's current folder is another one.
   if (spec.model && existsSync(resolve(base, spec.model.path))) spec.model.path = resolve(base, spec.model.path);
   return spec;
+}
+
+// --- the file of --out ------------------------------------------------------------------------------------------------
+type Writer = (store: Store, result: SampleResult) => Promise<number>;
+
+/**
+ * Checks that `file` can be written. Returns a function that writes it, completely or not at all, and returns the number
+ * of its rows. Throws file.not-writable.
+ */
+export async function fileWriter(file: string): Promise<Writer> {
+  const path = resolve(file);
+  const folder = dirname(path);
+  await access(folder, constants.W_OK).catch((error: NodeJS.ErrnoException) => {
+    throw fileNotWritable(file, `its folder cannot be written (${error.code})`);
+  });
+  if ((await stat(path).catch(() => null))?.isDirectory()) throw fileNotWritable(file, 'it is a folder');
+  return async (store, result) => {
+    const temporary = join(folder, `.${basename(path)}.${temporaryName()}`);
+    try {
+      await pipeline(Readable.from(lines(store, result)), createWriteStream(temporary, { flush: true }));
+      await rename(temporary, path);
+      await syncFolder(folder);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+    return result.prompts.rows;
+  };
+}
+
+/** Chunk n of the candidates holds those of chunk n of the prompts. */
+async function* lines({ datasets, objects }: Store, { prompts, candidates }: SampleResult): AsyncGenerator<string> {
+  const candidateChunks = await datasets.chunks(candidates);
+  for (const [i, chunk] of (await datasets.chunks(prompts)).entries()) {
+    const texts = groupById(await objects.readRows(candidateChunks[i]!, Candidate));
+    for (const { id, instruction } of await objects.readRows(chunk, PromptRow)) {
+      yield `${JSON.stringify({ id, instruction, texts: (texts.get(id) ?? []).map(({ text }) => text) })}\n`;
+    }
+  }
 }

@@ -34,7 +34,9 @@ export const accuracyText = ({ accuracy, low, high }: EvalResult): string =>
   `${percent(accuracy)} % (${percent(low)}-${percent(high)})`;
 
 export const VERDICTS: Record<GateOutput['verdict'], string> = {
-  ...{ keep: 'kept', 'roll-back': 'rolled back', stop: 'rolled back, the last' },
+  keep: 'kept',
+  'roll-back': 'rolled back',
+  stop: 'rolled back, the last',
 };
 
 const secondsOf = ({ steps }: Pick<RoundSummary, 'steps'>): number =>

@@ -1,10 +1,9 @@
 /**
- * A run as a tree for a terminal. Pure: a status in, lines out. No line is wider than asked for, so that a terminal can
- * be redrawn in place.
+ * A run as a tree for a terminal, and the progress of its running step. Pure: a status in, lines out. No line is wider
+ * than asked for, so that a terminal can be redrawn in place.
  */
-import type { RunStatus, StepState } from '../../contracts/run.js';
-import { clip, columns, duration, pad, printable, wrap } from '../../text/text.js';
-import { attempts, mostFailed, progressOf, progressParts } from './progress.js';
+import type { Parked, RunStatus, StepState, Waiting } from '../../contracts/run.js';
+import { clip, columns, duration, pad, printable, rate, wrap } from '../../text/text.js';
 import { accuracyText, roundParts, VERDICTS } from './tables.js';
 
 export interface View {
@@ -27,7 +26,8 @@ interface Line {
 }
 
 export function renderRun(status: RunStatus, view: View): string[] {
-  const { runId, state, round, lastRound, rounds, parked, waiting, endedAt } = status;
+  const { runId, state, round, lastRound, rounds, halt, endedAt } = status;
+  const parked = halt?.kind === 'parked' ? halt : null;
   const seconds = ((Date.parse(endedAt ?? '') || view.now) - Date.parse(status.startedAt)) / 1000;
   const place = round === null || endedAt ? [] : [`round ${round}${lastRound === null ? '' : ` of ${lastRound}`}`];
   const lines: Line[] = [
@@ -49,14 +49,14 @@ export function renderRun(status: RunStatus, view: View): string[] {
   }
   if (parked && !status.steps.some((step) => step.state === 'parked'))
     lines.push(...parkedLines(status, parked.step, view, 2));
-  if (waiting) lines.push(...waitingLines(waiting, runId, view));
+  if (halt?.kind === 'waiting') lines.push(...waitingLines(halt, runId, view));
   if (state === 'paused') lines.push(...exact(1, view, `Paused. To continue:  srlm resume ${runId}`));
   if (status.failure) lines.push(...sentence(1, view, status.failure));
   return lines.map((line) => drawn(line, view));
 }
 
 /** What can be done about a parked step. */
-export const answersTo = (runId: string, { skippable, type }: NonNullable<RunStatus['parked']>): string[] => [
+export const answersTo = (runId: string, { skippable, type }: Parked): string[] => [
   ...(type === 'budget.spent' ? [] : [`Fix the cause, then:     srlm retry ${runId}`]),
   ...(skippable ? [`Or continue without it:  srlm skip ${runId}`] : []),
   `Or end the run:          srlm abort ${runId}`,
@@ -117,17 +117,17 @@ function barOf(share: number, width: number): string {
   return '█'.repeat(full) + '░'.repeat(width - full);
 }
 
-function parkedLines({ parked, runId }: RunStatus, name: string, view: View, indent: number): Line[] {
-  if (!parked) return [{ indent, mark: 'parked', text: name }];
-  const { attempts: count, type, message, kept } = parked;
+function parkedLines({ halt, runId }: RunStatus, name: string, view: View, indent: number): Line[] {
+  if (halt?.kind !== 'parked') return [{ indent, mark: 'parked', text: name }];
+  const { attempts: count, type, message, kept } = halt;
   return [
     { indent, mark: 'parked', text: `${name}  parked after ${attempts(count)}: ${type}` },
     ...[message, kept].filter(Boolean).flatMap((text) => sentence(indent + 1, view, text)),
-    ...answersTo(runId, parked).flatMap((text) => exact(indent + 1, view, text)),
+    ...answersTo(runId, halt).flatMap((text) => exact(indent + 1, view, text)),
   ];
 }
 
-function waitingLines(waiting: NonNullable<RunStatus['waiting']>, runId: string, view: View): Line[] {
+function waitingLines(waiting: Waiting, runId: string, view: View): Line[] {
   const { approval, round, rows, enriched, evaluation, gate } = waiting;
   const facts = [
     approval === 'catalysts' ? `${rows} catalysts` : `${rows} rows to train on`,
@@ -158,3 +158,49 @@ function drawn({ indent, mark, text, faint }: Line, { width, color }: View): str
   const rest = line.slice(at + 1);
   return `${lead}\u001b[${COLORS[mark]}m${line.slice(at, at + 1)}\u001b[0m${faint ? `\u001b[2m${rest}\u001b[0m` : rest}`;
 }
+
+// --- progress ---------------------------------------------------------------------------------------------------------
+type Live = RunStatus['live'];
+
+interface Progress {
+  done: number;
+  /** 0: not known. */
+  total: number;
+  unit: string;
+  perSecond: number | null;
+  secondsLeft: number | null;
+  note: string | null;
+}
+
+/** A sharded step: rows of finished shards and of running ones. Any other step: what its activity reports. */
+export function progressOf(step: StepState, live: Live): Progress | null {
+  if (step.state !== 'running') return null;
+  if (step.rowsDone !== null && step.rowsTotal !== null) {
+    const shards = live.filter(({ unit, total }) => unit === 'rows' && total > 0);
+    const done = Math.min(step.rowsTotal, step.rowsDone + shards.reduce((sum, shard) => sum + shard.done, 0));
+    const perSecond = shards.reduce((sum, shard) => sum + (shard.rate ?? 0), 0) || null;
+    const secondsLeft = perSecond === null ? null : (step.rowsTotal - done) / perSecond;
+    return { done, total: step.rowsTotal, unit: 'rows', perSecond, secondsLeft, note: null };
+  }
+  const one = live[0];
+  if (!one || (one.done === 0 && one.total === 0)) return null;
+  const note = one.note === undefined ? null : printable(one.note);
+  return { done: one.done, total: one.total, unit: one.unit, perSecond: one.rate, secondsLeft: one.secondsLeft, note };
+}
+
+/** `332/640 rows`, `8.2/s`, `38 s left`, `loss 1.205`: what is known of it. */
+export function progressParts({ done, total, unit, perSecond, secondsLeft, note }: Progress): string[] {
+  return [
+    total === 0 ? `${done} ${unit}` : `${done}/${total} ${unit}`,
+    ...(perSecond === null ? [] : [`${rate(perSecond)}/s`]),
+    ...(secondsLeft === null || secondsLeft <= 0 ? [] : [`${duration(Math.ceil(secondsLeft))} left`]),
+    ...(note === null ? [] : [note]),
+  ];
+}
+
+/** The activity that has failed most often, of those that are tried again. */
+export function mostFailed(live: Live): Live[number] | undefined {
+  return live.filter(({ attempt, lastFailure }) => attempt > 1 && lastFailure).sort((a, b) => b.attempt - a.attempt)[0];
+}
+
+export const attempts = (count: number) => `${count} attempt${count === 1 ? '' : 's'}`;

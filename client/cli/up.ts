@@ -9,14 +9,14 @@ import { checkPython, pythonPath } from '../../processes/python.js';
 import { openStore } from '../../storage/store.js';
 import { type Embedded, startEmbedded, temporalBinary } from '../../worker/embedded.js';
 import { ROLES, type Role, startWorkers } from '../../worker/workers.js';
-import { action, beforeStart, type Context, EXIT, type Exit, whole } from './context.js';
+import { action, beforeStart, type Context, EXIT, type Exit, number } from './context.js';
 
 export function addWorkerCommands(program: Command): void {
   program
     .command('up')
     .description('start Temporal and a worker on this machine; Ctrl-C stops both')
-    .option('--port <port>', "Temporal's port", whole('--port', 1, 65535), 7233)
-    .option('--ui-port <port>', "port of Temporal's UI", whole('--ui-port', 1, 65535), 8233)
+    .option('--port <port>', "Temporal's port", number('--port', 1, 65535), 7233)
+    .option('--ui-port <port>', "port of Temporal's UI", number('--ui-port', 1, 65535), 8233)
     .action(action(up));
 
   program

@@ -1,10 +1,10 @@
 /** Client of the built-in server: OpenAI's chat API, and log-probabilities of a prompt through its own fields. */
+import type { LimitFunction } from 'p-limit';
 import { z } from 'zod';
 import { engineRefused } from '../../contracts/errors.js';
-import type { Message } from '../../contracts/rows.js';
-import { ChatClient, charge, type EngineClient, type RequestCost } from '../client.js';
+import { ChatClient, charge, type LogprobRequest, type Logprobs, type RequestCost } from '../client.js';
 
-const ScoreReply = z.object({
+const LogprobReply = z.object({
   usage: z.object({ prompt_tokens: z.int(), completion_tokens: z.int() }).nullish(),
   choices: z.array(
     z.object({ index: z.int(), logprobs: z.object({ token_logprobs: z.array(z.number().nullable()) }) }),
@@ -12,14 +12,14 @@ const ScoreReply = z.object({
 });
 const TokenizeReply = z.object({ tokens: z.array(z.union([z.int(), z.array(z.int())])), max_model_len: z.int() });
 
-export class BuiltinClient extends ChatClient implements EngineClient {
-  constructor(name: string, server: { baseUrl: string; token: string }, sha256: string, concurrency: number) {
+export class BuiltinClient extends ChatClient {
+  constructor(name: string, server: { baseUrl: string; token: string }, sha256: string, limit: LimitFunction) {
     super({
       name,
       baseUrl: `${server.baseUrl}/v1`,
       apiKey: server.token,
       model: `srlm-${sha256}`,
-      concurrency,
+      limit,
       seeds: true,
       topK: true,
       // Its supervisor finds out whether the server is alive, not a timeout; the next attempt of a step asks for it.
@@ -29,13 +29,10 @@ export class BuiltinClient extends ChatClient implements EngineClient {
   }
 
   override async logprobs(
-    messages: Message[],
-    prefixes_K: string[],
-    suffix: string,
-    requestId: string,
+    { messages, prefixes_K, suffix, requestId }: LogprobRequest,
     signal: AbortSignal,
     cost?: RequestCost,
-  ): Promise<{ logprobNats_K: (number | null)[]; tokens: number }> {
+  ): Promise<Logprobs> {
     const [head, bodies] = await Promise.all([
       this.tokenize({ messages, add_generation_prompt: true }, signal),
       this.tokenize({ prompt: [suffix, ...prefixes_K], add_special_tokens: false }, signal),
@@ -56,7 +53,10 @@ export class BuiltinClient extends ChatClient implements EngineClient {
       max_tokens: 0,
       temperature: 0,
     };
-    const { choices, usage } = this.decode(ScoreReply, await this.post('/completions', body, signal, requestId, cost));
+    const { choices, usage } = this.decode(
+      LogprobReply,
+      await this.post('/completions', body, signal, requestId, cost),
+    );
     charge(cost, usage);
     for (const { index, logprobs } of choices) {
       const at = starts[index]!;

@@ -4,6 +4,7 @@
  */
 import { readdir, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import pLimit, { type LimitFunction } from 'p-limit';
 import type { BuiltinEngine as BuiltinConfig } from '../../contracts/deployment.js';
 import { engineLacks } from '../../contracts/errors.js';
 import type { ModelRef } from '../../contracts/refs.js';
@@ -18,17 +19,17 @@ import { ModelServer, type ServerAddress } from './server.js';
 const PRIVATE = 'private-';
 
 export class BuiltinEngine implements Engine {
-  readonly capabilities: Capabilities = { loadsWeights: true, promptLogprobs: true, seeds: true };
+  readonly capabilities: Capabilities = { loadsWeights: true, promptLogprobs: true };
   private readonly fast: ModelServer;
   private readonly deterministic: ModelServer;
-  /** By address and model: shards share a client, and with it the limit on requests in flight. */
-  private readonly clients = new Map<string, BuiltinClient>();
+  private readonly limit: LimitFunction;
 
   constructor(
     readonly name: string,
     private readonly config: BuiltinConfig,
     private readonly site: EngineSite,
   ) {
+    this.limit = pLimit(config.concurrency);
     this.fast = this.serverIn(this.folder(join('servers', name)), false);
     this.deterministic = this.serverIn(this.folder(join('servers', `${name}-deterministic`)), true);
   }
@@ -55,13 +56,14 @@ export class BuiltinEngine implements Engine {
     const server = deterministic ? this.deterministic : this.fast;
     const tenant = `${this.name}${deterministic ? '-deterministic' : ''}:${model.sha256}`;
     const load = async (): Promise<ServerAddress> => {
-      const folder = await this.site.store().models.local(model);
+      if (!this.site.store) throw new Error('this EngineHost was made without a store');
+      const folder = await this.site.store.models.local(model);
       const address = await server.ensure();
       await server.load(folder, model.sha256);
       return address;
     };
     return this.site.hardware.withServer(tenant, server, load, signal, (address) =>
-      work(this.client(address, model.sha256)),
+      work(new BuiltinClient(this.name, address, model.sha256, this.limit)),
     );
   }
 
@@ -78,7 +80,7 @@ export class BuiltinEngine implements Engine {
       signal.throwIfAborted();
       await server.load(folder, sha256);
       signal.throwIfAborted();
-      return await work(new BuiltinClient(this.name, address, sha256, this.config.concurrency));
+      return await work(new BuiltinClient(this.name, address, sha256, this.limit));
     } finally {
       await server.stop();
       await rm(state, { recursive: true, force: true });
@@ -113,17 +115,5 @@ export class BuiltinEngine implements Engine {
 
   private folder(name: string): string {
     return resolve(this.site.deployment.workRoot, name);
-  }
-
-  private client(address: ServerAddress, sha256: string): BuiltinClient {
-    const key = `${address.baseUrl} ${sha256}`;
-    let client = this.clients.get(key);
-    if (!client) {
-      // Clients of weights that are long gone are not worth keeping.
-      if (this.clients.size >= 16) this.clients.clear();
-      client = new BuiltinClient(this.name, address, sha256, this.config.concurrency);
-      this.clients.set(key, client);
-    }
-    return client;
   }
 }

@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Agent, fetch } from 'undici';
+import { fetch } from 'undici';
 import { z } from 'zod';
 import type { BuiltinEngine as BuiltinConfig } from '../../contracts/deployment.js';
 import { engineUnreachable, modelUnusable } from '../../contracts/errors.js';
@@ -16,7 +16,7 @@ import { endGroup, isRunning, startDetached, tail } from '../../processes/detach
 import { checkPython, pythonProgram } from '../../processes/python.js';
 import { readJson } from '../../storage/files.js';
 import type { WeightServer } from '../hardware.js';
-import { reasonOf } from '../http.js';
+import { HttpError, postJson } from '../http.js';
 
 const ServerFile = z.object({ pid: z.int(), port: z.int(), host: z.string() });
 
@@ -25,11 +25,12 @@ const START_TIMEOUT_MS = 300_000;
 /** A server that has held its lock this long without a server.json has lost that file, and nobody can find its port. */
 const PORT_TIMEOUT_MS = 20_000;
 const STOP_GRACE_MS = 10_000;
-const NO_TIMEOUT = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
+/** Loading takes as long as it takes, and is tried again by whoever asked for it. */
+const ONCE = { retries: 0, timeoutMs: 0 };
 /** Exit code of a server whose folder is held by another one. */
 const FOLDER_HELD = 3;
 
-export interface ServerSettings {
+interface ServerSettings {
   /** The engine's name in temporal.config.ts, for messages. */
   name: string;
   engine: BuiltinConfig;
@@ -53,7 +54,7 @@ export class ModelServer implements WeightServer {
 
   constructor(private readonly settings: ServerSettings) {}
 
-  /** Starts the server, or finds the one that is running. */
+  /** Finds the server that is running, or starts one. */
   async ensure(): Promise<ServerAddress> {
     const { folder } = this.settings;
     await mkdir(folder, { recursive: true });
@@ -69,11 +70,14 @@ export class ModelServer implements WeightServer {
     const { name } = this.settings;
     const baseUrl = await this.find();
     if (!baseUrl) throw engineUnreachable(name, 'its process is gone');
-    const reply = await this.call(baseUrl, '/engine/load', { path, sha256 });
-    if (reply.ok) return;
-    const message = messageOf(await reply.text());
-    if (reply.status === 400 || reply.status === 403) throw modelUnusable(path, message);
-    throw engineUnreachable(name, `loading ${sha256.slice(0, 12)}: ${reply.status} ${message}`.slice(0, 300));
+    try {
+      await this.post(baseUrl, '/engine/load', { path, sha256 });
+    } catch (error) {
+      if (!(error instanceof HttpError)) throw engineUnreachable(name, (error as Error).message);
+      const { status, message } = error;
+      if (status === 400 || status === 403) throw modelUnusable(path, message);
+      throw engineUnreachable(name, `loading ${sha256.slice(0, 12)}: ${status} ${message}`.slice(0, 300));
+    }
   }
 
   async unload(): Promise<void> {
@@ -81,7 +85,7 @@ export class ModelServer implements WeightServer {
     if (!baseUrl) return;
     this.token = await this.readToken();
     // The next `ensure` ends a server that does not answer.
-    await this.call(baseUrl, '/engine/unload', {}).catch(() => {});
+    await this.post(baseUrl, '/engine/unload', {}).catch(() => {});
   }
 
   async stop(): Promise<void> {
@@ -147,17 +151,9 @@ export class ModelServer implements WeightServer {
     return answers ? { baseUrl, token: this.token } : null;
   }
 
-  private async call(baseUrl: string, path: string, body: object) {
-    try {
-      return await fetch(baseUrl + path, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json', authorization: `Bearer ${this.token}` },
-        body: JSON.stringify(body),
-        dispatcher: NO_TIMEOUT,
-      });
-    } catch (error) {
-      throw engineUnreachable(this.settings.name, reasonOf(error));
-    }
+  private post(baseUrl: string, path: string, body: object): Promise<unknown> {
+    const headers = { authorization: `Bearer ${this.token}` };
+    return postJson(new URL(baseUrl + path), body, headers, ONCE, new AbortController().signal);
   }
 
   /** The token is a secret of this host: made once, readable by this user only, never in a history. */
@@ -168,14 +164,5 @@ export class ModelServer implements WeightServer {
     });
     await chmod(path, 0o600);
     return readFile(path, 'utf8');
-  }
-}
-
-/** The sentence of an error reply in the form of OpenAI's API. */
-function messageOf(text: string): string {
-  try {
-    return String(JSON.parse(text).error.message);
-  } catch {
-    return text;
   }
 }

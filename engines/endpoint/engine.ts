@@ -1,8 +1,9 @@
 /**
  * An address that speaks OpenAI's chat API and serves a model of its own: a hosted model, or a server that somebody
- * else runs. Good for texts that need not come from the model in training; it is answered by whatever is behind the
- * name, which the deployment identifies by `revision`.
+ * else runs. For texts that need not come from the model in training. Nobody can verify which weights are behind the
+ * model's name; the deployment identifies them by `revision`.
  */
+import pLimit from 'p-limit';
 import { fetch } from 'undici';
 import type { EndpointEngine as EndpointConfig } from '../../contracts/deployment.js';
 import { engineLacks, keyMissing } from '../../contracts/errors.js';
@@ -15,16 +16,14 @@ const RETRIES = 4;
 const CHECK_TIMEOUT_MS = 10_000;
 
 export class EndpointEngine implements Engine {
-  readonly capabilities: Capabilities;
+  readonly capabilities: Capabilities = { loadsWeights: false, promptLogprobs: false };
   readonly servers = [];
   private client: ChatClient | null = null;
 
   constructor(
     readonly name: string,
     private readonly config: EndpointConfig,
-  ) {
-    this.capabilities = { loadsWeights: false, promptLogprobs: false, seeds: config.seed };
-  }
+  ) {}
 
   identity(): string {
     const { baseUrl, model, revision } = this.config;
@@ -78,7 +77,7 @@ export class EndpointEngine implements Engine {
       baseUrl: trimmed(config.baseUrl),
       apiKey,
       model,
-      concurrency,
+      limit: pLimit(concurrency),
       seeds: seed,
       topK,
       retry: { retries: RETRIES, timeoutMs: 1000 * timeoutSeconds },

@@ -4,7 +4,7 @@ import { deployment } from './deployment.js';
 import type { askTeacher } from './workflows.js';
 
 const srlm = await SrlmClient.connect(deployment); // the address is TEMPORAL_ADDRESS
-const input = await srlm.sampleInput({
+const { input } = await srlm.sampleInput({
   engine: 'teacher',
   data: { path: process.argv[2] ?? 'prompts.jsonl' },
   sampling: { k: 2, maxTokens: 256 },

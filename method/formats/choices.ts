@@ -7,7 +7,7 @@ import { type Position, rowInvalid, show } from '../../contracts/errors.js';
 import { letter } from '../prompts.js';
 import { toText } from './text.js';
 
-export interface Choices {
+interface Choices {
   texts: string[];
   /** The names that ARC gives to its choices. */
   labels: string[] | null;

@@ -1,19 +1,25 @@
 /**
  * A whole file of one kind of data, row by row. Ids are unique: a row without one is named by its position.
  * The first unusable row ends the reading: what a run learns from must be what its user meant.
- * Throws what containers.ts and recognise.ts throw, data.invalid for an id that occurs twice, data.unusable for a file
- * without rows.
+ * Throws what its container and recognise.ts throw, file.empty, data.invalid for an id that occurs twice, data.unusable
+ * for a file without rows.
  */
-import { dataUnusable, rowInvalid, show } from '../../contracts/errors.js';
+import { dataUnusable, fileEmpty, fileNotText, rowInvalid, show } from '../../contracts/errors.js';
 import type { Catalyst, Example, PromptRow, Question } from '../../contracts/rows.js';
 import type { Fields } from '../../contracts/spec.js';
 import type { DataKind } from '../../contracts/steps.js';
-import { readValues } from './containers.js';
+import { type Container, isBlank, LF, type Row, type RowReader } from './container.js';
 import type { RowPosition } from './form.js';
+import { jsonArray } from './json-array.js';
+import { jsonLines } from './json-lines.js';
 import { toCatalyst, toExample, toPromptRow, toQuestion } from './recognise.js';
 
 /** One version for all of formats/. Enters the keys of ingested data. */
 export const VERSION = 1;
+
+/** The first one that fits reads the file. */
+const CONTAINERS: readonly Container[] = [jsonArray, jsonLines];
+const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf];
 
 export interface DataRow {
   examples: Example;
@@ -36,7 +42,7 @@ const KINDS: { [K in DataKind]: { one: string; recognise: Recognise<K> } } = {
   prompts: { one: 'prompt', recognise: toPromptRow },
 };
 
-/** `file`: its name in messages. `limit`: only the first rows; null: all. */
+/** `bytes`: unpacked. `file`: its name in messages. `limit`: only the first rows; null: all. */
 export async function* readData<K extends DataKind>(
   kind: K,
   bytes: AsyncIterable<Uint8Array>,
@@ -60,4 +66,30 @@ export async function* readData<K extends DataKind>(
     if (lineOf.size === limit) return;
   }
   if (lineOf.size === 0) throw dataUnusable(file, `there is no usable ${one} in it.`);
+}
+
+/** JSON values with their lines, or what other containers make of their rows. */
+export async function* readValues(bytes: AsyncIterable<Uint8Array>, file: string): AsyncGenerator<Row> {
+  let reader: RowReader | undefined;
+  let line = 1;
+  let bytesSeen = 0;
+  let markSeen = 0;
+  for await (const chunk of bytes) {
+    let at = 0;
+    if (!reader) {
+      for (; at < chunk.length; at++, bytesSeen++) {
+        const byte = chunk[at]!;
+        if (markSeen === bytesSeen && byte === BYTE_ORDER_MARK[markSeen]) markSeen++;
+        else if (byte === LF) line++;
+        else if (!isBlank(byte)) break;
+      }
+      if (at === chunk.length) continue;
+      if (markSeen === 1 || markSeen === 2) throw fileNotText(file, 1);
+      const first = chunk[at]!;
+      reader = CONTAINERS.find((container) => container.fits(first, file))!.open(file, line);
+    }
+    yield* reader.push(chunk.subarray(at));
+  }
+  if (!reader) throw fileEmpty(file);
+  yield* reader.end();
 }

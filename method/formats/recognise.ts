@@ -3,7 +3,6 @@
  * `fields`; rows of known data sets that names do not suffice for are read by a form.
  * A text is changed only so that it can be stored (lone surrogates) and loses the white space around it. A number is
  * read as its text. Throws data.invalid with line and field.
- * A new form of data: a file here and a line in FORMS.
  */
 import { type Position, rowInvalid, show } from '../../contracts/errors.js';
 import type { Catalyst, Example, PromptRow, Question } from '../../contracts/rows.js';

@@ -1,11 +1,16 @@
-/** Multiple choice: by the letter of a choice, or by its text. */
+/** Multiple choice: the choices are listed below the question, and a reply names one by its letter or by its text. */
 import { sameAnswer } from '../answers.js';
+import { parseAnswer } from '../parse.js';
 import { letter } from '../prompts.js';
-import type { Grader } from './grader.js';
+import type { Grader } from './index.js';
 
 export const choice: Grader = {
   grades: ({ choices }) => choices !== null,
-  read: (answer, { choices }) => chosenLetter(answer, choices ?? []) ?? answer,
+  ask: ({ question, choices }) => question + (choices ?? []).map((choice, i) => `\n${letter(i)}. ${choice}`).join(''),
+  read(reply, { choices }, templates) {
+    const answer = parseAnswer(reply, templates);
+    return answer === null ? null : (chosenLetter(answer, choices ?? []) ?? answer);
+  },
   isRight: (given, { answer }) => given === answer,
 };
 

@@ -1,23 +1,39 @@
 /**
- * Is a reply right? Only for held-out questions: the method itself never checks an answer. Never throws.
- * A new grader: a file here and a line in GRADERS; the first one that grades a question decides.
+ * Held-out questions: how each kind is asked, and whether a reply to it is right. The method itself never checks an
+ * answer. Never throws.
  */
 import type { Grade, Question } from '../../contracts/rows.js';
 import type { PromptTemplates } from '../../contracts/spec.js';
-import { parseAnswer } from '../parse.js';
+import { answerPrompt } from '../prompts.js';
 import { choice } from './choice.js';
 import { exact } from './exact.js';
-import type { Grader } from './grader.js';
 
-/** One version for all graders. Enters the keys of grades. */
+/** One version for all graders. Enters the keys of grades. How questions are asked has the version of prompts.ts. */
 export const VERSION = 1;
 
+export interface Grader {
+  /** Whether this is the grader of the question. */
+  grades(question: Question): boolean;
+  /** The question as text. A change of it needs another VERSION in prompts.ts, since samples are reused by that. */
+  ask(question: Question): string;
+  /** The answer that a reply gives, as it is recorded; null: none. */
+  read(reply: string, question: Question, templates: PromptTemplates): string | null;
+  /** Whether an answer that `read` found is right. */
+  isRight(given: string, question: Question): boolean;
+}
+
+/** The first one that grades a question decides. */
 const GRADERS: readonly Grader[] = [choice, exact];
 
-export function grade(question: Question, text: string, templates: PromptTemplates): Grade {
-  const grader = GRADERS.find((candidate) => candidate.grades(question))!;
-  const answer = parseAnswer(text, templates);
-  const given = answer === null ? null : grader.read(answer, question);
+const graderOf = (question: Question) => GRADERS.find((grader) => grader.grades(question))!;
+
+/** The user turn of an evaluation: the question as it is asked, where training has the instruction. */
+export const evaluatePrompt = (templates: PromptTemplates, question: Question): string =>
+  answerPrompt(templates, graderOf(question).ask(question));
+
+export function grade(question: Question, reply: string, templates: PromptTemplates): Grade {
+  const grader = graderOf(question);
+  const given = grader.read(reply, question, templates);
   const correct = given !== null && grader.isRight(given, question);
   return { id: question.id, correct, given, expected: question.answer };
 }

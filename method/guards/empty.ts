@@ -1,4 +1,4 @@
 /** Guard: no letter and no digit. */
-import type { GuardRule } from './guard.js';
+import type { GuardRule } from './index.js';
 
 export const empty: GuardRule = ({ rationale }) => !/[\p{L}\p{N}]/u.test(rationale);

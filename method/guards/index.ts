@@ -1,22 +1,31 @@
 /**
  * Guards [ours]: which sampled rationales are degenerate and take part in no selection. No guard looks at whether the
  * answer is right, and none assumes an instruction type. Never throws.
- * A new guard: its name in contracts/rows.ts (GUARDS, whose order is the order in which guards are asked), a file here
- * and a line in RULES.
  */
-import { GUARDS, type Guard } from '../../contracts/rows.js';
+import { type Example, GUARDS, type Guard, type ParsedCandidate } from '../../contracts/rows.js';
+import type { PromptTemplates } from '../../contracts/spec.js';
+import type { EnrichFrom } from '../../contracts/steps.js';
 import { copiedPrompt } from './copied-prompt.js';
 import { empty } from './empty.js';
-import type { GuardContext, GuardRule, Parsed } from './guard.js';
 import { pastedAnswer } from './pasted-answer.js';
 import { repetition } from './repetition.js';
 import { truncated } from './truncated.js';
 import { unchanged } from './unchanged.js';
 
-export type { GuardContext, GuardRule, Parsed };
-
-/** One version for all guards. Enters the keys of log-probabilities and selections. */
+/** One version for all guards. Enters the keys of selections. */
 export const VERSION = 1;
+
+type Parsed = Pick<ParsedCandidate, 'rationale' | 'truncated'>;
+
+/** What the candidate was sampled for. */
+interface GuardContext {
+  example: Example;
+  templates: PromptTemplates;
+  enrichFrom: EnrichFrom;
+}
+
+/** true: the candidate is degenerate. Pure; never throws; the time is proportional to the length of the text. */
+export type GuardRule = (candidate: Parsed, context: GuardContext) => boolean;
 
 const RULES: Record<Guard, GuardRule> = {
   empty,

@@ -1,7 +1,7 @@
 /**
  * Guard: "38", "The answer is 38.", or mostly the text of a longer answer. Working that ends in the answer is not caught.
  */
-import type { GuardRule } from './guard.js';
+import type { GuardRule } from './index.js';
 import { copies, tokens } from './tokens.js';
 
 const LEAD = /^(?:(?:so|thus|therefore|hence|the|final|correct|answer|result|is|it|s) )+/;

@@ -2,7 +2,7 @@
  * Guard: the text loops, or repeats its own sentences. Axis: T tokens.
  * Not caught: a loop that changes a little each time, such as a counter that never ends.
  */
-import type { GuardRule } from './guard.js';
+import type { GuardRule } from './index.js';
 import { collapse, tokens } from './tokens.js';
 
 export const repetition: GuardRule = ({ rationale }) => loops(tokens(rationale)) || repeatsSentences(rationale);

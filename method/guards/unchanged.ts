@@ -1,5 +1,5 @@
 /** Guard: the incumbent, apart from white space. */
-import type { GuardRule } from './guard.js';
+import type { GuardRule } from './index.js';
 import { collapse } from './tokens.js';
 
 export const unchanged: GuardRule = ({ rationale }, { example }) => collapse(rationale) === collapse(example.rationale);

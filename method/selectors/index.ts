@@ -3,7 +3,6 @@
  * instruction type or an answer format. [ours] what the three are, and how they are combined: the paper's own could not
  * be obtained. Pure: a table of what was seen -> k, so another selector needs no new samples.
  * Throws a plain Error for a table without an incumbent.
- * A new selector: its name in contracts/spec.ts (SELECTORS), a file here and a line in TABLE.
  */
 import { INCUMBENT, type ScoreName } from '../../contracts/rows.js';
 import type { Selection, SelectorName } from '../../contracts/spec.js';
@@ -17,7 +16,7 @@ import { vote } from './vote.js';
 
 export type { CandidateRow };
 
-/** One version for all selectors. Enters the keys of selections. */
+/** One version for all selectors, which a new one does not change. Enters the keys of selections. */
 export const VERSION = 1;
 
 const TABLE: Record<SelectorName, Selector> = {
@@ -32,10 +31,13 @@ const TABLE: Record<SelectorName, Selector> = {
 /** The scores that a selector reads; no others need to be computed. */
 export const scoresOf = (selector: SelectorName): ScoreName[] => [...TABLE[selector].scores];
 
+/** Whether its choice depends on the seed, which then is in the key of the selection. */
+export const draws = (selector: SelectorName): boolean => TABLE[selector].draws ?? false;
+
 /**
  * The chosen k. Never chosen: a candidate with a guard, and one without a score that the selector reads, since it cannot
  * be compared. An incumbent without such a score stays, for the same reason.
- * `seed`: only the random selector draws by it, so it differs between examples.
+ * `seed`: for a selector that draws; it differs between examples.
  */
 export function choose(table: readonly CandidateRow[], selection: Selection, seed: string): number {
   const incumbent = table.find(({ k }) => k === INCUMBENT);

@@ -20,6 +20,8 @@ export type Choice = number | 'incumbent';
 export interface Selector {
   /** Rows without one of these are never passed to `choose`. */
   scores: readonly ScoreName[];
+  /** It draws random numbers by `seed`. */
+  draws?: true;
   /** `candidates_K` has at least one row. */
   choose(candidates_K: readonly CandidateRow[], incumbent: CandidateRow, bounds: Bounds, seed: string): Choice;
 }
@@ -40,12 +42,8 @@ export function best(values_K: readonly number[], incumbent: number): Choice {
 export const boundedChars = (chars: number, { minChars, maxChars }: Bounds) =>
   chars >= minChars && chars <= maxChars ? chars : -1;
 
-/** A plain Error for a missing score: such a row should not have come so far. */
-export function scoreOf(row: CandidateRow, name: ScoreName): number {
-  const score = row.scores[name];
-  if (score === null || score === undefined) throw new Error(`candidate ${row.k} has no ${name} score`);
-  return score;
-}
+/** A score that the selector lists, which `choose` in index.ts has found to be there. */
+export const scoreOf = (row: CandidateRow, name: ScoreName): number => row.scores[name]!;
 
 /** The candidate with the highest score, if it is higher than the incumbent's. */
 export const byScore = (name: ScoreName): Selector => ({

@@ -3,11 +3,13 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { historyFromJSON } from '@temporalio/common/lib/proto-utils.js';
+import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { buildTimeline } from '../../audit/build-timeline.js';
-import { exportOf, RunFile } from '../../audit/bundle.js';
+import { srlmExport } from '../../activities/export.js';
+import { exportOf, historyName, RunFile } from '../../audit/bundle.js';
 import type { Execution } from '../../audit/events.js';
 import { exportExecution, exportRun } from '../../audit/export.js';
+import { buildTimeline } from '../../audit/history-reader.js';
 import { loadRun } from '../../audit/load.js';
 import { Timeline } from '../../audit/timeline.js';
 import { runUnknown } from '../../contracts/errors.js';
@@ -28,6 +30,8 @@ import {
 } from './histories.js';
 
 const [FIRST, SECOND] = wholeRun().map(({ execution }) => execution) as [Execution, Execution];
+const fileOf = ({ runId, history }: Execution) => historyName(runId, history!.events[0]!);
+const [FILE_1, FILE_2] = [fileOf(FIRST), fileOf(SECOND)];
 
 describe('an export', () => {
   let folder: string;
@@ -42,12 +46,15 @@ describe('an export', () => {
 
   const clientOf = (...executions: Execution[]) => new FakeTemporal(executions).client;
   const own = () => exportOf(store.root, WORKFLOW, 'exec-1');
-  const exported = (execution: Execution, upTo = execution.history!.events.length, run = [FIRST, SECOND]) => {
-    const { workflowId, runId, history } = execution;
-    const cut = { ...execution, history: { events: history!.events.slice(0, upTo) } };
-    const temporal = clientOf(...run.map((one) => (one.runId === runId ? cut : one)));
-    return exportExecution({ temporal, store, workflowId, firstRunId: 'exec-1', runId });
-  };
+  const firstRunId = 'exec-1';
+  const exported = ({ workflowId, runId }: Execution, temporal = clientOf(FIRST, SECOND)) =>
+    exportExecution({ temporal, store, workflowId, firstRunId, runId });
+  const exportedAtTheEnd = (...executions: Execution[]) =>
+    exportRun({ temporal: clientOf(...executions), store, workflowId: WORKFLOW, firstRunId, by: null }, own());
+  const cut = (execution: Execution, upTo: number): Execution => ({
+    ...execution,
+    history: { events: execution.history!.events.slice(0, upTo) },
+  });
   const read = async <T>(path: string) => JSON.parse(await readFile(path, 'utf8')) as T;
   const filesOf = async (path: string) => {
     const found = (await readdir(path, { recursive: true, withFileTypes: true })).filter((one) => one.isFile());
@@ -73,8 +80,13 @@ describe('an export', () => {
     expect(run).toMatchObject({
       ...{ version: 2, run: 'run-1', firstRunId: 'exec-1', state: 'done', fork: null, artifactRoot: store.root },
       executions: [
-        { runId: 'exec-1', round: 0, file: 'histories/01-exec-1.json', events: FIRST.history!.events.length },
-        { runId: 'exec-2', round: 1, file: 'histories/02-exec-2.json', events: SECOND.history!.events.length },
+        {
+          runId: 'exec-1',
+          round: 0,
+          file: 'histories/20261122T100000.000Z-exec-1.json',
+          events: FIRST.history!.events.length,
+        },
+        { runId: 'exec-2', round: 1, file: `histories/${FILE_2}`, events: SECOND.history!.events.length },
       ],
       exported: { by: 'ann@desk', complete: false, note: expect.stringContaining('The texts of the spec are not in') },
     });
@@ -86,7 +98,7 @@ describe('an export', () => {
       { step: 'fineTune', key: sha('fineTune-1') },
     ]);
     const file = await read<{ workflowId: string; history: Parameters<typeof historyFromJSON>[0] }>(
-      join(folder, 'histories/02-exec-2.json'),
+      join(folder, 'histories', FILE_2),
     );
     expect(Object.keys(file)).toEqual(['workflowId', 'history']);
     expect(historyFromJSON(file.history).events).toHaveLength(SECOND.history!.events.length);
@@ -132,9 +144,7 @@ describe('an export', () => {
     const make = () => exportRun({ temporal: clientOf(FIRST, SECOND), store, workflowId: WORKFLOW, by: 'ann' }, out);
     await make();
     const before = await filesOf(out);
-    expect(Object.keys(before).sort()).toEqual([
-      ...['01-exec-1.json', '02-exec-2.json', 'run.json', 'timeline.json', 'timeline.md'],
-    ]);
+    expect(Object.keys(before).sort()).toEqual([...[FILE_1, FILE_2, 'run.json', 'timeline.json', 'timeline.md']]);
     await make();
     expect(await filesOf(out)).toEqual(before);
   });
@@ -148,50 +158,85 @@ describe('an export', () => {
     expect(await readdir(out)).not.toContain('run.json');
   });
 
-  it('grows with the run: each execution is added when the next one begins, the last as the last act', async () => {
-    const afterFirst = await exported(FIRST, undefined, [FIRST]);
-    expect(afterFirst).toMatchObject({
-      ...{ state: 'running', executions: [{ runId: 'exec-1' }] },
-      exported: { by: 'the run itself', complete: false, note: expect.stringContaining('The run had not ended.') },
-    });
+  it('has nothing of another run that was in its folder, and may be made where it is read from', async () => {
+    const out = join(folder, 'out');
+    const other = new HistoryBuilder('exec-9', [runInput()]).execution;
+    await exportRun({ temporal: clientOf(other), store, workflowId: WORKFLOW, by: 'ann' }, out);
+    await exportRun({ temporal: clientOf(FIRST, SECOND), store, workflowId: WORKFLOW, by: 'ann' }, out);
+    expect(await readdir(join(out, 'histories'))).toEqual([FILE_1, FILE_2]);
+    await exportedAtTheEnd(FIRST, SECOND);
+    const again = await exportRun({ temporal: null, store, workflowId: WORKFLOW, by: 'ann' }, own());
+    expect(again.executions.map(({ file }) => file)).toEqual([`histories/${FILE_1}`, `histories/${FILE_2}`]);
+    expect(await readdir(join(own(), 'histories'))).toEqual([FILE_1, FILE_2]);
+  });
+
+  it('has what is readable of a spec that cannot be put together, and says so', async () => {
+    const { settings } = runInput();
+    const strange = { ...runInput(), settings: { ...settings, catalysts: { copies: 2, use: 'enrich' } } };
+    const input = { ...strange, texts: await store.objects.putJson(texts) };
+    const make = ({ execution }: HistoryBuilder) =>
+      exportRun({ temporal: clientOf(execution), store, workflowId: WORKFLOW, by: 'ann' }, folder);
+    const run = await make(prepare(new HistoryBuilder('exec-1', [input])));
+    expect(run.spec).toMatchObject({ catalysts: { copies: 2 }, rounds: 2 });
+    expect(run.exported.note).toContain('The texts of the spec do not fit its settings: a spec here is without them.');
+    const foreign = await make(prepare(new HistoryBuilder('exec-1', [{ version: 3, settings: 'other' }])));
+    expect(foreign).toMatchObject({ spec: null, specNow: null, executions: [{ runId: 'exec-1' }] });
+    expect(foreign.exported.note).toContain('The spec cannot be read: it is encoded, or of another version.');
+  });
+
+  it('grows with the run: an execution adds its history only, once, and the last one all the rest', async () => {
+    await exported(FIRST);
+    await exported(FIRST);
+    expect(Object.keys(await filesOf(own()))).toEqual([FILE_1]);
     // The activity that exports is still running.
-    const atTheEnd = await exported(SECOND, SECOND.history!.events.length - 3);
+    const atTheEnd = await exportedAtTheEnd(FIRST, cut(SECOND, SECOND.history!.events.length - 3));
     expect(atTheEnd).toMatchObject({
-      ...{ state: 'done', executions: [{ runId: 'exec-1' }, { runId: 'exec-2', file: 'histories/02-exec-2.json' }] },
-      exported: { note: expect.stringContaining('Written by the run as its last act') },
+      ...{ state: 'done', executions: [{ runId: 'exec-1' }, { runId: 'exec-2', file: `histories/${FILE_2}` }] },
+      exported: { by: 'the run itself', note: expect.stringContaining('Written by the run as its last act') },
     });
     const timeline = Timeline.parse(await read(join(own(), 'timeline.json')));
     expect(timeline.entries.at(-1)).toMatchObject({ kind: 'ended', state: 'done' });
-    expect((await exported(SECOND)).exported.note).not.toContain('last act');
+    expect((await exportedAtTheEnd(FIRST, SECOND)).exported.note).not.toContain('last act');
     expect(Object.keys(await filesOf(own())).sort()).toEqual([
-      ...['01-exec-1.json', '02-exec-2.json', 'run.json', 'timeline.json', 'timeline.md'],
+      ...[FILE_1, FILE_2, 'run.json', 'timeline.json', 'timeline.md'],
     ]);
   });
 
-  it('may get its executions in another order, or miss one', async () => {
-    const second = await exported(SECOND);
-    expect(second.executions).toMatchObject([
+  it('has at the end what an earlier export missed, where Temporal still has it', async () => {
+    await exported(SECOND);
+    const late = await exportedAtTheEnd(SECOND);
+    expect(late.executions).toMatchObject([
       { runId: 'exec-1', file: null, events: 0 },
-      { runId: 'exec-2', file: 'histories/02-exec-2.json' },
+      { runId: 'exec-2', file: `histories/${FILE_2}` },
     ]);
-    expect((await exported(FIRST)).executions).toMatchObject([
-      { file: 'histories/01-exec-1.json' },
-      { file: 'histories/02-exec-2.json' },
-    ]);
+    const whole = await exportedAtTheEnd(FIRST, SECOND);
+    expect(whole.executions.map(({ file }) => file)).toEqual([`histories/${FILE_1}`, `histories/${FILE_2}`]);
   });
 
   it('takes no execution of another run, and none that is nowhere', async () => {
-    const temporal = clientOf(FIRST, SECOND);
-    const of = { temporal, store, workflowId: WORKFLOW };
+    const of = { temporal: clientOf(FIRST, SECOND), store, workflowId: WORKFLOW };
     await expect(exportExecution({ ...of, firstRunId: 'exec-0', runId: 'exec-2' })).rejects.toThrow(
       'execution exec-2 is not one of exec-0',
     );
-    await exportExecution({ ...of, firstRunId: 'exec-1', runId: 'exec-2' });
-    const again = { ...of, temporal: clientOf(), firstRunId: 'exec-1', runId: 'exec-2' };
-    expect((await exportExecution(again)).executions.at(-1)?.file).toBe('histories/02-exec-2.json');
+    await exported(SECOND);
+    await exported(SECOND, clientOf());
+    expect(await readdir(join(own(), 'histories'))).toEqual([FILE_2]);
     await expect(exportExecution({ ...of, firstRunId: 'exec-1', runId: 'exec-9' })).rejects.toThrow(
       runUnknown(WORKFLOW).message,
     );
+  });
+
+  it('is tried again whatever is wrong with the store, and only then', async () => {
+    const deps = { store } as Parameters<typeof srlmExport>[0];
+    const work = (of: string) => {
+      const environment = new MockActivityEnvironment(undefined, { client: clientOf(FIRST, SECOND) });
+      return environment.run(srlmExport(deps), { workflowId: WORKFLOW, firstRunId, runId: of, last: false });
+    };
+    await expect(work('exec-9')).rejects.toMatchObject({ type: 'run.unknown', nonRetryable: true });
+    await work('exec-2');
+    await rm(own(), { recursive: true });
+    await writeFile(own(), 'in the way');
+    await expect(work('exec-2')).rejects.toMatchObject({ type: 'export.failed', nonRetryable: false });
   });
 });
 
@@ -227,6 +272,33 @@ describe('the histories of a run', () => {
     expect(summaryOf(await load(null))).toEqual(WHOLE);
   });
 
+  it('are one chain, whichever of them are lost, and wherever the others are', async () => {
+    const builders = [new HistoryBuilder('one', [runInput()])];
+    for (const runId of ['two', 'three', 'four', 'five', 'six'])
+      builders.push(builders.at(-1)!.continueAsNew(runId, runInput(), record(), progress()));
+    const all = builders.map(({ execution }) => execution);
+    const root = join(folder, 'bridged');
+    const bridged = openStore({ artifactRoot: root, modelRoots: [] });
+    const chain = async (kept: number[], exported: number[]) => {
+      await rm(root, { recursive: true, force: true });
+      for (const { workflowId, runId } of exported.map((i) => all[i]!)) {
+        const temporal = new FakeTemporal(all).client;
+        await exportExecution({ temporal, store: bridged, workflowId, firstRunId: 'one', runId });
+      }
+      const found = await load(
+        kept.map((i) => all[i]!),
+        root,
+      );
+      return found.map(({ runId, history }) => (history ? runId : `(${runId})`)).join(' ');
+    };
+    expect(await chain([0, 1, 2, 3, 4, 5], [])).toBe('one two three four five six');
+    expect(await chain([3, 4, 5], [0, 1, 2])).toBe('one two three four five six');
+    expect(await chain([5], [0, 1, 3, 4])).toBe('one two (three) four five six');
+    expect(await chain([3, 4, 5], [])).toBe('(one) (three) four five six');
+    expect(await chain([], [1, 4])).toBe('(one) two (three) (four) five (six)');
+    expect(await chain([0, 1], [4])).toBe('one two (three) (four) five (six)');
+  });
+
   it('have a gap where both no longer have one', async () => {
     expect(summaryOf(await load([SECOND], nowhere()))).toEqual([
       ['exec-1', null],
@@ -253,7 +325,7 @@ describe('the histories of a run', () => {
     const temporal = new FakeTemporal([early]).client;
     await exportExecution({ temporal, store: running, workflowId, firstRunId: 'exec-1', runId });
     expect(summaryOf(await load(null, root))).toEqual([['exec-1', 9]]);
-    expect(summaryOf(await load([FIRST], root))).toEqual([WHOLE[0]]);
+    expect(summaryOf(await load([FIRST], root))).toEqual([WHOLE[0], ['exec-2', null]]);
   });
 
   it('do not include a file that is torn', async () => {
@@ -262,7 +334,7 @@ describe('the histories of a run', () => {
     const { workflowId, runId } = FIRST;
     const temporal = new FakeTemporal([FIRST]).client;
     await exportExecution({ temporal, store: torn, workflowId, firstRunId: 'exec-1', runId });
-    await writeFile(join(exportOf(torn.root, WORKFLOW, 'exec-1'), 'histories/01-exec-1.json'), '{"workflowId": "r');
+    await writeFile(join(exportOf(torn.root, WORKFLOW, 'exec-1'), 'histories', FILE_1), '{"workflowId": "r');
     await expect(load(null, root)).rejects.toThrow(runUnknown(WORKFLOW).message);
   });
 

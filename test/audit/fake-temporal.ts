@@ -1,7 +1,7 @@
 /** The part of Temporal's client that the audit uses, answered from histories: descriptions, and histories in pages. */
 import type { Client } from '@temporalio/client';
 import { historyFromJSON } from '@temporalio/common/lib/proto-utils.js';
-import type { Execution } from '../../audit/events.js';
+import { type Execution, isClosed } from '../../audit/events.js';
 import { WORKFLOW } from './histories.js';
 
 interface Options {
@@ -30,12 +30,15 @@ export class FakeTemporal {
 
   get client(): Client {
     const workflowService = {
-      describeWorkflowExecution: async ({ execution }: Request) => ({
-        workflowExecutionInfo: { execution: { workflowId: WORKFLOW, runId: this.find(execution).runId } },
-      }),
+      describeWorkflowExecution: async (request: Request) => {
+        const { runId, history } = this.find(request.execution);
+        const status = isClosed({ history: history! }) ? 2 : 1;
+        return { workflowExecutionInfo: { execution: { workflowId: WORKFLOW, runId }, status } };
+      },
       getWorkflowExecutionHistory: async (request: Request) => this.page(request),
     };
-    return { workflowService, options: { namespace: 'default' } } as unknown as Client;
+    const withAbortSignal = <T>(_: AbortSignal, work: () => T) => work();
+    return { workflowService, withAbortSignal, options: { namespace: 'default' } } as unknown as Client;
   }
 
   private find({ workflowId, runId }: Request['execution']): Execution {
@@ -47,7 +50,11 @@ export class FakeTemporal {
 
   private page({ execution, maximumPageSize, nextPageToken, historyEventFilterType }: Request) {
     const { events } = this.find(execution).history!;
-    if (historyEventFilterType === 2) return { history: historyFromJSON({ events: events.slice(-1) }) };
+    if (historyEventFilterType === 2) {
+      // The server would wait 20 s for the end of an execution that is running.
+      if (!isClosed({ history: { events } })) throw new Error('asked for the last event of a running execution');
+      return { history: historyFromJSON({ events: events.slice(-1) }) };
+    }
     this.asked.push(maximumPageSize);
     const { maxPageSize = 200, isLost = false } = this.options;
     const size = maximumPageSize ?? 256;

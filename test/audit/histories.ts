@@ -133,7 +133,15 @@ export class HistoryBuilder {
   }
 
   memo(round: number | null, step: string | null, halt: Halt | null = null, phase?: RunMemo['phase']): this {
-    const srlm: RunMemo = { phase: phase ?? halt?.kind ?? 'running', round, lastRound: 2, step, halt, forkOf: null };
+    const srlm: RunMemo = {
+      phase: phase ?? halt?.kind ?? 'running',
+      round,
+      lastRound: 2,
+      step,
+      halt,
+      table: null,
+      forkOf: null,
+    };
     return this.add('WORKFLOW_PROPERTIES_MODIFIED', {
       workflowPropertiesModifiedEventAttributes: { upsertedMemo: { fields: { srlm: payload(srlm) } } },
     });
@@ -276,7 +284,7 @@ export function wholeRun(input = runInput()): [HistoryBuilder, HistoryBuilder] {
   const state = { round: 1, reached: 0, prepared: PREPARED, head: head(0, 'model-0', 'data-0'), rounds: 1 };
   const second = train(first.continueAsNew('exec-2', input, record(), progress(state)), 1)
     .memo(1, 'record', null, 'done')
-    .activity('srlmExport', { workflowId: WORKFLOW, firstRunId: 'exec-1', runId: 'exec-2' }, null)
+    .activity('srlmExport', { workflowId: WORKFLOW, firstRunId: 'exec-1', runId: 'exec-2', last: true }, null)
     .done({ best: 1, model: model('model-1'), table: object('table'), stopped: false });
   return [first, second];
 }

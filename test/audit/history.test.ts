@@ -55,10 +55,14 @@ describe('the history of a run', { timeout: 240_000 }, () => {
   it('shows a park with retry --set, a killed worker and a roll-back, each in its place', async () => {
     await rename(harness.python, `${harness.python}-away`);
     const runId = await harness.start(spec, 'whole');
-    await harness.status(runId, 'training is parked', ({ parked }) => parked?.step === 'fineTune');
+    await harness.status(
+      runId,
+      'training is parked',
+      ({ halt }) => halt?.kind === 'parked' && halt.step === 'fineTune',
+    );
     await rename(`${harness.python}-away`, harness.python);
-    await harness.client.retry(runId, 'half of it will do', { 'training.epochs': 60 });
-    await harness.client.set(runId, { 'training.epochs': 0.5 }, { fromRound: 1, why: 'to be worse' });
+    await harness.client.send(runId, 'retry', { why: 'half of it will do', set: { 'training.epochs': 60 } });
+    await harness.client.send(runId, 'set', { set: { 'training.epochs': 0.5 }, fromRound: 1, why: 'to be worse' });
     await harness.trainerAt(10);
     await harness.killWorker();
     await harness.startWorker();

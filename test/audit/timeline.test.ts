@@ -1,7 +1,7 @@
 /** Timelines of histories built by hand: which entries there are, in which order and in which words. */
 import { describe, expect, it } from 'vitest';
-import { buildTimeline } from '../../audit/build-timeline.js';
 import type { Execution } from '../../audit/events.js';
+import { buildTimeline } from '../../audit/history-reader.js';
 import { renderTimeline } from '../../audit/render-timeline.js';
 import type { Entry, EntryOf, Timeline } from '../../audit/timeline.js';
 import type { SettingChange } from '../../contracts/run.js';
@@ -127,7 +127,7 @@ describe('a sharded step', () => {
   const opened = (reused: object | null = null) => ({ step: object('step'), rows: 24, chunks: 6, done: reused });
   const shard = (from: number) => ({ step: object('step'), from, to: from + 3, share: null, countedUntil: 0 });
   const shardDone = (fields: object = {}) => ({
-    ...{ rows: 12, chunksReused: 0, chunksDone: 3, complete: true, usage: usage(50), ...fields },
+    ...{ rows: 12, chunksReused: 0, chunksDone: 3, complete: true, usage: usage(50), countedUntil: 0, ...fields },
   });
   const started = () =>
     new HistoryBuilder('exec-2', [runInput(), record(), progress(AFTER_ROUND_0)], {
@@ -254,14 +254,17 @@ describe('interventions', () => {
       .command('resume')
       .command('set', { set: { 'sampling.k': 8 }, fromRound: 1 })
       .command('promote', { round: 0 })
-      .command('stop', { after: 'round' });
-    expect((await lines(history)).slice(-6)).toEqual([
+      .command('stop', { after: 'round', gently: true });
+    const timeline = await timelineOf(history);
+    expect(only(timeline, 'intervention').at(-1)?.fields).toEqual({ after: 'round', gently: true });
+    expect(wordsOf(timeline).slice(-6)).toEqual([
       'PAUSE by ann',
       'why: lunch',
       'RESUME by ann',
       'SET by ann: sampling.k = 8 from round 1 on',
       'PROMOTE by ann: round 0',
-      'STOP by ann: after this round',
+      // A field that this version does not know.
+      'STOP by ann: after this round gently = true',
     ]);
   });
 
@@ -321,6 +324,7 @@ describe('rounds', () => {
     from: number,
     overrides = record(),
     before: (history: HistoryBuilder) => HistoryBuilder = (it) => it,
+    input = runInput(),
   ) => {
     const first = train(begun(), 0, evaluated(0, 0.5, null));
     const second = first.continueAsNew('exec-2', runInput(), record(), progress(AFTER_ROUND_0));
@@ -333,7 +337,7 @@ describe('rounds', () => {
       rounds: 2,
       head: head(from, `model-${from}`, `data-${from}`),
     };
-    const third = second.continueAsNew('exec-3', runInput(), overrides, progress(state)).memo(2, 'sample');
+    const third = second.continueAsNew('exec-3', input, overrides, progress(state)).memo(2, 'sample');
     return { first, second, third };
   };
 
@@ -370,13 +374,12 @@ describe('rounds', () => {
 
   it('of a fork follow what operators did in its parent', async () => {
     const override = record({ overrides: [{ round: 0, verdict: 'promote', before: 2 }] });
-    const { first, second, third } = three(0, override);
+    const fork = runInput({ of: 'parent', fromRound: 2, fields: [] });
+    const { first, second, third } = three(0, override, undefined, fork);
     second.events.find(({ activityTaskScheduledEventAttributes: it }) => it?.activityType.name === 'srlmKeepRound')!
       .activityTaskScheduledEventAttributes!.input = payloads({ table: null, preparation: null, round: summary(1) });
     const timeline = await timelineOf(first, second, third);
-    expect(only(timeline, 'round-started').at(-1)?.because).toBe(
-      'round 0 was promoted in the run this one was forked from',
-    );
+    expect(only(timeline, 'round-started').at(-1)?.because).toBe('an operator of the parent run promoted round 0');
   });
 
   it('have a gate, whose verdict comes with its numbers', async () => {

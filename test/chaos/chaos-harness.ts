@@ -28,7 +28,7 @@ import { closeSite, openSite, type Site, unmount } from './site.js';
 import { StoredFiles } from './stored.js';
 
 /** Far more than a run with any fault takes on a busy machine. */
-const RUN_MS = 240_000;
+const RUN_MS = 360_000;
 const SETTLE_MS = 15_000;
 
 /** The RunProgress of a workflow task that ends in continue-as-new: no other request has one at the end of a value. */
@@ -183,11 +183,12 @@ export class ChaosHarness {
       }
       const status = await client.status(this.runId).catch(() => null);
       if (status?.endedAt) return status;
-      if (!status?.parked || status.parked.since === answered || this.isInjecting()) continue;
-      const { type, since } = status.parked;
+      const { halt } = status ?? {};
+      if (halt?.kind !== 'parked' || halt.since === answered || this.isInjecting()) continue;
+      const { type, since } = halt;
       // What only the user has: stored again as somebody does who starts the same spec once more.
       if (type === 'data.damaged') await client.runInput(this.spec, { folder: this.harness.folder });
-      const done = await client.retry(this.runId, 'the fault is over').catch(() => null);
+      const done = await client.send(this.runId, 'retry', { why: 'the fault is over' }).catch(() => null);
       this.commands.count(done !== null);
       if (!done) continue;
       answered = since;

@@ -1,6 +1,6 @@
 /** What `srlm ask` asks the model, and how it votes. The model is a table of replies. */
 import { describe, expect, it } from 'vitest';
-import { answer } from '../../client/cli/answer.js';
+import { answer } from '../../client/cli/ask.js';
 import { PromptTemplates } from '../../contracts/spec.js';
 import type { Completion, SampleRequest } from '../../engines/client.js';
 

@@ -70,6 +70,7 @@ afterAll(() => rmSync(lab, { recursive: true, force: true }));
 const NOTHING = 'Nothing was started.';
 const ROW = 'Fix the row. Nothing was started. [data.invalid]';
 const LINE = 'Fix the line. Nothing was started. [spec.invalid]';
+const SET = 'Nothing was started. [spec.invalid]';
 
 /** `says`: everything on stderr. LAB is the folder that the command runs in. */
 const cases: { what: string; args: string[]; says: string }[] = [
@@ -91,13 +92,13 @@ const cases: { what: string; args: string[]; says: string }[] = [
   {
     what: 'an unknown field',
     args: ['run.yaml', '--set', 'sampling.bananas=3'],
-    says: `--set sampling.bananas: there is no such field; the fields are k, temperature, topP, topK, maxTokens, chunkSize. ${LINE}`,
+    says: `--set sampling.bananas: there is no such field; the fields are k, temperature, topP, topK, maxTokens, chunkSize. ${SET}`,
   },
   { what: 'k = 0', args: ['zero.yaml'], says: `zero.yaml:10 sampling.k: expected at least 1, found 0. ${LINE}` },
   {
     what: 'a negative learning rate',
     args: ['run.yaml', '--set', 'training.learningRate=-0.1'],
-    says: `--set training.learningRate: expected more than 0, found -0.1. ${LINE}`,
+    says: `--set training.learningRate: expected more than 0, found -0.1. ${SET}`,
   },
   {
     what: '--set without a value',
@@ -295,7 +296,16 @@ describe('srlm refuses, in one sentence and with exit code 2,', () => {
       ['worker', '--role', 'tpu'],
       "Option '--role <role>' argument 'tpu' is invalid. Allowed choices are all, workflow, cpu, gpu. See `srlm --help`.",
     ],
-    ['a schema that is not there', ['schema', 'x'], 'schema: expected run, sample, config, found "x".'],
+    [
+      'a schema that is not there',
+      ['schema', 'x'],
+      "Command-argument value 'x' is invalid for argument 'which'. Allowed choices are run, sample, config. See `srlm --help`.",
+    ],
+    [
+      'a time to stop that is none',
+      ['stop', 'r', '--after', 'tea'],
+      "Option '--after <when>' argument 'tea' is invalid. Allowed choices are round, step, now. See `srlm --help`.",
+    ],
   ])('%s', async (_, args, says) => {
     const { stdout, stderr, code } = await srlm(lab, args);
     expect({ stdout, stderr, code }).toEqual({ stdout: '', stderr: `${says} [usage]\n`, code: 2 });
@@ -303,7 +313,7 @@ describe('srlm refuses, in one sentence and with exit code 2,', () => {
 
   it('the field names of another kind of data', async () => {
     const { stderr, code } = await srlm(lab, ['data', 'check', 'data.jsonl', '--field', 'answr=x']);
-    expect(stderr).toBe('--field answr: there is no such field; did you mean "answer"? Fix the line. [spec.invalid]\n');
+    expect(stderr).toBe('--field answr: there is no such field; did you mean "answer"? [spec.invalid]\n');
     expect(code).toBe(2);
   });
 });

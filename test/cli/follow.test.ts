@@ -1,6 +1,6 @@
 /** Following a run while Temporal comes and goes. */
 import { expect, it } from 'vitest';
-import { isAway } from '../../client/cli/away.js';
+import { isAway } from '../../client/away.js';
 import { beforeStart, EXIT } from '../../client/cli/context.js';
 import { exitOf, untilHalted } from '../../client/cli/follow.js';
 import { fileEmpty } from '../../contracts/errors.js';

@@ -108,7 +108,7 @@ describe('with the command line alone', { timeout: 240_000 }, () => {
     const refused = await run('retry', 'wrong', '--set', 'seed=9');
     expect([refused.code, refused.stderr]).toEqual([
       REFUSED,
-      'Run "wrong" refuses "retry": seed was settled when the run began: fork the run. See `srlm status wrong`. [run.refused]\n',
+      'Run "wrong" refuses "retry": seed was settled when the run began: start another run. See `srlm status wrong`. [run.refused]\n',
     ]);
     const set = await run('retry', 'wrong', '--set', 'sampling.maxTokens=64', '--why', 'shorter');
     expect(set.stdout).toBe('wrong: sample is tried again with sampling.maxTokens = 64.\n');

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { changes, lastKnown, progressLine } from '../../client/cli/lines.js';
 import { roundsTable, usageTable } from '../../client/cli/tables.js';
 import { renderRun } from '../../client/cli/tree.js';
-import type { RunStatus, StepState } from '../../contracts/run.js';
+import type { Parked, RunStatus, StepState } from '../../contracts/run.js';
 import type { RoundSummary, StepCost } from '../../contracts/steps.js';
 import { columns } from '../../text/text.js';
 
@@ -56,8 +56,8 @@ const STATUS: RunStatus = {
     ...[done(2, 'sample', 75, 640), running(2, 'logprob (reference)', 320, 640)],
   ],
   live: [beat({ done: 8, rate: 4.1 }), beat({ done: 4, rate: 4.1 })],
-  parked: null,
-  waiting: null,
+  halt: null,
+  best: null,
   rounds: [summary(0, 0.52, null), summary(1, 0.614, 'keep')],
   warnings: [],
   interventions: [],
@@ -68,6 +68,19 @@ const STATUS: RunStatus = {
 };
 const VIEW = { width: 80, color: false, now: START + 840_000 };
 
+const STUCK: Parked = {
+  kind: 'parked',
+  step: 'logprob (reference)',
+  round: 2,
+  type: 'engine.unreachable',
+  message:
+    'Engine "local" does not answer (ECONNREFUSED). It is tried again; see its log or `srlm doctor`. [engine.unreachable]',
+  attempts: 5,
+  since: at(830),
+  kept: '96 of 640 rows are done and kept.',
+  skippable: true,
+};
+
 const PARKED: RunStatus = {
   ...STATUS,
   state: 'parked',
@@ -76,18 +89,7 @@ const PARKED: RunStatus = {
     ...[done(2, 'sample', 75, 640), { ...running(2, 'logprob (reference)', 0, 640), state: 'parked' as const }],
   ],
   live: [],
-  parked: {
-    kind: 'parked',
-    step: 'logprob (reference)',
-    round: 2,
-    type: 'engine.unreachable',
-    message:
-      'Engine "local" does not answer (ECONNREFUSED). It is tried again; see its log or `srlm doctor`. [engine.unreachable]',
-    attempts: 5,
-    since: at(830),
-    kept: '96 of 640 rows are done and kept.',
-    skippable: true,
-  },
+  halt: STUCK,
 };
 
 describe('the tree', () => {
@@ -215,7 +217,7 @@ describe('the tree', () => {
   });
 
   it('lets no message steer the terminal', () => {
-    const evil = { ...PARKED, parked: { ...PARKED.parked!, message: 'a\u001b[2Jb\u0007c\u202ed  srlm x' } };
+    const evil = { ...PARKED, halt: { ...STUCK, message: 'a\u001b[2Jb\u0007c\u202ed  srlm x' } };
     expect(renderRun(evil, VIEW)[7]).toBe('        a�[2Jb�c�d srlm x');
   });
 });

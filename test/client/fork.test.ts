@@ -41,16 +41,16 @@ it('joins its settings with those that its parent had for the same round', () =>
 });
 
 it.each([
-  ['a round after the last', { fromRound: 5, set: {} }, 'fork: the last round is 4. Fix the line. [spec.invalid]'],
+  ['a round after the last', { fromRound: 5, set: {} }, 'fork: the last round is 4. [spec.invalid]'],
   [
     'a field that is the same in all rounds',
     { fromRound: 1, set: { seed: 3 } },
-    'fork: seed is the same in all rounds of a run: start another run to change it. Fix the line. [spec.invalid]',
+    'fork: seed is the same in all rounds of a run: start another run to change it. [spec.invalid]',
   ],
   [
     'a value that is out of bounds',
     { fromRound: 1, set: { 'sampling.k': 0 } },
-    'fork: sampling.k: Too small: expected number to be >=1. Fix the line. [spec.invalid]',
+    'fork: sampling.k: expected at least 1, found 0. [spec.invalid]',
   ],
 ])('refuses %s', (_, fork, message) => {
   expect(() => recordOfFork(parent, settings, fork)).toThrow(message);

@@ -2,7 +2,8 @@
 import { ServiceError, WorkflowNotFoundError, WorkflowUpdateFailedError } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { Operator } from '../../client/operate.js';
+import { type CommandFields, send } from '../../client/operate.js';
+import type { CommandName } from '../../contracts/commands.js';
 import type { Intervention, RunState } from '../../contracts/run.js';
 import { at, describedAs, PARKED, stateOf } from './states.js';
 
@@ -17,9 +18,12 @@ interface Sent {
 }
 
 /** `answers`: what the tries of an Update give, an error or a value. */
-function operator(state: RunState | null, { status = 'RUNNING', answers = ['sample'] as unknown[] } = {}) {
+function operator(
+  state: RunState | null,
+  { status = 'RUNNING', type = 'srlmRun', answers = ['sample'] as unknown[] } = {},
+) {
   const sent: Sent[] = [];
-  const described = describedAs({ status });
+  const described = describedAs({ status, type });
   const handle = {
     describe: async () => described,
     executeUpdate: async (name: string, { args, updateId }: { args: [object]; updateId: string }) => {
@@ -31,8 +35,13 @@ function operator(state: RunState | null, { status = 'RUNNING', answers = ['samp
   };
   const look = async () => ({ described, memo: null, state, phase: 'running', halt: state?.halt ?? null });
   const temporal = { workflow: { getHandle: () => handle } };
-  return { operator: new Operator(temporal as never, { look } as never), sent };
+  return { operator: sender(temporal, look), sent };
 }
+
+const sender = (temporal: object, look: () => Promise<object>) => ({
+  send: <Name extends CommandName>(runId: string, name: Name, fields: CommandFields<Name>) =>
+    send(temporal as never, { look } as never, runId, name, fields),
+});
 
 const refusal = (message: string) => new WorkflowUpdateFailedError('', ApplicationFailure.nonRetryable(message));
 const busy = (code: number, details = '') => new ServiceError('failed', { cause: { code, details } as never });
@@ -101,12 +110,26 @@ describe('a command is refused', () => {
       stateOf(),
       'COMPLETED',
       'pause' as const,
-      'Run "run" refuses "pause": it has ended. See `srlm status run`. [run.refused]',
+      'Run "run" refuses "pause": it has ended (done). Start another run, or fork this one with `srlm fork run`. [run.refused]',
+    ],
+    [
+      'when there was nothing to answer before the run ended',
+      stateOf(),
+      'COMPLETED',
+      'approve' as const,
+      'Run "run" refuses "approve": it has ended (done). Start another run, or fork this one with `srlm fork run`. [run.refused]',
     ],
   ])('%s', async (_, state, status, name, message) => {
     const { operator: ours, sent } = operator(state, { status });
     await expect(ours.send('run', name, {})).rejects.toThrow(message);
     expect(sent).toHaveLength(0);
+  });
+
+  it('when a sample run has ended, without advice to fork it', async () => {
+    const { operator: ours } = operator(stateOf(), { status: 'COMPLETED', type: 'srlmSample' });
+    await expect(ours.send('run', 'pause', {})).rejects.toThrow(
+      'Run "run" refuses "pause": it has ended (done). Start another run. [run.refused]',
+    );
   });
 
   it('by the run, with its reason', async () => {
@@ -118,7 +141,12 @@ describe('a command is refused', () => {
 
   it('when it does not fit its schema', async () => {
     const { operator: ours, sent } = operator(stateOf());
-    await expect(ours.send('run', 'pause', { why: 'x'.repeat(501) })).rejects.toThrow(/refuses "pause": why: /);
+    await expect(ours.send('run', 'pause', { why: 'x'.repeat(501) })).rejects.toThrow(
+      'Run "run" refuses "pause": why: expected at most 500 characters, found 501. See `srlm status run`. [run.refused]',
+    );
+    await expect(ours.send('run', 'pause', { set: 1 } as never)).rejects.toThrow(
+      'set: there is no such field (the fields of pause are who, why).',
+    );
     expect(sent).toHaveLength(0);
   });
 });
@@ -146,8 +174,8 @@ describe('a command that meets the end of an execution', () => {
       describe: async () => describedAs({ status: statuses.shift()! }),
     };
     const look = async () => ({ described: describedAs({}), state: stateOf(), halt: null });
-    const ours = new Operator({ workflow: { getHandle: () => handle } } as never, { look } as never);
-    await expect(ours.send('run', 'pause', {})).rejects.toThrow('Run "run" refuses "pause": it has ended.');
+    const ours = sender({ workflow: { getHandle: () => handle } }, look);
+    await expect(ours.send('run', 'pause', {})).rejects.toThrow('Run "run" refuses "pause": it has ended (done).');
   });
 
   it('is given up after half a minute of errors, and at once after an error that does not pass', async () => {

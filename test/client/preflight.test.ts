@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { fileWriter } from '../../client/cli/samples-file.js';
+import { fileWriter } from '../../client/cli/start.js';
 import { checkRun, checkSample } from '../../client/preflight.js';
 import { resolveDeployment } from '../../config/load.js';
 import type { Candidate } from '../../contracts/rows.js';

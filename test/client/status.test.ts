@@ -20,7 +20,15 @@ const TABLE: RoundTable = {
   rounds: [SUMMARY],
 };
 const TABLE_REF = { sha256: SHA, rows: 0, bytes: 9 };
-const MEMO: RunMemo = { phase: 'parked', round: 1, lastRound: 2, step: 'sample', halt: PARKED, forkOf: 'parent' };
+const MEMO: RunMemo = {
+  phase: 'parked',
+  round: 1,
+  lastRound: 2,
+  step: 'sample',
+  halt: PARKED,
+  table: null,
+  forkOf: 'parent',
+};
 
 /** `state` null: no worker answers. */
 function reader(execution: Execution, state: RunState | null, table: () => Promise<RoundTable> = async () => TABLE) {
@@ -56,7 +64,7 @@ it('shows the state of the run, its finished rounds from the store, and what its
   const state = stateOf({ table: TABLE_REF, halt: PARKED });
   const { reader: ours, readJson } = reader({ memo: { srlm: MEMO }, pendingActivities }, state);
   const status = await ours.status('run');
-  expect(status).toMatchObject({ state: 'parked', stale: false, parked: PARKED, waiting: null, rounds: [SUMMARY] });
+  expect(status).toMatchObject({ state: 'parked', stale: false, halt: PARKED, best: null, rounds: [SUMMARY] });
   expect(status).toMatchObject({ startedAt: at(0), endedAt: null, forkOf: 'parent', failure: null });
   expect(status.live).toMatchObject([
     { step: 'sample', done: 3, attempt: 2 },
@@ -70,8 +78,34 @@ it('shows the state of the run, its finished rounds from the store, and what its
 it('shows what the memo has when no worker answers', async () => {
   const { reader: ours } = reader({ memo: { srlm: MEMO } }, null);
   expect(await ours.status('run')).toMatchObject({
-    ...{ state: 'parked', stale: true, round: 1, lastRound: 2, parked: PARKED, steps: [], rounds: [] },
+    ...{ state: 'parked', stale: true, round: 1, lastRound: 2, halt: PARKED, steps: [], rounds: [] },
   });
+});
+
+it('shows the rounds of a run that has ended, and what they used, when no worker answers', async () => {
+  const usage = { tokens: 7, gpuSeconds: 1, money: 0 };
+  const table = { ...TABLE, preparation: [{ ...TABLE.preparation[0]!, usage }] };
+  const memo = { srlm: { ...MEMO, phase: 'done', halt: null, table: TABLE_REF } };
+  const { reader: ours } = reader({ status: 'COMPLETED', closedAt: 90, memo }, null, async () => table);
+  expect(await ours.status('run')).toMatchObject({ state: 'done', stale: true, rounds: [SUMMARY], usage });
+});
+
+it('says that a run which is over still exports its history, once that takes long', async () => {
+  const end = { kind: 'done', at: at(90), message: null } as const;
+  const expected = ['the run is over (done) and exports its history, for which a worker has to be up'];
+  expect((await reader({}, stateOf({ end })).reader.status('run')).warnings).toEqual(expected);
+  const memo = { srlm: { ...MEMO, phase: 'done', halt: null } };
+  expect((await reader({ memo }, null).reader.status('run')).warnings).toEqual(expected);
+  const now = { ...end, at: new Date().toISOString() };
+  expect(await reader({}, stateOf({ end: now })).reader.status('run')).toMatchObject({
+    state: 'running',
+    warnings: [],
+  });
+});
+
+it('takes no other workflow for a run', async () => {
+  const { reader: ours } = reader({ type: 'order' }, null);
+  await expect(ours.status('run')).rejects.toThrow('There is no run "run". See `srlm list`. [run.unknown]');
 });
 
 it('shows a run whose memo is of another version', async () => {

@@ -1,13 +1,12 @@
 /** Ids of runs, what workflow code learns of the deployment, and the search attributes of a namespace. */
 import { describe, expect, it } from 'vitest';
-import { resolveDeployment } from '../../config/load.js';
+import { resolveDeployment, workflowConfigOf } from '../../config/load.js';
 import { idProblem, newId } from '../../config/run-id.js';
 import {
   ensureSearchAttributes,
   missingSearchAttributes,
   searchAttributeArgs,
 } from '../../config/search-attributes.js';
-import { workflowConfigOf } from '../../config/workflow-config.js';
 import type { DeploymentInput } from '../../contracts/deployment.js';
 
 describe('the id of a run', () => {

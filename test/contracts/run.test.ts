@@ -42,7 +42,7 @@ describe('commands', () => {
   it('take settings of at most 1.5 KB at once', () => {
     const set = (bytes: number) => COMMANDS.set.safeParse({ who: 'ann', set: { name: 'x'.repeat(bytes - 11) } });
     expect(set(1500).success).toBe(true);
-    expect(set(1501).error?.issues[0]?.message).toBe('more than 1500 bytes at once');
+    expect(set(1501).error?.issues[0]?.message).toBe('must be at most 1500 bytes of JSON');
   });
 });
 

@@ -52,13 +52,13 @@ describe('settings', () => {
     expect(undecided('sampling.k', at('sample', false))).toThrow(why);
     expect(undecided('selection.selector', at('select'))).toThrow('settled by logprob of round 1');
     expect(undecided('rationalizeEngine', at('rationalize', false, null))).toThrow(
-      'rationalizeEngine was settled by rationalize: fork the run',
+      'rationalizeEngine was settled by rationalize: start another run',
     );
   });
 
   it('that all rounds share may not change at all; those that no artifact depends on may at any time', () => {
     for (const field of ['seed', 'prompts.enrich', 'data.limit', 'sampling.chunkSize', 'nothing.of.that.name']) {
-      expect(undecided(field, at('prepare', true, null))).toThrow('settled when the run began: fork the run');
+      expect(undecided(field, at('prepare', true, null))).toThrow('settled when the run began: start another run');
       expect(isAnyTime(field)).toBe(false);
     }
     for (const field of ['rounds', 'budget.tokens', 'approvals', 'engine', 'trainer']) {
@@ -70,7 +70,7 @@ describe('settings', () => {
   it('that evaluations are compared by may change until there is an evaluation', () => {
     expect(undecided('evaluation.maxTokens', { ...at('evaluate'), evaluated: false })).not.toThrow();
     expect(undecided('evaluation.maxTokens', { ...at('evaluate'), evaluated: true })).toThrow(
-      'settled by the first evaluation: fork the run',
+      'settled by the first evaluation: start another run',
     );
     expect(undecided('gate.tolerance', { ...at('gate'), evaluated: true })).not.toThrow();
   });

@@ -1,4 +1,5 @@
 /** ChatClient against a real server on the loopback interface. */
+import pLimit from 'p-limit';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ChatClient, type ClientOptions, type RequestCost, type SampleRequest } from '../../engines/client.js';
 import { baseUrlOf, closeServers, serve } from './serve.js';
@@ -25,7 +26,7 @@ const clientOf = (url: URL, more: Partial<ClientOptions> = {}) =>
     baseUrl: baseUrlOf(url),
     apiKey: 'none',
     model: 'm',
-    concurrency: 1,
+    limit: pLimit(1),
     seeds: false,
     topK: false,
     retry: { retries: 4, timeoutMs: 500 },
@@ -81,6 +82,13 @@ describe('ChatClient', () => {
     expect(bodies).toHaveLength(1);
   });
 
+  it('names the engine whose reply is too large', async () => {
+    const { url } = await replying(' '.repeat(65 * 2 ** 20));
+    await expect(clientOf(url).sample(request(), never)).rejects.toThrow(
+      'Engine "stub" refused the request (200: its reply is larger than 64 MiB). Fix the cause, then `srlm retry`. [engine.refused]',
+    );
+  });
+
   it('returns no completions of a prompt that is longer than the context', async () => {
     const error = { error: { message: 'too long', code: 'context_length_exceeded' } };
     const { url } = await replying(JSON.stringify(error), 400);
@@ -98,6 +106,7 @@ describe('ChatClient', () => {
 
   it('has no log-probabilities of a prompt', async () => {
     const { url } = await replying(YES);
-    await expect(clientOf(url).logprobs([], [], '', 'one', never)).rejects.toMatchObject({ type: 'engine.lacks' });
+    const nothing = { messages: [], prefixes_K: [], suffix: '', requestId: 'one' };
+    await expect(clientOf(url).logprobs(nothing, never)).rejects.toMatchObject({ type: 'engine.lacks' });
   });
 });

@@ -18,11 +18,8 @@ const never = new AbortController().signal;
 
 describe('an engine', () => {
   it('states what it can do', () => {
-    const all = { loadsWeights: true, promptLogprobs: true, seeds: true };
-    expect(engineOf({ kind: 'builtin' }).capabilities).toEqual(all);
-    const none = { loadsWeights: false, promptLogprobs: false };
-    expect(engineOf(teacher).capabilities).toEqual({ ...none, seeds: true });
-    expect(engineOf({ ...teacher, seed: false }).capabilities).toEqual({ ...none, seeds: false });
+    expect(engineOf({ kind: 'builtin' }).capabilities).toEqual({ loadsWeights: true, promptLogprobs: true });
+    expect(engineOf(teacher).capabilities).toEqual({ loadsWeights: false, promptLogprobs: false });
   });
 
   it('refuses by the capability it lacks', () => {
@@ -122,10 +119,7 @@ describe('the hardware of a host', () => {
   const [a, b] = [server('a'), server('b')];
   const hardware = () => {
     log.length = 0;
-    return new Hardware(
-      () => [a, b],
-      () => '/nowhere',
-    );
+    return new Hardware(() => [a, b], '/nowhere');
   };
   const load = (name: string) => async () => {
     log.push(`load ${name}`);

@@ -65,6 +65,22 @@ describe('postJson', () => {
     expect(await post(url)).toEqual({ b: 2 });
   });
 
+  it('refuses a reply that is too large, once and with one sentence', async () => {
+    let requests = 0;
+    const url = await serve((_request, response) => {
+      requests++;
+      const part = Buffer.alloc(2 ** 20, ' ');
+      const send = () => {
+        while (!response.destroyed && response.write(part));
+        if (!response.destroyed) response.once('drain', send);
+      };
+      send();
+    });
+    const refused = { status: 200, message: 'its reply is larger than 64 MiB' };
+    await expect(post(url)).rejects.toMatchObject(refused);
+    expect(requests).toBe(1);
+  });
+
   it('names the code of the reason why there is no connection', async () => {
     const url = await serve(() => {});
     closeServers();

@@ -1,7 +1,7 @@
 import { getEventListeners } from 'node:events';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Lease } from '../../engines/lease.js';
+import { Lease } from '../../engines/hardware.js';
 
 const never = new AbortController().signal;
 const soon = () => new Promise((resolve) => setImmediate(resolve));
@@ -59,17 +59,6 @@ describe('the lease of a GPU', () => {
     (await other)();
     await late;
     expect(order).toEqual(['a1', 'b', 'a2']);
-  });
-
-  it('counts a release once, however often it is called', async () => {
-    const lease = new Lease();
-    const order: string[] = [];
-    const [one] = await Promise.all([ask(lease, 'a', order), ask(lease, 'a', order)]);
-    ask(lease, 'b', order);
-    one();
-    one();
-    await soon();
-    expect(order).toEqual(['a', 'a']);
   });
 
   it('rejects with the reason of the signal, at once if that is aborted already', async () => {

@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import pLimit from 'p-limit';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type BuiltinEngine, Deployment, EngineConfig } from '../../contracts/deployment.js';
 import { BuiltinClient } from '../../engines/builtin/client.js';
@@ -51,7 +52,7 @@ describe('a model server', () => {
     const address = await server.ensure();
     const sha256 = await folderDigest(join(models, 'tiny'));
     await server.load(join(models, 'tiny'), sha256);
-    const client = new BuiltinClient('local', address, sha256, 4);
+    const client = new BuiltinClient('local', address, sha256, pLimit(4));
     const messages = [{ role: 'user' as const, content: 'What is 2 + 3?' }];
     const drawn = { messages, seed: 1, temperature: 1, topP: 1, topK: 0, maxTokens: 8, stop: [], requestId: 'one' };
     const cost = { promptTokens: 0, completionTokens: 0, gpuSeconds: 0 };
@@ -62,12 +63,13 @@ describe('a model server', () => {
 
     // The tokenizer of this model has a token a byte.
     const prefixes_K = ['Two and three.', 'Guess.', 'x'.repeat(5000)];
-    const scored = await client.logprobs(messages, prefixes_K, 'Answer: 5', 'one', never, cost);
+    const asked = { messages, prefixes_K, suffix: 'Answer: 5', requestId: 'one' };
+    const scored = await client.logprobs(asked, never, cost);
     expect(scored.tokens).toBe(9);
     expect(scored.logprobNats_K.map((value) => value !== null && value < 0)).toEqual([true, true, false]);
     expect(scored.logprobNats_K[2]).toBeNull();
     await expect(
-      new BuiltinClient('local', address, 'f'.repeat(64), 4).sample({ ...drawn, n: 1 }, never),
+      new BuiltinClient('local', address, 'f'.repeat(64), pLimit(4)).sample({ ...drawn, n: 1 }, never),
     ).rejects.toMatchObject({ type: 'engine.wrong-weights', retry: true });
   }, 60_000);
 
@@ -120,16 +122,16 @@ it('the files of a model that is loaded again are not read again', () => {
   const script = `
 import os, sys
 sys.path.insert(0, sys.argv[1])
-import digests
+import folder
 read = []
-real = digests.model_digest
-digests.model_digest = lambda path: read.append(path) or real(path)
-cache, (one, other) = digests.DigestCache(), sys.argv[2:]
+real = folder.model_digest
+folder.model_digest = lambda path: read.append(path) or real(path)
+cache, (one, other) = folder.DigestCache(), sys.argv[2:]
 found = [cache.digest(one), cache.digest(other), cache.digest(one)]
 assert found[0] == found[1] == found[2] == real(one), found
 assert len(read) == 2, read
 open(os.path.join(other, "config.json"), "a").write(" ")
 assert cache.digest(other) == real(other) != found[1]
 assert len(read) == 3, read`;
-  execFileSync(python, ['-c', script, dirname(pythonProgram('digests.py')), join(models, 'tiny'), copy]);
+  execFileSync(python, ['-c', script, dirname(pythonProgram('folder.py')), join(models, 'tiny'), copy]);
 }, 60_000);

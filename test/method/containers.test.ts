@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { readValues } from '../../method/formats/containers.js';
+import { readValues } from '../../method/formats/index.js';
 import { all, message, stream } from './bytes.js';
 
 const rows = (content: string | Uint8Array, chunkSize?: number) =>

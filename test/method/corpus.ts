@@ -5,10 +5,9 @@
  */
 import { Problem } from '../../contracts/errors.js';
 import type { Catalyst, Example, Question } from '../../contracts/rows.js';
-import { Gate, PromptTemplates, SELECTORS } from '../../contracts/spec.js';
+import { PromptTemplates, SELECTORS, type SelectorName } from '../../contracts/spec.js';
 import * as answers from '../../method/answers.js';
 import * as formats from '../../method/formats/index.js';
-import * as gate from '../../method/gate.js';
 import * as graders from '../../method/graders/index.js';
 import * as guards from '../../method/guards/index.js';
 import * as mixture from '../../method/mixture.js';
@@ -21,18 +20,30 @@ import { stream } from './bytes.js';
 
 export interface Decider {
   version: number;
+  /** Where VERSION is, if the entry is not named for that file. */
+  file?: string;
   /** Files whose results are part of this one's. */
   uses: string[];
   outputs: () => unknown;
 }
 
-/** Every file that decides a stored result. */
+/** Every file that decides a stored result. Each selector has an entry of its own, so that a new one needs no new version. */
 export const DECIDERS: Record<string, Decider> = {
   'method/prompts.ts': { version: prompts.VERSION, uses: [], outputs: promptOutputs },
   'method/parse.ts': { version: parse.VERSION, uses: ['method/prompts.ts'], outputs: parseOutputs },
   'method/answers.ts': { version: answers.VERSION, uses: [], outputs: () => ANSWERS.map(answers.normaliseAnswer) },
   'method/guards/index.ts': { version: guards.VERSION, uses: ['method/prompts.ts'], outputs: guardOutputs },
-  'method/selectors/index.ts': { version: selectors.VERSION, uses: ['method/random.ts'], outputs: selectorOutputs },
+  ...Object.fromEntries(
+    SELECTORS.map((name): [string, Decider] => [
+      `method/selectors/${name}`,
+      {
+        version: selectors.VERSION,
+        file: 'method/selectors/index.ts',
+        uses: selectors.draws(name) ? ['method/random.ts'] : [],
+        outputs: () => selectorOutputs(name),
+      },
+    ]),
+  ),
   'method/graders/index.ts': {
     version: graders.VERSION,
     uses: ['method/prompts.ts', 'method/parse.ts', 'method/answers.ts'],
@@ -40,11 +51,6 @@ export const DECIDERS: Record<string, Decider> = {
   },
   'method/random.ts': { version: random.VERSION, uses: [], outputs: randomOutputs },
   'method/statistics.ts': { version: statistics.VERSION, uses: ['method/random.ts'], outputs: statisticsOutputs },
-  'method/gate.ts': {
-    version: gate.VERSION,
-    uses: ['method/random.ts', 'method/statistics.ts'],
-    outputs: gateOutputs,
-  },
   'method/mixture.ts': { version: mixture.VERSION, uses: ['method/prompts.ts'], outputs: mixtureOutputs },
   'method/formats/index.ts': { version: formats.VERSION, uses: ['method/prompts.ts'], outputs: formatOutputs },
 };
@@ -146,7 +152,7 @@ function promptOutputs() {
       prompts.answerSuffix(template, example.answer),
       prompts.reply(template, example.rationale, example.answer),
     ]),
-    QUESTIONS.map((question) => prompts.evaluatePrompt(template, question)),
+    QUESTIONS.map((question) => graders.evaluatePrompt(template, question)),
     prompts.answerMark(template),
   ]);
 }
@@ -296,11 +302,11 @@ const TABLES = times(300, (t) => {
   });
 });
 
-function selectorOutputs() {
-  return SELECTORS.map((selector) => [
+function selectorOutputs(selector: SelectorName) {
+  return [
     selectors.scoresOf(selector),
     cross(BOUNDS, TABLES, (bounds, table) => selectors.choose(table, { selector, ...bounds }, `0 1 ${table.length}`)),
-  ]);
+  ];
 }
 
 // --- numbers ----------------------------------------------------------------------------------------------------------
@@ -336,14 +342,6 @@ function statisticsOutputs() {
     // Many questions have close means, which show a change of the number of draws.
     times(12, (i) => statistics.bootstrapInterval(graded(640, 997), 0.988 + i / 1000, 1)),
   ];
-}
-
-function gateOutputs() {
-  return cross(PAIRS.slice(5), [0, 0.02, 0.1], ([best, current], tolerance) =>
-    cross([0, 1], [1, 2], (rollbacks, patience) =>
-      gate.decideGate(best, current, Gate.parse({ tolerance, patience }), rollbacks, 1),
-    ),
-  );
 }
 
 // --- rows -------------------------------------------------------------------------------------------------------------

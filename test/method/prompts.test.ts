@@ -2,13 +2,13 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Catalyst, Example } from '../../contracts/rows.js';
 import { PromptTemplates } from '../../contracts/spec.js';
+import { evaluatePrompt } from '../../method/graders/index.js';
 import { answerRow, catalystRow } from '../../method/mixture.js';
 import {
   answerMark,
   answerPrompt,
   answerSuffix,
   enrichPrompt,
-  evaluatePrompt,
   fill,
   rationalizePrompt,
   reply,

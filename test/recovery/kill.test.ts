@@ -91,7 +91,7 @@ describe(`a run killed at three points (SRLM_TEST_SEED=${SEED})`, () => {
     orphan = { before: first, steps: harness.steps(first.folder) };
     sampled = { before, after: sampledRows() };
     lost = { before: second, doneBefore, checkpoint, steps: harness.steps(second.folder) };
-  }, 600_000);
+  }, 900_000);
 
   afterAll(async () => {
     for (const harness of harnesses) await harness.close();

@@ -33,9 +33,9 @@ describe('the course of a run', { timeout: 240_000 }, () => {
   describe('in which round 2 is made worse on purpose', () => {
     it('rolls it back, starts round 3 from round 1, and keeps the rejected round on record', async () => {
       const runId = await harness.start(learning(), 'worse');
-      await harness.client.set(runId, { 'training.epochs': 0.2 }, { fromRound: 2, why: 'to be worse' });
-      await harness.client.set(runId, { 'training.epochs': 40 }, { fromRound: 3 });
-      await expect(harness.client.set(runId, { seed: 1 }, { fromRound: 2 })).rejects.toThrow(
+      await harness.client.send(runId, 'set', { set: { 'training.epochs': 0.2 }, fromRound: 2, why: 'to be worse' });
+      await harness.client.send(runId, 'set', { set: { 'training.epochs': 40 }, fromRound: 3 });
+      await expect(harness.client.send(runId, 'set', { set: { seed: 1 }, fromRound: 2 })).rejects.toThrow(
         'seed is the same in all rounds of a run: start another run to change it',
       );
       const { rounds, best, model } = await harness.finish(runId);
@@ -76,16 +76,16 @@ describe('the course of a run', { timeout: 240_000 }, () => {
     const spec = learning({ approvals: ['before-train'], rounds: 1, seed: 5, training: { epochs: 2 } });
     const runId = await harness.start(spec, 'approved');
     const waits = async (id: string, wanted: number) =>
-      (await harness.status(id, `${id} waits`, ({ waiting }) => waiting?.round === wanted)).waiting;
+      (await harness.status(id, `${id} waits`, ({ halt }) => halt?.kind === 'waiting' && halt.round === wanted)).halt;
     expect(await waits(runId, 0)).toMatchObject({ approval: 'before-train', enriched: 0 });
-    await expect(harness.client.retry(runId)).rejects.toThrow('is not parked');
-    await harness.client.approve(runId, 'well written');
+    await expect(harness.client.send(runId, 'retry', {})).rejects.toThrow('is not parked');
+    await harness.client.send(runId, 'approve', { why: 'well written' });
     await waits(runId, 1);
     const fork = async (of: string, selector: string) =>
       (await harness.client.fork(of, { fromRound: 1, set: { 'selection.selector': selector } })).runId;
     const forked = await fork(runId, 'length');
     expect(await waits(forked, 1)).toMatchObject({ approval: 'before-train' });
-    await harness.client.reject(runId, 'it rambles');
+    await harness.client.send(runId, 'reject', { why: 'it rambles' });
     const ended = await harness.status(runId, 'it has ended', ({ endedAt }) => endedAt);
     expect([ended.state, (await harness.result(runId)).best]).toEqual(['stopped', 0]);
     await harness.client.abort(forked);
@@ -132,18 +132,22 @@ ${real.slice(real.indexOf('exec'))}`;
     await harness.killModelServers();
     await writeFile(harness.python, '#!/bin/sh\nexit 9\n');
     const runId = await harness.start(learning({ rounds: 0, seed: 7, training: { epochs: 2 } }), 'skipped');
-    await harness.status(runId, 'training is parked', ({ parked }) => parked?.step === 'fineTune');
-    await expect(harness.client.skip(runId)).rejects.toThrow('fineTune cannot be skipped');
+    await harness.status(
+      runId,
+      'training is parked',
+      ({ halt }) => halt?.kind === 'parked' && halt.step === 'fineTune',
+    );
+    await expect(harness.client.send(runId, 'skip', {})).rejects.toThrow('fineTune cannot be skipped');
     const serverless = real.replace('exec', 'case "$1" in *server.py) exit 9;; esac\nexec');
     await writeFile(harness.python, serverless);
-    await harness.client.retry(runId, 'it trains again');
+    await harness.client.send(runId, 'retry', { why: 'it trains again' });
     await harness.status(
       runId,
       'the evaluation is parked',
-      ({ parked }) => parked?.step === 'evaluate' && parked.skippable,
+      ({ halt }) => halt?.kind === 'parked' && halt.step === 'evaluate' && halt.skippable,
     );
     await writeFile(harness.python, real);
-    await harness.client.skip(runId, 'not today');
+    await harness.client.send(runId, 'skip', { why: 'not today' });
     const { rounds } = await harness.finish(runId);
     expect(rounds[0]).toMatchObject({ evaluation: null, gate: null });
   });
@@ -158,12 +162,12 @@ ${real.slice(real.indexOf('exec'))}`;
     });
     const known = harness.jobs();
     const runId = await harness.start(spec, 'spent');
-    const { parked, usage } = await harness.status(runId, 'it is parked', ({ state }) => state === 'parked');
-    expect(parked).toMatchObject({ type: 'budget.spent', step: 'fineTune', round: 0 });
+    const { halt, usage } = await harness.status(runId, 'it is parked', ({ state }) => state === 'parked');
+    expect(halt).toMatchObject({ type: 'budget.spent', step: 'fineTune', round: 0 });
     expect(usage.tokens).toBeGreaterThanOrEqual(2000);
     const job = harness.jobs().find((one) => !known.includes(one))!;
     const before = harness.steps(job).length;
-    await harness.client.set(runId, { 'budget.tokens': 1_000_000 }, { why: 'granted' });
+    await harness.client.send(runId, 'set', { set: { 'budget.tokens': 1_000_000 }, why: 'granted' });
     const { rounds } = await harness.finish(runId);
     const steps = harness.steps(job).map(({ step }) => step);
     expect(steps.length).toBeGreaterThan(before);
@@ -175,16 +179,17 @@ ${real.slice(real.indexOf('exec'))}`;
   it('that repeats its steps after damage reuses what was made by earlier settings, and keeps what operators set', async () => {
     const spec = learning({ approvals: ['before-train'], rounds: 1, seed: 7, training: { epochs: 2 } });
     const runId = await harness.start(spec, 'again');
-    const waits = (wanted: number) => harness.status(runId, 'it waits', ({ waiting }) => waiting?.round === wanted);
+    const waits = (wanted: number) =>
+      harness.status(runId, 'it waits', ({ halt }) => halt?.kind === 'waiting' && halt.round === wanted);
     await waits(0);
-    await harness.client.set(runId, { 'training.epochs': 3 }, { fromRound: 1, why: 'longer' });
-    await harness.client.approve(runId);
+    await harness.client.send(runId, 'set', { set: { 'training.epochs': 3 }, fromRound: 1, why: 'longer' });
+    await harness.client.send(runId, 'approve', {});
     await waits(1);
     const trainings = harness.jobs().length;
     const { usage } = await harness.client.status(runId);
     const mixture = (await harness.records('mix')).at(-1);
     await truncate((await harness.chunkPaths(DatasetRef.parse(mixture?.output)))[0]!, 10);
-    await harness.client.approve(runId);
+    await harness.client.send(runId, 'approve', {});
     // All of it is approved already: it does not wait again.
     await harness.finish(runId);
     const ended = await harness.client.status(runId);

@@ -23,7 +23,7 @@ describe('a finished run, started again', { timeout: 240_000 }, () => {
     digests = await harness.digests();
     // From now on, what needs an engine has to start one.
     await harness.killModelServers();
-  }, 240_000);
+  }, 600_000);
 
   afterAll(async () => {
     await harness?.close();
@@ -144,15 +144,16 @@ describe('a finished run, started again', { timeout: 240_000 }, () => {
     const { file } = ingested.inputs as { file: string };
     await flipByte(join(harness.artifactRoot, objectName('file', file)));
     await harness.startWorker();
-    const { parked } = await harness.status(runId, 'the run is parked', ({ state }) => state === 'parked');
-    expect(parked).toMatchObject({ step: 'ingest examples', skippable: false });
-    expect(parked?.message).toBe(
+    const { halt } = await harness.status(runId, 'the run is parked', ({ state }) => state === 'parked');
+    expect(halt).toMatchObject({ step: 'ingest examples', skippable: false });
+    expect(halt).toHaveProperty(
+      'message',
       `train.jsonl: the copy that was stored when the run was started (${file.slice(0, 12)}) is missing or altered. Start a run with the same file, which stores it again, then \`srlm retry\` this one. [data.damaged]`,
     );
 
     const other = await harness.start(limited(22), 'seventh');
     await harness.client.abort(other);
-    await harness.client.retry(runId, 'it is stored again');
+    await harness.client.send(runId, 'retry', { why: 'it is stored again' });
     await harness.status(runId, 'its data is ingested', ({ steps }) => steps.some(({ step }) => step === 'mix'));
     expect((await harness.store.records.find('ingest', ingested.key))?.output).toEqual(ingested.output);
     expect((await readFile(last!, 'utf8')).trim().split('\n')).toHaveLength(3);

@@ -1,4 +1,4 @@
-/** A step that is out of retries parks its run: the run waits, says why, and does what it is answered. */
+/** A step that is out of retries parks its run: the run waits, shows why, and does what the answer asks for. */
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WorkflowUpdateFailedError } from '@temporalio/client';
@@ -42,23 +42,27 @@ describe('a parked run', { timeout: 240_000 }, () => {
     await harness.startWorker();
 
     const first = await harness.status(runId, 'the run is parked', ({ state }) => state === 'parked');
-    expect(first.parked).toMatchObject({ step: 'prepare', round: null, type: 'model.unusable', attempts: 1 });
-    expect(first.parked?.message).toBe('tiny: there is no such model folder. [model.unusable]');
+    expect(first.halt).toMatchObject({ step: 'prepare', round: null, type: 'model.unusable', attempts: 1 });
+    expect(first.halt).toHaveProperty('message', 'tiny: there is no such model folder. [model.unusable]');
     expect(first.endedAt).toBeNull();
 
-    expect(await harness.client.retry(runId, 'perhaps it is back')).toEqual({ step: 'prepare' });
+    expect(await harness.client.send(runId, 'retry', { why: 'perhaps it is back' })).toBe('prepare');
     const again = await harness.status(
       runId,
       'the run is parked again',
-      ({ parked }) => parked && parked.since !== first.parked?.since,
+      ({ halt }) => halt && halt.since !== first.halt?.since,
     );
-    expect(again.parked?.message).toBe(first.parked?.message);
+    expect(again.halt).toEqual({ ...first.halt, since: again.halt?.since });
 
     await rename(join(models, 'away'), join(models, 'tiny'));
     await rename(harness.python, `${harness.python}-away`);
-    await harness.client.retry(runId, 'the folder is back');
-    const round = await harness.status(runId, 'round 0 is parked', ({ parked }) => parked?.step === 'fineTune');
-    expect(round).toMatchObject({ state: 'parked', round: 0, parked: { round: 0, type: 'python.missing' } });
+    await harness.client.send(runId, 'retry', { why: 'the folder is back' });
+    const round = await harness.status(
+      runId,
+      'round 0 is parked',
+      ({ halt }) => halt?.kind === 'parked' && halt.step === 'fineTune',
+    );
+    expect(round).toMatchObject({ state: 'parked', round: 0, halt: { round: 0, type: 'python.missing' } });
     expect(round.steps.at(-1)).toMatchObject({ step: 'fineTune', state: 'parked' });
     expect((await harness.client.list()).find((run) => run.runId === runId)).toMatchObject({
       state: 'parked',
@@ -66,10 +70,10 @@ describe('a parked run', { timeout: 240_000 }, () => {
     });
 
     await rename(`${harness.python}-away`, harness.python);
-    await harness.client.retry(runId, 'python is back');
+    await harness.client.send(runId, 'retry', { why: 'python is back' });
     const result = await harness.finish(runId);
     expect(result.rounds).toHaveLength(1);
-    expect((await harness.client.status(runId)).parked).toBeNull();
+    expect((await harness.client.status(runId)).halt).toBeNull();
   });
 
   it('has in its history who answered it, and why', async () => {
@@ -99,10 +103,10 @@ describe('a parked run', { timeout: 240_000 }, () => {
 
   it('can be aborted twice, and not be retried once it has ended', async () => {
     await harness.client.abort('aborted');
-    await expect(harness.client.retry('aborted')).rejects.toThrow(
+    await expect(harness.client.send('aborted', 'retry', {})).rejects.toThrow(
       /^Run "aborted" is not parked; already resolved by an earlier answer \(abort at .*: wrong data\)\. /,
     );
-    await expect(harness.client.retry('fixed')).rejects.toThrow(
+    await expect(harness.client.send('fixed', 'retry', {})).rejects.toThrow(
       /^Run "fixed" is not parked; already resolved by an earlier answer \(retry at .*: python is back\)\. /,
     );
   });
@@ -114,9 +118,10 @@ describe('a parked run', { timeout: 240_000 }, () => {
         { engine: 'teacher', data: { path: 'questions.jsonl' }, sampling: { k: 2, maxTokens: 4 } },
         { folder: harness.folder, id: 'stubborn' },
       );
-      const { parked } = await harness.status(runId, 'sampling is parked', ({ state }) => state === 'parked');
-      expect(parked).toMatchObject({ step: 'sample', attempts: 1 });
-      expect(parked?.message).toBe(
+      const { halt } = await harness.status(runId, 'sampling is parked', ({ state }) => state === 'parked');
+      expect(halt).toMatchObject({ step: 'sample', attempts: 1 });
+      expect(halt).toHaveProperty(
+        'message',
         'Engine "teacher" refused the request (200: it returned 1 choice for n=2). Fix the cause, then `srlm retry`. [engine.refused]',
       );
       await harness.client.abort(runId);
@@ -136,7 +141,7 @@ describe('a parked run', { timeout: 240_000 }, () => {
       expect(rejected).toBeInstanceOf(WorkflowUpdateFailedError);
       expect((rejected as WorkflowUpdateFailedError).cause?.message).toBe('it is not parked');
     }
-    const refused = await harness.client.retry(runId).catch((error: unknown) => error);
+    const refused = await harness.client.send(runId, 'retry', {}).catch((error: unknown) => error);
     expect((refused as Problem).type).toBe('run.not-parked');
     await harness.client.abort(runId);
   });

@@ -55,7 +55,7 @@ describe('rows', () => {
     const problem = await problemOf(store.objects.read('rows', ref));
     expect(problem.message).toMatch(
       new RegExp(
-        `^${nameOf(ref)}: expected 26 bytes with digest \\w{12}, ${found} with \\w{12}\\. The run makes it again\\. \\[artifact\\.damaged\\]$`,
+        `^${nameOf(ref)}: expected 26 bytes with digest \\w{12}, ${found} with \\w{12}\\. \\[artifact\\.damaged\\]$`,
       ),
     );
     expect(await damaged()).toHaveLength(1);
@@ -77,7 +77,7 @@ describe('rows', () => {
     const ref = await store.objects.putRows(rows('a'));
     await rm(pathOf(ref));
     expect((await problemOf(store.objects.read('rows', ref))).message).toBe(
-      `${nameOf(ref)}: the file is gone. The run makes it again. [artifact.damaged]`,
+      `${nameOf(ref)}: the file is gone. [artifact.damaged]`,
     );
   });
 });
@@ -97,7 +97,7 @@ describe('a JSON value', () => {
   it('of another schema is refused, and not moved', async () => {
     const ref = await store.objects.putJson({ text: 1 });
     expect((await problemOf(store.objects.readJson(ref, Text))).message).toMatch(
-      /: it holds something else \(text: .+\)\. The run makes it again\. \[artifact\.damaged\]$/,
+      /: it holds something else \(text: .+\)\. \[artifact\.damaged\]$/,
     );
     expect(await store.objects.has('json', ref)).toBe(true);
   });

@@ -62,9 +62,6 @@ export class MemoryBucket implements Bucket {
       for (let at = 0; at < blob.length; at += 3) yield blob.subarray(at, at + 3);
     })();
   }
-  async *list(folder: string): AsyncGenerator<string> {
-    for (const name of this.blobs.keys()) if (name.startsWith(`${checkName(folder)}/`)) yield name;
-  }
   async write(name: string, content: Uint8Array): Promise<void> {
     this.blobs.set(checkName(name), Buffer.from(content));
   }

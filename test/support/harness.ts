@@ -21,8 +21,8 @@ import { type RoundSummary, RoundTable } from '../../contracts/steps.js';
 import { packageRoot } from '../../processes/python.js';
 import { sha256, sha256File } from '../../storage/files.js';
 import { folderDigest } from '../../storage/model-folder.js';
-import { objectName } from '../../storage/objects.js';
-import { canonical, openStore, type Store } from '../../storage/store.js';
+import { canonical, objectName } from '../../storage/objects.js';
+import { openStore, type Store } from '../../storage/store.js';
 import { temporalBinary } from '../../worker/embedded.js';
 import { python, tinyModel } from './python.js';
 import { freePorts } from './temporal-server.js';
@@ -230,8 +230,8 @@ export class Harness {
 
   /** Waits for the end of a run. Throws when it parks: nobody would answer. */
   async finish(runId: string): Promise<Finished> {
-    const ended = await this.status(runId, `run ${runId} has ended`, ({ state, parked, endedAt }) => {
-      if (state === 'parked') throw new Fatal(`run ${runId} parked: ${parked?.message}`);
+    const ended = await this.status(runId, `run ${runId} has ended`, ({ halt, endedAt }) => {
+      if (halt?.kind === 'parked') throw new Fatal(`run ${runId} parked: ${halt.message}`);
       return endedAt;
     });
     if (ended.state !== 'done') throw new Error(`run ${runId} ${ended.state}: ${ended.failure}`);
@@ -323,7 +323,7 @@ export class Harness {
 
   /**
    * Every step record (without what was measured), object and model of the store, each with its digest as found. A table
-   * of rounds, which has measurements too, is listed by what it says without them.
+   * of rounds, which has measurements too, is listed by the digest of what it holds without them.
    */
   async digests(): Promise<Record<string, string>> {
     const found: Record<string, string> = {};

@@ -7,13 +7,13 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { packageRoot, pythonProgram } from '../../processes/python.js';
+import { packageRoot } from '../../processes/python.js';
 
 export const python: string = process.env.SRLM_PYTHON ?? join(packageRoot, '.srlm/python/bin/python');
 
 /** A folder whose child `tiny` is a model of 118,000 random weights. Made once for each version of the script. */
 export function tinyModel(): string {
-  const script = pythonProgram('tiny_model.py');
+  const script = join(packageRoot, 'test/support/tiny_model.py');
   const version = createHash('sha256').update(readFileSync(script)).digest('hex').slice(0, 12);
   const folder = join(tmpdir(), `srlm-test-models-${version}`);
   // The script renames a finished folder into place; of two that make it at once, one is late.

@@ -65,11 +65,6 @@ print(json.dumps(said))`;
     ['a bound', { ...valid, warmupRatio: 1 }, 'warmupRatio: 1 is greater than or equal to the maximum of 1.'],
     ['a type', { ...valid, batchSize: '16' }, "batchSize: '16' is not of type 'integer'."],
     [
-      'a fraction',
-      JSON.stringify(valid).replace('"batchSize":16', '"batchSize":16.0'),
-      "batchSize: 16.0 is not of type 'integer'.",
-    ],
-    [
       'a name',
       { ...valid, precision: 'fp8' },
       "precision: 'fp8' is not one of ['auto', 'bf16', 'fp32', 'bf16-autocast'].",
@@ -82,15 +77,12 @@ print(json.dumps(said))`;
     ],
     ['a field that is missing', incomplete, "'epochs' is a required property."],
     ['a field too many', { ...valid, epoch: 3 }, "Additional properties are not allowed ('epoch' was unexpected)."],
-    ['a relative model', { ...valid, baseModel: 'models/tiny' }, "baseModel: 'models/tiny' is not an absolute path."],
-    ['no settings for lora', { ...valid, method: 'lora' }, 'lora: method lora needs its settings.'],
     [
       'a batch that does not divide',
       { ...valid, microBatchSize: 5 },
       'batchSize: 16 is not a multiple of microBatchSize 5 x 1 processes.',
     ],
     ['half a file', '{"version":', 'is missing or not JSON.'],
-    ['no number', JSON.stringify(valid).replace('"maxGradNorm":1', '"maxGradNorm":NaN'), 'is missing or not JSON.'],
   ];
 
   it('is accepted by Python as it is by TypeScript', () => {

@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { TrainerConfig } from '../../contracts/deployment.js';
 import { Training } from '../../contracts/training.js';
+import { runningJobs } from '../../processes/detached.js';
 import { folderDigest, folderState } from '../../storage/model-folder.js';
 import { prepareJob, type TrainerResult } from '../../training/job.js';
-import { endOrphans, followJob, isTraining } from '../../training/trainer.js';
+import { endOrphans, followJob } from '../../training/trainer.js';
 import { python, tinyModel } from '../support/python.js';
 
 const base = join(tinyModel(), 'tiny');
@@ -47,6 +48,7 @@ async function prepared(training: object, count = 8) {
   return job;
 }
 
+const isTraining = async (root: string) => (await runningJobs(root)).length > 0;
 const following = { python, signal: never, onProgress: () => {}, isUnwanted: async () => false };
 
 describe('a trainer', () => {

@@ -21,8 +21,9 @@ import { assertRoom, carried, clipped, freshProgress, freshRecord } from '../../
 import { srlmRun } from '../../workflows/run.js';
 import { srlmSample } from '../../workflows/sample.js';
 import { memoOf } from '../../workflows/status.js';
-import { gate, once, Scenarios, SMALL } from './scenario.js';
+import { Scenarios, SMALL } from './scenario.js';
 import { done, failure, leftBefore, object, type Script, sha, shard } from './script.js';
+import { gate, once } from './waiting.js';
 
 let scenarios: Scenarios;
 beforeAll(async () => {
@@ -33,11 +34,22 @@ afterAll(() => scenarios?.close());
 const record = freshRecord();
 const progress = freshProgress('2026-01-01T00:00:00.000Z');
 const input = {
-  ...{ version: 2, settings: RunSettings.parse({ ...SMALL, data: {} }), texts: object('texts'), data: object('data') },
-  ...{ catalysts: null, evaluation: null, fork: null },
+  version: 2,
+  settings: RunSettings.parse({ ...SMALL, data: {} }),
+  texts: object('texts'),
+  data: object('data'),
+  catalysts: null,
+  evaluation: null,
+  fork: null,
   config: WorkflowConfig.parse({
-    ...{ cpuQueue: 'cpu', gpuQueue: 'gpu', hostQueues: false, heartbeatSeconds: 20, shardsInFlight: 4 },
-    ...{ maxAttempts: 3, searchAttributes: false, upgrades: true },
+    cpuQueue: 'cpu',
+    gpuQueue: 'gpu',
+    hostQueues: false,
+    heartbeatSeconds: 20,
+    shardsInFlight: 4,
+    maxAttempts: 3,
+    searchAttributes: false,
+    upgrades: true,
   }),
 } satisfies RunInput;
 
@@ -45,15 +57,15 @@ const input = {
 const WRONG: Record<string, { args: unknown[]; says: RegExp }> = {
   'of another version': {
     args: [{ ...input, version: 1 }],
-    says: /^run input: version: Invalid input: expected 2\. /,
+    says: /^run input: version: expected 2, found 1\. /,
   },
   'with a field that is not known': {
     args: [{ ...input, order: 66 }],
-    says: /^run input: it: Unrecognized key: "order"\. /,
+    says: /^run input: order: there is no such field\. /,
   },
   'with a malformed record': {
     args: [input, { ...record, paused: true }],
-    says: /^operator record: paused: Invalid input: expected object, received boolean\. /,
+    says: /^operator record: paused: expected a map of fields, found true\. /,
   },
   'with a record that sets what is wrong, in a round to come': {
     args: [input, { ...record, changes: [{ fromRound: 2, set: { 'sampling.k': 0 } }] }, progress],
@@ -61,7 +73,7 @@ const WRONG: Record<string, { args: unknown[]; says: RegExp }> = {
   },
   'with malformed progress': {
     args: [input, record, { ...progress, usage: null }],
-    says: /^run progress: usage: Invalid input: expected object, received null\. /,
+    says: /^run progress: usage: expected a map of fields, found null\. /,
   },
 };
 
@@ -71,7 +83,7 @@ describe.concurrent('a run with input', () => {
     expect(await run.failure()).toEqual({
       type: 'input.invalid',
       message:
-        'run input: it: Invalid input: expected object, received undefined. Start it with `srlm start` or SrlmClient, of the same version as the worker. [input.invalid]',
+        'run input: expected a map of fields, found nothing. Worker and workflow are of different versions, or the input was written by hand: see `srlm doctor`. [input.invalid]',
     });
     expect((await run.handle.describe()).status.name).toBe('FAILED');
     const [execution, ...others] = await run.executions();
@@ -130,15 +142,15 @@ describe.concurrent('a run that gets messages which nobody understands, and comm
 
   it('refuses each malformed command with a sentence', async () => {
     const { refusals } = await story();
-    const expected = 'expected {"who": "...", "why": "..."}: ';
+    const fields = '(the fields of pause are who, why)';
     expect(refusals).toEqual({
-      'no one': `${expected}who: Invalid input: expected string, received undefined`,
-      nothing: expect.stringContaining(expected),
-      'another field': `${expected}Unrecognized key: "force"`,
-      'a long reason': `${expected}why: Too big: expected string to have <=500 characters`,
+      'no one': `who: expected text, found nothing ${fields}`,
+      nothing: `expected a map of fields, found nothing ${fields}`,
+      'another field': `force: there is no such field ${fields}`,
+      'a long reason': 'why: expected at most 500 characters, found 501',
       'many bytes': expect.stringContaining('why: '),
       'many escaped bytes': 'more than 4096 bytes of JSON',
-      'large settings': `${expected}set: more than 1500 bytes at once`,
+      'large settings': expect.stringMatching(/^set: it must be at most 1500 bytes of JSON, found /),
       'no command': expect.stringContaining('srlmExplode'),
     });
   });
@@ -175,27 +187,48 @@ const dataset = (name: string) => ({ ...ref(name), chunks: MAX });
 const model = (name: string, path: string | null = null): ModelRef => ({ sha256: sha(name), bytes: MAX, path });
 const used = { tokens: MAX, gpuSeconds: 1e6 * REAL, money: 1e6 * REAL };
 const set = (name: string): TrainingSet => ({
-  ...{ dataset: dataset(name), rows: MAX, enriched: MAX, meanRationaleChars: 1000 * REAL },
+  dataset: dataset(name),
+  rows: MAX,
+  enriched: MAX,
+  meanRationaleChars: 1000 * REAL,
 });
 const evaluation: EvalResult = {
-  ...{ grades: dataset('grades'), correct: MAX, total: MAX, accuracy: REAL, low: REAL, high: REAL },
+  grades: dataset('grades'),
+  correct: MAX,
+  total: MAX,
+  accuracy: REAL,
+  low: REAL,
+  high: REAL,
 };
 const verdict = { verdict: 'keep', difference: REAL, low: REAL, high: REAL } as const;
 
 const TRAINING = {
   'training.lora.targetModules': Array.from({ length: 16 }, (_, i) => `${i}`.padEnd(40, 'm')),
-  ...{ 'training.lora.r': 1024, 'training.lora.alpha': REAL, 'training.lora.dropout': REAL, 'training.epochs': REAL },
-  ...{ 'training.batchSize': 65536, 'training.microBatchSize': 65536, 'training.learningRate': REAL },
-  ...{ 'training.schedule': 'constant', 'training.warmupRatio': REAL, 'training.weightDecay': REAL },
-  ...{ 'training.adamBetas': [REAL, REAL], 'training.maxGradNorm': REAL },
+  'training.lora.r': 1024,
+  'training.lora.alpha': REAL,
+  'training.lora.dropout': REAL,
+  'training.epochs': REAL,
+  'training.batchSize': 65536,
+  'training.microBatchSize': 65536,
+  'training.learningRate': REAL,
+  'training.schedule': 'constant',
+  'training.warmupRatio': REAL,
+  'training.weightDecay': REAL,
+  'training.adamBetas': [REAL, REAL],
+  'training.maxGradNorm': REAL,
 };
 /** As much as one command may set: these, and some on which no artifact depends. */
 const SET = { ...TRAINING, engine: 'e'.repeat(64), trainer: 't'.repeat(64) };
 
 /** All names and lists as long, and all numbers as large, as a spec may have them. */
 const LARGEST = {
-  ...{ name: 'n'.repeat(64), seed: 2 ** 31 - 1, deterministic: false, strict: false },
-  ...{ engine: 'e'.repeat(64), trainer: 't'.repeat(64), rationalizeEngine: 'r'.repeat(64) },
+  name: 'n'.repeat(64),
+  seed: 2 ** 31 - 1,
+  deterministic: false,
+  strict: false,
+  engine: 'e'.repeat(64),
+  trainer: 't'.repeat(64),
+  rationalizeEngine: 'r'.repeat(64),
   data: { limit: MAX },
   catalysts: { limit: MAX, copies: 1000, use: 'enrich' },
   evaluation: { limit: MAX, maxTokens: 32768, chunkSize: 1024 },
@@ -204,10 +237,21 @@ const LARGEST = {
   sampling: { k: 64, temperature: REAL, topP: REAL, topK: MAX, maxTokens: 32768, chunkSize: 1024 },
   selection: { selector: 'rank-sum', minChars: MAX, maxChars: MAX },
   training: {
-    ...{ from: 'previous', method: 'lora', epochs: REAL, batchSize: 65536, microBatchSize: 65536 },
+    from: 'previous',
+    method: 'lora',
+    epochs: REAL,
+    batchSize: 65536,
+    microBatchSize: 65536,
     lora: { r: 1024, alpha: REAL, dropout: REAL, targetModules: TRAINING['training.lora.targetModules'] },
-    ...{ learningRate: REAL, schedule: 'constant', warmupRatio: REAL, weightDecay: REAL, adamBetas: [REAL, REAL] },
-    ...{ maxGradNorm: REAL, maxLength: 1_000_000, precision: 'bf16-autocast', gradientCheckpointing: false },
+    learningRate: REAL,
+    schedule: 'constant',
+    warmupRatio: REAL,
+    weightDecay: REAL,
+    adamBetas: [REAL, REAL],
+    maxGradNorm: REAL,
+    maxLength: 1_000_000,
+    precision: 'bf16-autocast',
+    gradientCheckpointing: false,
     checkpoint: { everySteps: MAX, everyMinutes: REAL, keep: 20 },
   },
   gate: { tolerance: REAL, confidence: 0.5 + REAL, patience: MAX },
@@ -224,7 +268,9 @@ const SCRIPT: Script = {
   srlmAddRationales: () => done(set('with rationales')),
   // The replies to the questions are sampled, all else is found.
   srlmOpenStep: (step: ShardedStep) => ({
-    ...{ step: object(JSON.stringify(step)), rows: MAX, chunks: 2 },
+    step: object(JSON.stringify(step)),
+    rows: MAX,
+    chunks: 2,
     done: 'purpose' in step && step.purpose === 'evaluate' ? null : done(dataset(JSON.stringify(step)), used, true),
   }),
   srlmShard: () => shard(1, { usage: { ...used, tokens: 1e9 } }),
@@ -306,25 +352,47 @@ function payloadsOf(value: unknown, at: string): SizedPayload[] {
 
 describe('what is carried to the next execution', () => {
   const intervention: Intervention = {
-    ...{ kind: 'decision', at: '2026-01-01T00:00:00.000Z', who: text(120), why: text(2000), round: 100 },
-    ...{ step: 'logprob (current model)', answers: '2026-01-01T00:00:00.000Z', set: TRAINING, id: 'i'.repeat(100) },
+    kind: 'decision',
+    at: '2026-01-01T00:00:00.000Z',
+    who: text(120),
+    why: text(2000),
+    round: 100,
+    step: 'logprob (current model)',
+    answers: '2026-01-01T00:00:00.000Z',
+    set: TRAINING,
+    id: 'i'.repeat(100),
   };
   const head = { round: 100, model: model('m'), set: set('s') };
   const state: RunState = {
     ...leftBefore(1, new Map()),
-    ...{ round: 100, reached: 100, repairs: 20, rollbacksInARow: MAX, rounds: 101, usage: used, table: ref('table') },
+    round: 100,
+    reached: 100,
+    repairs: 20,
+    rollbacksInARow: MAX,
+    rounds: 101,
+    usage: used,
+    table: ref('table'),
     prepared: {
-      ...{ model: model('m', text(200)), set: set('s'), catalysts: dataset('c'), questions: dataset('q') },
+      model: model('m', text(200)),
+      set: set('s'),
+      catalysts: dataset('c'),
+      questions: dataset('q'),
     },
-    ...{ head, best: { ...head, evaluation } },
+    head,
+    best: { ...head, evaluation },
     warnings: Array.from({ length: 9 }, () => text(1000)),
     unexported: Array.from({ length: 99 }, () => '01234567-89ab-cdef-0123-456789abcdef'),
     changes: [{ fromRound: 100, set: { ...SET, trainer: 't'.repeat(1600 - jsonBytes(SET)) } }],
     overrides: Array.from({ length: 12 }, () => ({ round: 100, verdict: 'roll-back' as const, before: 101 })),
     approved: { catalysts: 100, 'before-train': 100, 'after-round': 100 },
     interventions: Array.from({ length: 100 }, () => intervention),
-    ...{ interventionCount: MAX, paused: { who: text(120), at: '2026-01-01T00:00:00.000Z' }, stopAfter: 'round' },
-    ...{ lastRound: 100, steps: [], halt: null, end: null },
+    interventionCount: MAX,
+    paused: { who: text(120), at: '2026-01-01T00:00:00.000Z' },
+    stopAfter: 'round',
+    lastRound: 100,
+    steps: [],
+    halt: null,
+    end: null,
   };
 
   it('is two payloads of at most 4 KB, whatever happened in a run', () => {
@@ -351,8 +419,15 @@ describe('what is carried to the next execution', () => {
 
   it('has a memo of at most 4 KB beside it, also where the run waits', () => {
     const waiting: Waiting = {
-      ...{ kind: 'waiting', approval: 'before-train', round: 100, since: '2026-01-01T00:00:00.000Z' },
-      ...{ data: dataset('d'), rows: MAX, enriched: MAX, evaluation, gate: verdict },
+      kind: 'waiting',
+      approval: 'before-train',
+      round: 100,
+      since: '2026-01-01T00:00:00.000Z',
+      data: dataset('d'),
+      rows: MAX,
+      enriched: MAX,
+      evaluation,
+      gate: verdict,
     };
     expect(jsonBytes(memoOf({ ...state, halt: waiting }, text(200)))).toBeLessThanOrEqual(MAX_PAYLOAD_BYTES);
   });

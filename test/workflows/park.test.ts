@@ -4,8 +4,9 @@ import { ApplicationFailure } from '@temporalio/activity';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { jsonBytes, MAX_PAYLOAD_BYTES } from '../../contracts/refs.js';
 import type { Parked } from '../../contracts/run.js';
-import { busy, gate, once, Scenarios, SMALL, type Start } from './scenario.js';
+import { Scenarios, SMALL, type Start } from './scenario.js';
 import { dataset, done, FOUND, fails, failure, model, set, shard, trained, usage } from './script.js';
+import { busy, gate, once } from './waiting.js';
 
 let scenarios: Scenarios;
 beforeAll(async () => {
@@ -59,16 +60,32 @@ describe.concurrent('a run that parks three times', () => {
     await run.command('resume');
     const result = await run.result();
     return {
-      ...{ first, firstMemo, refusals, together, second, secondMemo, late, answered },
-      ...{ paused, pausedMemo, callsWhilePaused, result },
+      first,
+      firstMemo,
+      refusals,
+      together,
+      second,
+      secondMemo,
+      late,
+      answered,
+      paused,
+      pausedMemo,
+      callsWhilePaused,
+      result,
     };
   });
 
   it('says which step is out of retries, why, and after how many attempts', async () => {
     const { first, firstMemo } = await story();
     expect(first).toMatchObject({
-      ...{ kind: 'parked', step: 'mix', round: 0, type: 'storage.full', attempts: 2, skippable: false },
-      ...{ message: 'The disk is full. [storage.full]', kept: '' },
+      kind: 'parked',
+      step: 'mix',
+      round: 0,
+      type: 'storage.full',
+      attempts: 2,
+      skippable: false,
+      message: 'The disk is full. [storage.full]',
+      kept: '',
     });
     expect(firstMemo).toMatchObject({ phase: 'parked', round: 0, step: 'mix', halt: first });
   });
@@ -127,7 +144,8 @@ describe.concurrent('a run that parks at its training in round 1', () => {
   const story = once(async () => {
     const run = await scenarios.start({
       settings: { ...SMALL, rounds: 2 },
-      ...{ fromRound: 1, evaluated: true },
+      fromRound: 1,
+      evaluated: true,
       script: {
         ...FOUND,
         srlmFineTune: (input, call) => {
@@ -160,10 +178,10 @@ describe.concurrent('a run that parks at its training in round 1', () => {
   it('refuses settings that are settled, that do not exist or that are wrong, each with the reason', async () => {
     const { refusals, interventionCount } = await story();
     expect(refusals).toEqual({
-      begin: 'sampling.chunkSize was settled when the run began: fork the run',
+      begin: 'sampling.chunkSize was settled when the run began: start another run',
       earlier:
         'sampling.k was settled by sample of round 1: set it from the next round on (--from-round 2), or fork the run',
-      compared: 'gate.confidence was settled by the first evaluation: fork the run',
+      compared: 'gate.confidence was settled by the first evaluation: start another run',
       unknown: 'training.epoch: there is no such field',
       prototype: 'training.__proto__.epochs: there is no such field',
       wrong: expect.stringMatching(/^training\.epochs: /),
@@ -178,7 +196,8 @@ describe.concurrent('a round whose enrichment and evaluation are skipped', () =>
   const story = once(async () => {
     const run = await scenarios.start({
       settings: { ...SMALL, evaluation: {}, rounds: 1 },
-      ...{ fromRound: 1, evaluated: true },
+      fromRound: 1,
+      evaluated: true,
       script: { ...FOUND, srlmParse: fails('engine.refused'), srlmGrade: fails('engine.refused') },
     });
     const { halt } = await run.parked('parse');
@@ -262,23 +281,29 @@ describe.concurrent('an abort', () => {
 });
 
 describe.concurrent('a sampling whose budget is used up', () => {
-  /** 24 chunks in three shards, two at a time. The first two use the budget up. */
+  /** 24 chunks in three shards, two at a time. The first uses the budget up while the second is in hand. */
   const story = once(async () => {
+    const others = gate();
     const run = await scenarios.startSample({
       settings: { budget: { tokens: 1000 } },
       config: { shardsInFlight: 2 },
       script: {
         srlmIngest: () => done({ dataset: dataset('prompts', 768, 24), missingRationales: 0, meanRationaleChars: 0 }),
-        srlmShard: ({ from, to }, call) => shard(to - from, { usage: usage(call <= 2 ? 500 : from === 16 ? 300 : 0) }),
+        srlmShard: async ({ from, to }, call) => {
+          if (call <= 2 && from > 0) await others.wait;
+          return shard(to - from, { usage: usage(call > 2 ? (from === 16 ? 300 : 0) : from === 0 ? 1000 : 200) });
+        },
       },
     });
+    await run.until(({ usage: { tokens } }) => tokens === 1000, 'the first shard has ended');
+    others.open();
     const { halt, warnings, usage: used } = await run.parked('sample');
     const refusals = {
       retry: await run.refused('retry'),
       same: await run.refused('retry', { set: { 'budget.tokens': 1000 } }),
       skip: await run.refused('skip'),
     };
-    await run.command('set', { set: { 'budget.tokens': 1400 } });
+    await run.command('set', { set: { 'budget.tokens': 2000 } });
     const raised = await run.until(({ halt: now }) => now === null);
     await run.result();
     return { run, halt: halt as Parked, warnings, used, refusals, raised };
@@ -287,10 +312,13 @@ describe.concurrent('a sampling whose budget is used up', () => {
   it('parks with all that is done kept, and says how to raise the bound', async () => {
     const { run, halt, used } = await story();
     expect(halt).toMatchObject({
-      ...{ type: 'budget.spent', attempts: 1, skippable: false, kept: '512 of 768 rows are done and kept.' },
+      type: 'budget.spent',
+      attempts: 1,
+      skippable: false,
+      kept: '512 of 768 rows are done and kept.',
       message: `budget.tokens is used up. Everything done is kept. Raise it: srlm set ${run.id} budget.tokens=N [budget.spent]`,
     });
-    expect(used.tokens).toBe(1000);
+    expect(used.tokens).toBe(1200);
   });
 
   it('refuses a retry that would not get far', async () => {
@@ -308,7 +336,7 @@ describe.concurrent('a sampling whose budget is used up', () => {
   it('gives each shard in flight its share of what is left', async () => {
     const { run } = await story();
     const tokens = run.inputs('srlmShard').map(({ share }) => share.tokens);
-    expect(tokens.slice(0, 3)).toEqual([500, 500, 200]);
+    expect(tokens.slice(0, 3)).toEqual([500, 500, 400]);
   });
 
   it('warns from 80 % on, and no longer when the bound is raised', async () => {
@@ -344,7 +372,10 @@ describe.concurrent('a training', () => {
     expect(inputs.slice(0, 3).map(({ microBatchSize }) => microBatchSize)).toEqual([undefined, 4, 4]);
     expect(first.interventions).toMatchObject([
       {
-        ...{ kind: 'decision', who: 'srlm', step: 'fineTune', set: { microBatchSize: 4 } },
+        kind: 'decision',
+        who: 'srlm',
+        step: 'fineTune',
+        set: { microBatchSize: 4 },
         why: 'memory ran out; gradients are accumulated: microBatchSize = 4',
       },
     ]);

@@ -5,8 +5,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SampleResult } from '../../contracts/run.js';
 import type { RoundSummary } from '../../contracts/steps.js';
 import { planShards } from '../../workflows/steps/shards.js';
-import { busy, gate, once, Scenarios, SMALL } from './scenario.js';
+import { Scenarios, SMALL } from './scenario.js';
 import { dataset, done, evaluation, FOUND, fails, failure, model, set, shard, usage } from './script.js';
+import { busy, gate, once } from './waiting.js';
 
 let scenarios: Scenarios;
 beforeAll(async () => {
@@ -106,7 +107,8 @@ describe.concurrent('a run of three more rounds, with another selector in each',
   const story = once(async () => {
     const run = await scenarios.start({
       settings: { ...SMALL, evaluation: {}, rounds: 9, training: { from: 'previous' } },
-      ...{ fromRound: 1, evaluated: true },
+      fromRound: 1,
+      evaluated: true,
       record: {
         changes: [
           { fromRound: 1, set: { 'selection.selector': 'on-policy' } },

@@ -25,6 +25,7 @@ import { RunSettings, SampleSettings } from '../../contracts/spec.js';
 import type { RoundSummary, RoundTable } from '../../contracts/steps.js';
 import { freshRecord } from '../../workflows/control/record.js';
 import { ACTIVITIES, defaults, failure, leftBefore, object, type Script } from './script.js';
+import { PATIENCE_MS, within } from './waiting.js';
 
 export interface Call {
   name: string;
@@ -35,9 +36,10 @@ export interface Call {
 /** A round costs the fewest activities with these. */
 export const SMALL = { rounds: 0, catalysts: 'none', evaluation: 'none', selection: { selector: 'length' } } as const;
 
-/** How long a scenario waits for anything: a busy machine is slow, and a wrong run never gets there. */
-const PATIENCE_MS = 60_000;
-vi.setConfig({ testTimeout: 2 * PATIENCE_MS, hookTimeout: PATIENCE_MS });
+vi.setConfig({ testTimeout: 4 * PATIENCE_MS, hookTimeout: PATIENCE_MS });
+
+/** Runs under way at once: with more of them, each would wait for all the others. */
+const AT_ONCE = 6;
 /** Temporal's answers while an execution hands over to the next, or a worker is away: the same Update may be sent again. */
 const TRANSIENT_GRPC_CODES = [1, 4, 8, 9, 14];
 
@@ -92,7 +94,7 @@ class Running {
   }
 }
 
-/** Workers log what tests provoke. A process can install its runtime once only. */
+/** Workers log what tests provoke. A process has one runtime, which another test file may have installed. */
 function beQuiet(): void {
   const state = globalThis as { isSrlmQuiet?: boolean };
   if (state.isSrlmQuiet) return;
@@ -103,6 +105,8 @@ function beQuiet(): void {
 
 export class Scenarios {
   private readonly running = new Map<string, Running>();
+  private free = AT_ONCE;
+  private readonly queue: (() => void)[] = [];
   private worker: { worker: Worker; ended: Promise<void> } | null = null;
 
   private constructor(
@@ -150,9 +154,15 @@ export class Scenarios {
 
   config(changes: Partial<WorkflowConfig> = {}): WorkflowConfig {
     return WorkflowConfig.parse({
-      ...{ cpuQueue: this.taskQueue, gpuQueue: this.taskQueue, hostQueues: false, heartbeatSeconds: 20 },
+      cpuQueue: this.taskQueue,
+      gpuQueue: this.taskQueue,
+      hostQueues: false,
+      heartbeatSeconds: 20,
       // Search attributes cost a quarter of a run's time, and no workflow decides by them.
-      ...{ shardsInFlight: 4, maxAttempts: 3, searchAttributes: false, upgrades: true },
+      shardsInFlight: 4,
+      maxAttempts: 3,
+      searchAttributes: false,
+      upgrades: true,
       ...changes,
     });
   }
@@ -160,29 +170,55 @@ export class Scenarios {
   input(settings: object = {}, config: Partial<WorkflowConfig> = {}): RunInput {
     const parsed = RunSettings.parse({ data: {}, catalysts: {}, evaluation: {}, rounds: 1, ...settings });
     return {
-      ...{ version: 2, settings: parsed, texts: object('texts'), data: object('data.jsonl') },
+      version: 2,
+      settings: parsed,
+      texts: object('texts'),
+      data: object('data.jsonl'),
       catalysts: parsed.catalysts === 'none' ? null : object('catalysts.jsonl'),
       evaluation: parsed.evaluation === 'none' ? null : object('evaluation.jsonl'),
-      ...{ config: this.config(config), fork: null },
+      config: this.config(config),
+      fork: null,
     };
   }
 
   sampleInput(settings: object = {}, config: Partial<WorkflowConfig> = {}): SampleInput {
     return {
-      ...{ version: 2, settings: SampleSettings.parse({ data: {}, ...settings }), texts: object('texts') },
-      ...{ data: object('prompts.jsonl'), loadsModel: false, config: this.config(config) },
+      version: 2,
+      settings: SampleSettings.parse({ data: {}, ...settings }),
+      texts: object('texts'),
+      data: object('prompts.jsonl'),
+      loadsModel: false,
+      config: this.config(config),
     };
   }
 
   /** Starts a run whose activities answer by `script`, and where that has nothing, at once and well. */
   async start(start: Start = {}): Promise<Scenario> {
     const scenario = this.expect(start);
+    await this.turn();
     const handle = await this.env.client.workflow.start(start.type ?? 'srlmRun', {
-      ...{ workflowId: scenario.id, taskQueue: this.taskQueue, args: start.args ?? this.args(start, scenario.tables) },
-      workflowTaskTimeout: '10 seconds',
+      workflowId: scenario.id,
+      taskQueue: this.taskQueue,
+      args: start.args ?? this.args(start, scenario.tables),
+      // A worker of a busy machine is slow, not lost.
+      workflowTaskTimeout: '60 seconds',
     });
     scenario.firstRunId = handle.firstExecutionRunId;
+    void within(scenario.handle.result(), () => 'it has not ended')
+      .catch(() => {})
+      .finally(() => this.next());
     return scenario;
+  }
+
+  private turn(): Promise<void> | void {
+    if (this.free > 0) this.free--;
+    else return new Promise((resolve) => this.queue.push(resolve));
+  }
+
+  private next(): void {
+    const waiting = this.queue.shift();
+    if (waiting) waiting();
+    else this.free++;
   }
 
   /** A run that something else starts. */
@@ -260,7 +296,7 @@ export class Scenario {
   async until(wanted: (state: RunState) => unknown, what = wanted.toString()): Promise<RunState> {
     let state: RunState | null = null;
     for (const end = Date.now() + PATIENCE_MS; Date.now() < end; ) {
-      await sleep(50);
+      await sleep(100);
       const next = this.running.nextCall();
       state = await this.state().catch(() => null);
       if (state && wanted(state)) return state;
@@ -346,45 +382,4 @@ export class Scenario {
     }
     return executions;
   }
-}
-
-async function within<T>(promise: Promise<T>, what: () => string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(what())), PATIENCE_MS);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** A promise that a script can wait for, and a test can settle. */
-export function gate<T = void>(): { wait: Promise<T>; open: (value: T) => void } {
-  let open: (value: T) => void = () => {};
-  const wait = new Promise<T>((resolve) => {
-    open = resolve;
-  });
-  return { wait, open };
-}
-
-/** Waits like an activity that is busy: until `until` is settled, or it is cancelled. */
-export async function busy<T = never>(until: Promise<T> = new Promise(() => {})): Promise<T> {
-  const { cancelled } = Context.current();
-  const beat = setInterval(() => Context.current().heartbeat(), 200);
-  try {
-    return (await Promise.race([until, cancelled])) as T;
-  } finally {
-    clearInterval(beat);
-  }
-}
-
-/** What several tests look at is computed once. */
-export function once<T>(make: () => Promise<T>): () => Promise<T> {
-  let made: Promise<T> | undefined;
-  return () => {
-    made ??= make();
-    return made;
-  };
 }

@@ -30,10 +30,18 @@ export const dataset = (name: string, rows = 32, chunks = 1): DatasetRef => ({ .
 export const model = (name: string): ModelRef => ({ sha256: sha(name), bytes: 1000, path: null });
 export const usage = (tokens: number): Usage => ({ tokens, gpuSeconds: tokens / 100, money: 0 });
 export const set = (name: string): TrainingSet => ({
-  ...{ dataset: dataset(name), rows: 32, enriched: 15, meanRationaleChars: 40 },
+  dataset: dataset(name),
+  rows: 32,
+  enriched: 15,
+  meanRationaleChars: 40,
 });
 export const evaluation = (name: string, accuracy = 0.5): EvalResult => ({
-  ...{ grades: dataset(`grades ${name}`), correct: 64 * accuracy, total: 64, accuracy, low: 0.4, high: 0.6 },
+  grades: dataset(`grades ${name}`),
+  correct: 64 * accuracy,
+  total: 64,
+  accuracy,
+  low: 0.4,
+  high: 0.6,
 });
 export const done = <T>(output: T, used: Usage | null = null, reused = false): StepDone<T> => ({
   output,
@@ -49,7 +57,7 @@ export const shard = (chunks: number, changes: Partial<ShardOutput> = {}): Shard
     chunksReused: 0,
     chunksDone: chunks,
     complete: true,
-    countedUntil: 0,
+    countedUntil: Date.now(),
     usage: usage(100),
     ...changes,
   },
@@ -67,7 +75,9 @@ export const fails =
 /** Sharded steps of which some run has stored the result. */
 export const FOUND: Script = {
   srlmOpenStep: (step: ShardedStep) => ({
-    ...{ step: object(JSON.stringify(step)), rows: step.data.rows, chunks: step.data.chunks },
+    step: object(JSON.stringify(step)),
+    rows: step.data.rows,
+    chunks: step.data.chunks,
     done: done(dataset(`found ${JSON.stringify(step)}`), null, true),
   }),
 };
@@ -92,10 +102,13 @@ export function defaults(tables: Map<string, RoundTable>): Script {
     srlmSelect: ({ data, round }: SelectInput) =>
       done({
         set: {
-          ...{ dataset: dataset(`selected ${data.sha256} ${round}`), rows: 32 },
-          ...{ enriched: 20 + round, meanRationaleChars: 50 },
+          dataset: dataset(`selected ${data.sha256} ${round}`),
+          rows: 32,
+          enriched: 20 + round,
+          meanRationaleChars: 50,
         },
-        ...{ decisions: dataset(`decisions ${round}`), changed: 20 },
+        decisions: dataset(`decisions ${round}`),
+        changed: 20,
       }),
     srlmMix: ({ data }: { data: DatasetRef }) => done(dataset(`mixture ${data.sha256}`, 40)),
     srlmFineTune: (input: FineTuneInput) => trained(input),
@@ -123,8 +136,15 @@ function keep(tables: Map<string, RoundTable>, table: RoundTable): ObjectRef {
 
 /** A round that is done. */
 export const roundOf = (round: number, evaluated: boolean): RoundSummary => ({
-  ...{ round, set: set(`set ${round}`), changed: null, candidates: null, decisions: null },
-  ...{ model: model(`model ${round}`), trainLoss: 0.5, gate: null, steps: [] },
+  round,
+  set: set(`set ${round}`),
+  changed: null,
+  candidates: null,
+  decisions: null,
+  model: model(`model ${round}`),
+  trainLoss: 0.5,
+  gate: null,
+  steps: [],
   evaluation: evaluated ? evaluation(`round ${round}`) : null,
 });
 
@@ -134,10 +154,18 @@ export function leftBefore(round: number, tables: Map<string, RoundTable>, evalu
   const { model: last, set: lastSet, evaluation: lastEvaluation } = rounds.at(-1)!;
   const head = { round: round - 1, model: last, set: lastSet };
   return {
-    ...{ startedAt: new Date().toISOString(), round, reached: round - 1, repairs: 0, rollbacksInARow: 0 },
+    startedAt: new Date().toISOString(),
+    round,
+    reached: round - 1,
+    repairs: 0,
+    rollbacksInARow: 0,
     prepared: { model: model('start'), set: set('examples'), catalysts: null, questions: dataset('questions') },
-    ...{ head, best: { ...head, evaluation: lastEvaluation } },
-    ...{ table: keep(tables, { version: 2, preparation: [], rounds }), rounds: round },
-    ...{ usage: NO_USAGE, warnings: [], unexported: [] },
+    head,
+    best: { ...head, evaluation: lastEvaluation },
+    table: keep(tables, { version: 2, preparation: [], rounds }),
+    rounds: round,
+    usage: NO_USAGE,
+    warnings: [],
+    unexported: [],
   };
 }

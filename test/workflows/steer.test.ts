@@ -2,8 +2,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Waiting } from '../../contracts/run.js';
 import { COMMAND_RULES } from '../../workflows/control/commands.js';
-import { busy, gate, once, Scenarios, SMALL } from './scenario.js';
+import { Scenarios, SMALL } from './scenario.js';
 import { dataset, evaluation, FOUND, model, object, roundOf, set, shard, trained, usage } from './script.js';
+import { busy, gate, once } from './waiting.js';
 
 let scenarios: Scenarios;
 beforeAll(async () => {
@@ -48,7 +49,15 @@ describe.concurrent('a pause', () => {
     const state = await run.state();
     held.open();
     return {
-      ...{ run, twice, inShards, pausedShards, resumed, idle, inTraining, state, result: await run.result() },
+      run,
+      twice,
+      inShards,
+      pausedShards,
+      resumed,
+      idle,
+      inTraining,
+      state,
+      result: await run.result(),
     };
   });
 
@@ -68,7 +77,8 @@ describe.concurrent('a pause', () => {
     const { run, state } = await story();
     expect(run.inputs('srlmShard').map(({ from }) => from)).toEqual([0, 1, expect.anything(), expect.anything()]);
     expect(state.steps.find(({ step }) => step === 'sample')).toMatchObject({
-      ...{ rowsDone: 64, usage: { tokens: 200 } },
+      rowsDone: 64,
+      usage: { tokens: 200 },
     });
   });
 
@@ -180,7 +190,7 @@ describe.concurrent('settings and promotions', () => {
       always: 'sampling.chunkSize is the same in all rounds of a run: start another run to change it',
       wrong: expect.stringMatching(/^sampling\.k: /),
       done: 'training.epochs was settled by fineTune of round 1: set it from the next round on (--from-round 2), or fork the run',
-      large: expect.stringContaining('more than 1500 bytes at once'),
+      large: expect.stringContaining('set: it must be at most 1500 bytes of JSON'),
       ahead: 'round 2 is not done',
     });
     expect(below).toBe('rounds: round 2 has begun');
@@ -242,7 +252,8 @@ describe.concurrent('approvals', () => {
   it('that are refused before a training end the run with its best round', async () => {
     const run = await scenarios.start({
       settings: { ...SMALL, rounds: 1, approvals: ['before-train'] },
-      ...{ fromRound: 1, script: FOUND },
+      fromRound: 1,
+      script: FOUND,
     });
     await run.waiting('before-train', 1);
     await run.command('reject');
@@ -254,7 +265,9 @@ describe.concurrent('approvals', () => {
     const story = once(async () => {
       const run = await scenarios.start({
         settings: { ...SMALL, evaluation: {}, rounds: 2, approvals: ['after-round'] },
-        ...{ fromRound: 1, evaluated: true, script: FOUND },
+        fromRound: 1,
+        evaluated: true,
+        script: FOUND,
       });
       await run.waiting('after-round', 1);
       await run.command('reject', { why: 'it repeats itself' });

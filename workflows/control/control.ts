@@ -22,6 +22,7 @@ import {
   COMMANDS,
   type Command,
   type CommandName,
+  commandProblem,
   type Settings,
   STATE_QUERY,
   updateName,
@@ -68,9 +69,12 @@ export class RunControl<S extends AnySettings = AnySettings> {
   skippable = false;
   /** Who ended the run. */
   aborted: Actor | null = null;
-  /** All of the run's work, which an abort ends; and what a pause may interrupt within it. */
+  /** All of the run's work: an abort cancels it. */
   readonly work = new CancellationScope({ cancellable: true });
+  /** Parts of the work that a pause interrupts. */
   readonly pausable = new Set<CancellationScope>();
+  /** Ends when the histories of the executions before this one are exported, or were given up. */
+  exported: Promise<void> = Promise.resolve();
   private readonly started: S;
   private readonly schema: z.ZodType<S>;
 
@@ -97,24 +101,22 @@ export class RunControl<S extends AnySettings = AnySettings> {
         if (known) return answerOf(known);
         const command = schema.parse(raw);
         const { halt } = this.state;
-        const about = halt?.kind === 'parked' ? halt.step : (halt?.approval ?? null);
         rule.apply(this, command);
-        const isAnswer = this.answer?.command === command || name === 'abort';
-        const intervention = this.intervened(name, command, about, (isAnswer && halt?.since) || null);
+        const answered = this.answer?.command === command || name === 'abort' ? halt : null;
+        const about = answered && (answered.kind === 'parked' ? answered.step : answered.approval);
+        const intervention = this.intervened(name, command, about, answered?.since ?? null);
         warnOfBudget(this);
         publish(this);
         return answerOf(intervention);
       },
       {
         validator: (raw) => {
-          const parsed = schema.safeParse(raw);
-          const { path = [], message } = parsed.error?.issues[0] ?? {};
-          if (!parsed.success)
-            throw new Error([`expected {"who": "...", "why": "..."}`, ...path.slice(0, 1), message].join(': '));
+          const problem = commandProblem(name, raw);
+          if (problem) throw new Error(problem);
           if (jsonBytes(raw) > MAX_PAYLOAD_BYTES) throw new Error(`more than ${MAX_PAYLOAD_BYTES} bytes of JSON`);
           if (this.repeated()) return;
           if (this.state.end) throw new Error('the run has ended');
-          rule.allowed(this, parsed.data);
+          rule.allowed(this, schema.parse(raw));
         },
       },
     );

@@ -11,13 +11,13 @@ import { NO_USAGE } from '../../method/budget.js';
 /** All of them are in the histories; a state needs the last ones, to say who has answered already. */
 const INTERVENTIONS = 4;
 const WARNINGS = 3;
-const UNEXPORTED = 6;
+export const MAX_UNEXPORTED = 6;
 const OVERRIDES = 12;
 const MAX_ACTOR_BYTES = 48;
 /** A warning of damage names an object by its path and two digests, and must stay readable. */
 const MAX_WARNING_BYTES = 240;
 const MAX_CHANGES_BYTES = 1600;
-/** Of settings that artifacts depend on; the rest is left for those that do not: a budget can be raised, whatever was set. */
+/** Bound for settings that affect artifacts; the rest is reserved for those that do not, so that a budget can always be raised. */
 const MAX_DECIDING_BYTES = 1300;
 
 export const freshRecord = (): OperatorRecord => ({
@@ -31,8 +31,19 @@ export const freshRecord = (): OperatorRecord => ({
 });
 
 export const freshProgress = (startedAt: string): RunProgress => ({
-  ...{ startedAt, round: null, reached: -1, repairs: 0, prepared: null, head: null, best: null, rollbacksInARow: 0 },
-  ...{ table: null, rounds: 0, usage: NO_USAGE, warnings: [], unexported: [] },
+  startedAt,
+  round: null,
+  reached: -1,
+  repairs: 0,
+  prepared: null,
+  head: null,
+  best: null,
+  rollbacksInARow: 0,
+  table: null,
+  rounds: 0,
+  usage: NO_USAGE,
+  warnings: [],
+  unexported: [],
 });
 
 /** The changes with one more. Those of one round are one change: a budget raised ten times takes no more room than once. */
@@ -71,7 +82,7 @@ export function carried(state: RunState): [OperatorRecord, RunProgress] {
     {
       ...pick<RunProgress>(state, RunProgress),
       warnings: warnings.slice(-WARNINGS).map((one) => clipped(one, MAX_WARNING_BYTES)),
-      unexported: unexported.slice(-UNEXPORTED),
+      unexported: unexported.slice(-MAX_UNEXPORTED),
     },
   ];
 }

@@ -5,8 +5,8 @@ import type { StepState } from '../../contracts/run.js';
 import type { OpenedStep, ShardedStep, StepDone, StepName } from '../../contracts/steps.js';
 import { budgetShare } from '../../method/budget.js';
 import type { RunControl } from '../control/control.js';
-import { cpu, gpu } from './proxies.js';
-import { assertBudget, label, pausable, rootOf, spend, step } from './step.js';
+import { gpu } from './proxies.js';
+import { type AtStep, assertBudget, label, pausable, rootOf, spend, step } from './step.js';
 
 /** Bounds a step's part of the history: six events a shard, three sharded steps a round, 8,000 events at most. */
 const MAX_SHARDS = 300;
@@ -22,25 +22,23 @@ interface Range {
 export async function sharded(run: RunControl, name: StepName, make: () => ShardedStep): Promise<DatasetRef> {
   /** By shard, up to when the cost of its chunks is counted: also of chunks whose shard failed before it could report. */
   const countedUntil = new Map<number, number>();
-  return step(run, name, (state) => shards(run, name, make(), state, countedUntil), {
-    rows: make().data.rows,
-  });
+  return step(run, name, (at) => shards(run, name, make(), at, countedUntil), { rows: make().data.rows });
 }
 
 async function shards(
   run: RunControl,
   name: string,
   input: ShardedStep,
-  state: StepState,
+  { state, cpu }: AtStep,
   countedUntil: Map<number, number>,
 ): Promise<StepDone<DatasetRef>> {
-  const opened = await cpu(run.config, label(run, name)).srlmOpenStep(input);
+  const opened = await cpu.srlmOpenStep(input);
   if (opened.done) {
     state.rowsDone = opened.rows;
     return opened.done;
   }
   await window(run, name, opened, state, countedUntil);
-  return cpu(run.config, label(run, `${name} · assemble`)).srlmAssemble({ step: opened.step });
+  return cpu.srlmAssemble({ step: opened.step });
 }
 
 /** Keeps `shardsInFlight` shards running until all are done. When one fails, those in flight end first: what they did is kept. */
@@ -71,7 +69,9 @@ async function window(
         rowsDone.delete(from);
         count();
         const input = {
-          ...{ step: ref, from, to },
+          step: ref,
+          from,
+          to,
           share: budgetShare(run.settings.budget, run.state.usage, Date.parse(run.state.startedAt), lanes),
           countedUntil: countedUntil.get(from) ?? Date.parse(state.startedAt),
         };

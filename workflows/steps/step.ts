@@ -18,6 +18,7 @@ import { spend as spendOfRun, usedUpBound } from '../control/budget.js';
 import { now, type RunControl } from '../control/control.js';
 import { clipped } from '../control/record.js';
 import { publish } from '../status.js';
+import { cpu, gpu } from './proxies.js';
 
 /** Somebody chose to continue without this step. */
 class Skipped {
@@ -34,6 +35,13 @@ const MAX_MESSAGE_CHARS = 1000;
 const MAX_MESSAGE_BYTES = 2000;
 const MAX_TYPE_BYTES = 200;
 
+/** What a step works with: its own state, and the activities, with its name on each for Temporal's UI. */
+export interface AtStep {
+  state: StepState;
+  cpu: ReturnType<typeof cpu>;
+  gpu: ReturnType<typeof gpu>;
+}
+
 /**
  * Runs `work` under a name, again and again until it succeeds or somebody ends it.
  * Throws artifact.damaged, run.stopped, cancellation, and Skipped (for `optional`).
@@ -41,21 +49,29 @@ const MAX_TYPE_BYTES = 200;
 export async function step<T>(
   run: RunControl,
   name: StepName,
-  work: (state: StepState) => Promise<StepDone<T> | T>,
+  work: (at: AtStep) => Promise<StepDone<T> | T>,
   { rows = null, isBookkeeping = false }: { rows?: number | null; isBookkeeping?: boolean } = {},
 ): Promise<T> {
   // What is done must be recorded, whoever has paused the run or wants it to end with this step.
   if (!isBookkeeping) await run.checkpoint();
   const startedAt = Date.now();
   const state: StepState = {
-    ...{ step: name, round: run.state.round, state: 'running', rowsDone: rows === null ? null : 0, rowsTotal: rows },
-    ...{ startedAt: new Date(startedAt).toISOString(), seconds: null, reused: false, usage: null },
+    step: name,
+    round: run.state.round,
+    state: 'running',
+    rowsDone: rows === null ? null : 0,
+    rowsTotal: rows,
+    startedAt: new Date(startedAt).toISOString(),
+    seconds: null,
+    reused: false,
+    usage: null,
   };
   run.state.steps.push(state);
   for (;;) {
     publish(run);
     try {
-      const done = await work(state);
+      const summary = label(run, name);
+      const done = await work({ state, cpu: cpu(run.config, summary), gpu: gpu(run.config, summary) });
       state.state = 'done';
       state.seconds = (Date.now() - startedAt) / 1000;
       if (!isStepDone(done)) return done;
@@ -131,7 +147,7 @@ export function rootOf({ cause, message }: ActivityFailure): { type: string; mes
   return { type: cause?.name ?? 'unknown', message: cause?.message ?? message };
 }
 
-/** Work that a pause may end soon; null if it did. */
+/** Runs work that a pause interrupts; null if it was interrupted. */
 export async function pausable<T>(run: RunControl, work: () => Promise<T>, timeoutMs?: number): Promise<T | null> {
   const timeout = timeoutMs === undefined ? {} : { timeout: timeoutMs };
   const scope = new CancellationScope({ cancellable: true, ...timeout });

@@ -17,7 +17,7 @@ const NAME = 'fineTune';
 
 export async function train(run: RunControl, make: () => FineTuneInput): Promise<FineTuneOutput> {
   let job: Job | null = null;
-  return step(run, NAME, async (state) => {
+  return step(run, NAME, async ({ state, gpu }) => {
     const wanted = make();
     const { microBatchSize: asked } = wanted.training;
     if (job?.key !== keyOf(wanted)) job = { key: keyOf(wanted), counted: NO_USAGE, asked };
@@ -30,8 +30,7 @@ export async function train(run: RunControl, make: () => FineTuneInput): Promise
       const input = { ...wanted, ...(job.smaller ?? {}), ...bounds };
       const seconds = secondsLeft(run.settings.budget, hoursOf(run));
       try {
-        const work = () =>
-          run.config.hostQueues ? onHost(run, input) : gpu(run.config, label(run, NAME)).srlmFineTune(input);
+        const work = () => (run.config.hostQueues ? onHost(run, input) : gpu.srlmFineTune(input));
         const done = await pausable(run, work, seconds === null ? undefined : seconds * 1000);
         // Interrupted: the job reports what it used when it ends.
         if (done === null) continue;

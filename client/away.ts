@@ -1,9 +1,9 @@
-/** Is an error Temporal's absence? Without Temporal's packages, so that commands which need none do not load them. */
+/** Whether an error means that Temporal is away. Loads none of Temporal's packages: some commands do without them. */
 
 /** gRPC codes: CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE. */
 const CODES: unknown[] = [1, 4, 8, 14];
 
-/** No answer, or one that says to ask again later: the request itself was not wrong. */
+/** There was no answer, or one that says to ask again later: the request itself was not wrong. */
 export function isAway(error: unknown): boolean {
   const { name, cause } = (error ?? {}) as { name?: string; cause?: unknown };
   const { code } = ((name === 'ServiceError' ? cause : error) ?? {}) as { code?: unknown };

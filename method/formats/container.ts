@@ -1,0 +1,108 @@
+/**
+ * What a container is: how a file is divided into rows. Also what the containers of JSON share.
+ * Throws file.not-utf8 and data.invalid (not JSON, or too large), each with its line.
+ */
+import { fileNotText, rowInvalid } from '../../contracts/errors.js';
+
+export interface Row {
+  /** The line on which it starts. */
+  line: number;
+  value: unknown;
+}
+
+export interface Container {
+  /** Whether the file is of this kind. `firstByte`: after a byte order mark and white space. */
+  fits(firstByte: number, file: string): boolean;
+  /** `line`: that of the first byte. */
+  open(file: string, line: number): RowReader;
+}
+
+/** Reads one file, with one row in memory. */
+export interface RowReader {
+  /** The rows that end in this part of the file. */
+  push(chunk: Uint8Array): Iterable<Row>;
+  /** The rows that the end of the file completes. */
+  end(): Iterable<Row>;
+}
+
+export const LF = 0x0a;
+export const isBlank = (byte: number): boolean => byte === 0x20 || byte === 0x09 || byte === LF || byte === 0x0d;
+
+/** Far above any sensible row, and below the longest string: a file without line ends must not fill the memory. */
+const MAX_ROW_BYTES = 256 * 2 ** 20;
+
+/** Collects the bytes of one row, which may come in many chunks. */
+export class RowBuffer {
+  private parts: Uint8Array[] = [];
+  private size = 0;
+
+  /** `line`: where the row starts. Throws data.invalid for a row that is too large. */
+  add(part: Uint8Array, file: string, line: number): void {
+    this.size += part.length;
+    if (this.size > MAX_ROW_BYTES) throw rowInvalid({ file, line }, 'the row is larger than 256 MB.');
+    this.parts.push(part);
+  }
+
+  take(): Uint8Array {
+    const bytes = new Uint8Array(this.size);
+    let at = 0;
+    for (const part of this.parts) {
+      bytes.set(part, at);
+      at += part.length;
+    }
+    this.parts = [];
+    this.size = 0;
+    return bytes;
+  }
+}
+
+/** The row in these bytes; none where they are blank. */
+export function* jsonRow(file: string, line: number, bytes: Uint8Array): Generator<Row> {
+  const text = decode(file, line, bytes);
+  if (text.trim() === '') return;
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw notJson(file, line, reason(error));
+  }
+  yield { line, value };
+}
+
+export const notJson = (file: string, line: number, why: string) =>
+  rowInvalid({ file, line }, `this is not JSON (${why}).`);
+
+/** The message of V8, without the parts that differ between versions of Node. */
+function reason(error: unknown): string {
+  const message = String((error as Error).message)
+    .replace(/ \(line \d+ column \d+\)$/, '')
+    .replace(/(?: in JSON)? at position (\d+)$/, (_, position) => ` at character ${Number(position) + 1}`)
+    .replace(/ is not valid JSON$/, '')
+    .replace(/\p{C}/gu, '\uFFFD');
+  return message.charAt(0).toLowerCase() + message.slice(1);
+}
+
+function decode(file: string, line: number, bytes: Uint8Array): string {
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  try {
+    return decoder.decode(bytes);
+  } catch {
+    throw fileNotText(file, line + linesBeforeError(bytes));
+  }
+}
+
+/** An element of an array may span lines; a line end is never part of a longer UTF-8 sequence. */
+function linesBeforeError(bytes: Uint8Array): number {
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  let lines = 0;
+  for (let from = 0; ; lines++) {
+    const end = bytes.indexOf(LF, from);
+    if (end < 0) return lines;
+    try {
+      decoder.decode(bytes.subarray(from, end));
+    } catch {
+      return lines;
+    }
+    from = end + 1;
+  }
+}

@@ -1,0 +1,73 @@
+/** What is wrong with a value, in words for users. */
+import { expect, it } from 'vitest';
+import type { z } from 'zod';
+import { answeredBy, CommandName, commandProblem } from '../../contracts/commands.js';
+import { Deployment } from '../../contracts/deployment.js';
+import { explain } from '../../contracts/issues.js';
+import { RunSpec } from '../../contracts/spec.js';
+
+const said = (schema: z.ZodType, value: unknown): string => {
+  const { field, reason } = explain(schema.safeParse(value, { reportInput: true }).error!.issues[0]!);
+  return `${field}: ${reason}`;
+};
+const spec = (more: object) => ({ model: { path: 'm' }, data: { path: 'd' }, catalysts: 'none', ...more });
+
+it.each([
+  [RunSpec, spec({ rounds: 101 }), 'rounds: expected at most 100, found 101'],
+  [RunSpec, spec({ rounds: 0.5 }), 'rounds: expected a whole number, found 0.5'],
+  [RunSpec, spec({ gate: { confidence: 1 } }), 'gate.confidence: expected less than 1, found 1'],
+  [RunSpec, spec({ model: { path: '' } }), 'model.path: expected at least 1 character, found ""'],
+  [RunSpec, spec({ model: 'm' }), 'model: expected a map of fields, found "m"'],
+  [RunSpec, spec({ catalysts: 3 }), 'catalysts: expected "none" or a map of fields, found 3'],
+  [RunSpec, spec({ catalysts: {} }), 'catalysts.path: expected text, found nothing'],
+  [RunSpec, spec({ catalysts: { path: 'c', copy: 2 } }), 'catalysts.copy: there is no such field'],
+  [
+    RunSpec,
+    spec({ name: 'A' }),
+    'name: expected lower-case letters, digits, dot, dash, underscore; at most 64, found "A"',
+  ],
+  [RunSpec, spec({ prompts: { answer: 'x' } }), 'prompts.answer: it must hold {instruction}, found "x"'],
+  [
+    RunSpec,
+    spec({ approvals: ['lunch'] }),
+    'approvals.0: expected "catalysts" or "before-train" or "after-round", found "lunch"',
+  ],
+  [Deployment, { engines: { a: { kind: 'x' } } }, 'engines.a.kind: there is no such kind'],
+  [
+    Deployment,
+    { engines: { a: { kind: 'endpoint', baseUrl: 'x', model: 'm' } } },
+    'engines.a.baseUrl: expected a URL, found "x"',
+  ],
+])('%#: names the field, the bound and what was found', (schema, value, sentence) => {
+  expect(said(schema, value)).toBe(sentence);
+});
+
+it('names the fields of a command whose shape is wrong', () => {
+  const who = 'ann';
+  expect(commandProblem('pause', { who })).toBeNull();
+  expect(commandProblem('pause', undefined)).toBe(
+    'expected a map of fields, found nothing (the fields of pause are who, why)',
+  );
+  expect(commandProblem('pause', { why: '' })).toBe(
+    'who: expected text, found nothing (the fields of pause are who, why)',
+  );
+  expect(commandProblem('stop', { who, after: 'tea' })).toBe('after: expected "round" or "step", found "tea"');
+  expect(commandProblem('pause', { who, why: 'x'.repeat(501) })).toBe(
+    'why: expected at most 500 characters, found 501',
+  );
+});
+
+it('knows what a command answers', () => {
+  expect(Object.fromEntries(CommandName.options.map((name) => [name, answeredBy(name)]))).toEqual({
+    retry: 'parked',
+    skip: 'parked',
+    approve: 'waiting',
+    reject: 'waiting',
+    abort: 'any',
+    pause: null,
+    resume: null,
+    stop: null,
+    set: null,
+    promote: null,
+  });
+});
