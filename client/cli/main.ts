@@ -15,6 +15,9 @@ import { EXIT, type Exit, Interrupted, UsageError } from './context.js';
 
 const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
 
+/** A run makes a damaged object again by itself; a command cannot. */
+const MADE_AGAIN = 'Start the run again with the same spec: what is intact is found, and the rest is made again.';
+
 const program = new Command('srlm')
   .description(
     'Self-reasoning language models on Temporal: a model improves itself round after round, and no work is lost.',
@@ -71,7 +74,8 @@ function report(error: unknown): Exit {
 
 function explained(error: unknown): { exit: Exit; type: string; message: string } {
   if (error instanceof Problem) {
-    return { exit: error.retry ? EXIT.failed : EXIT.wrongInput, type: error.type, message: printable(error.message) };
+    const { message } = error.type === 'artifact.damaged' ? error.adding(MADE_AGAIN) : error;
+    return { exit: error.retry ? EXIT.failed : EXIT.wrongInput, type: error.type, message: printable(message) };
   }
   if (error instanceof UsageError) return { exit: EXIT.wrongInput, type: 'usage', message: `${error.message} [usage]` };
   if (error instanceof CommanderError) return { exit: EXIT.wrongInput, type: 'usage', message: usage(error) };

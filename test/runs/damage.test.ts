@@ -89,7 +89,7 @@ describe('a finished run, started again', { timeout: 240_000 }, () => {
     expect(quarantined('.jsonl')).toHaveLength(1);
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toMatch(
-      /^objects\/\w\w\/\w{64}\.jsonl: expected (\d+) bytes with digest \w{12}, found \1 with \w{12}\. The run makes it again\. \[artifact\.damaged\]$/,
+      /^Made again: objects\/\w\w\/\w{64}\.jsonl: expected (\d+) bytes with digest \w{12}, found \1 with \w{12}\. \[artifact\.damaged\]$/,
     );
   });
 
@@ -128,7 +128,7 @@ describe('a finished run, started again', { timeout: 240_000 }, () => {
     expect(outcome(result)).toEqual(outcome(first));
     expect(await harness.digests()).toEqual(digests);
     expect(requests.map(({ request }) => request.split(':')[0])).toEqual(Array(4).fill('evaluate'));
-    expect(warnings.map((warning) => warning.split('/')[0])).toEqual(['models', 'objects']);
+    expect(warnings.map((warning) => warning.split('/')[0])).toEqual(['Made again: models', 'Made again: objects']);
     expect(harness.steps(join(harness.artifactRoot, 'jobs', trainedOn.key)).length).toBeGreaterThan(0);
   });
 

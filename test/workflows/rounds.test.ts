@@ -294,6 +294,17 @@ describe.concurrent('the shards of a step', () => {
     });
   });
 
+  it('that fail because they were interrupted by a pause are tried again, and park nothing', async () => {
+    const run = await scenarios.startSample({
+      script: { srlmShard: (_, call) => (call === 1 ? busy().catch(fails('engine.refused')) : shard(1)) },
+    });
+    await run.called('srlmShard');
+    await run.command('pause');
+    await run.command('resume');
+    await run.result();
+    expect(run.calls('srlmShard')).toHaveLength(2);
+  });
+
   const chunksAndLanes = [fc.integer({ min: 1, max: 100_000 }), fc.integer({ min: 1, max: 200 })] as const;
 
   it('cover all chunks in order, differ in size by one chunk at most, and are never more than 300', () => {

@@ -92,7 +92,8 @@ describe.concurrent('a pause', () => {
 });
 
 describe.concurrent('a stop', () => {
-  it('after the round ends a pause, then the round, then the run, which has a result', async () => {
+  /** Stopped while it is paused in its selection. */
+  const story = once(async () => {
     const held = gate();
     const run = await scenarios.start({
       settings: { ...SMALL, rounds: 3 },
@@ -104,11 +105,23 @@ describe.concurrent('a stop', () => {
     });
     await run.called('srlmSelect');
     await run.command('pause');
+    await run.command('set', { set: { 'training.epochs': 1 } });
     await run.command('stop', { after: 'round' });
-    expect((await run.state()).paused).toBeNull();
+    const { paused } = await run.state();
     held.open();
-    expect(await run.result()).toMatchObject({ best: 1, stopped: true });
+    return { run, paused, result: await run.result() };
+  });
+
+  it('after the round ends a pause, then the round, then the run, which has a result', async () => {
+    const { run, paused, result } = await story();
+    expect(paused).toBeNull();
+    expect(result).toMatchObject({ best: 1, stopped: true });
     expect((await run.memo()).phase).toBe('stopped');
+  });
+
+  it('leaves what was set for now in force until then', async () => {
+    const { run } = await story();
+    expect(run.inputs('srlmFineTune').map(({ training }) => training.epochs)).toEqual([1]);
   });
 
   it('after the step ends with the best round, also when another was promoted since', async () => {
