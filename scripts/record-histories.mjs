@@ -43,7 +43,8 @@ const packages = await realpath(join(root, 'node_modules'));
 const small = { sampling: { k: 2, maxTokens: 24, chunkSize: 8 } };
 const bare = (seed) => harnessSpec({ ...small, rounds: 0, evaluation: 'none', seed });
 const bothScores = () => harnessSpec({ ...small, selection: { selector: 'rank-sum' } });
-const parksAt = (runId, step) => harness.status(runId, `${step} is parked`, ({ parked }) => parked?.step === step);
+const parksAt = (runId, step) =>
+  harness.status(runId, `${step} is parked`, ({ halt }) => halt?.kind === 'parked' && halt.step === step);
 const away = (path) => rename(path, `${path}-away`);
 const back = (path) => rename(`${path}-away`, path);
 

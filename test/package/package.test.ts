@@ -57,15 +57,21 @@ it('runs in a worker of the user, whose own workflow starts srlmSample and an ac
     TEMPORAL_ADDRESS: await temporalAddress(),
     TEACHER_URL: `http://127.0.0.1:${(teacher.address() as AddressInfo).port}/v1`,
   };
-  const worker = spawn(process.execPath, ['dist/worker.js'], { cwd: folder, env, stdio: 'ignore' });
+  const worker = spawn(process.execPath, ['dist/worker.js'], { cwd: folder, env });
+  let log = '';
+  for (const stream of [worker.stdout, worker.stderr]) stream.on('data', (text) => (log += text));
   try {
-    const { stdout } = await run(process.execPath, ['dist/client.js'], { cwd: folder, env, timeout: 60_000 });
+    const { stdout } = await run(process.execPath, ['dist/client.js'], { cwd: folder, env, timeout: 90_000 }).catch(
+      (error) => {
+        throw new Error(`${error}; the worker:\n${log.slice(-3000)}`);
+      },
+    );
     expect(JSON.parse(stdout)).toEqual({ texts: 4, shareFinished: 1 });
     expect(requests).toBe(2);
   } finally {
     await end(worker);
   }
-});
+}, 120_000);
 
 it('has types for what it exports', async () => {
   const consumer = `
