@@ -14,9 +14,11 @@ const FILES = new Map(
 );
 
 /** The lists `versions: [...]`, by the function that they are in. */
-const VERSIONS = [...SOURCE.matchAll(/(?:const|function) (\w+)(?:(?!\n(?:export )?(?:const|function) )[\s\S])*?versions: \[([^\]]*)\]/g)].map(
-  ([, name, list]) => [name!, list!.split(', ').flatMap((one) => FILES.get(one) ?? [])] as const,
-);
+const VERSIONS = [
+  ...SOURCE.matchAll(
+    /(?:const|function) (\w+)(?:(?!\n(?:export )?(?:const|function) )[\s\S])*?versions: \[([^\]]*)\]/g,
+  ),
+].map(([, name, list]) => [name!, list!.split(', ').flatMap((one) => FILES.get(one) ?? [])] as const);
 
 const usesOf = (file: string): string[] =>
   Object.entries(DECIDERS)
