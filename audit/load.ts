@@ -6,11 +6,11 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Client } from '@temporalio/client';
-import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { runUnknown } from '../contracts/errors.js';
 import { nullIfMissing } from '../storage/files.js';
 import { exportOf, exportsOf, HISTORIES, historyFiles, readHistory } from './bundle.js';
 import { continuedOf, type Event, type Execution, firstRunIdOf, isClosed, type WorkflowHistory } from './events.js';
+import { eventsToJson } from './proto-json.js';
 
 export interface RunHistories {
   workflowId: string;
@@ -198,8 +198,7 @@ async function fetchPage(
     }),
   );
   if (!page) return null;
-  const { events } = JSON.parse(historyToJSON({ events: page.history?.events ?? [] } as never)) as { events?: Event[] };
-  return { events: events ?? [], nextPageToken: page.nextPageToken ?? undefined };
+  return { events: eventsToJson(page.history), nextPageToken: page.nextPageToken ?? undefined };
 }
 
 async function orNull<T>(answer: Promise<T>): Promise<T | null> {
