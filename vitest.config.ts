@@ -1,14 +1,39 @@
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
+
+/** Files of minutes, the longest first: begun last, one of them would leave the other core without work. */
+const LONG = ['chaos.test', 'versions/versions.test', 'course.test', 'kill.test', 'damage.test', 'cli/operate.test'];
+const rank = ({ moduleId }: TestSpecification) => LONG.findIndex((name) => moduleId.includes(name)) >>> 0;
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    return (await super.sort(files)).sort((a, b) => rank(a) - rank(b));
+  }
+}
+
+const WORKFLOWS = 'test/workflows/*.test.ts';
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/temporal-server.ts'],
+    sequence: { sequencer: LongestFirst },
     // Two cores: files that start engines would only wait for each other.
     maxWorkers: 2,
-    // Scenarios of test/workflows are waiting most of the time.
-    maxConcurrency: 50,
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    projects: [
+      { extends: true, test: { name: 'all others', include: ['test/**/*.test.ts'], exclude: [WORKFLOWS] } },
+      {
+        extends: true,
+        test: {
+          name: 'workflows',
+          include: [WORKFLOWS],
+          // They change nothing of their process, and a new one for each file takes as long as the tests of it.
+          isolate: false,
+          // Scenarios are waiting most of the time.
+          maxConcurrency: 50,
+        },
+      },
+    ],
   },
 });

@@ -6,9 +6,10 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { createJiti } from 'jiti';
-import { Deployment, type DeploymentInput, type WorkflowConfig } from '../contracts/deployment.js';
+import { Deployment, type DeploymentInput } from '../contracts/deployment.js';
 import { configInvalid } from '../contracts/errors.js';
 import { explain } from '../contracts/issues.js';
+import type { WorkflowConfig } from '../contracts/workflow-config.js';
 
 const NAMES = [
   'temporal.config.ts',

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { Name } from './spec.js';
+import { QueueName } from './workflow-config.js';
 
 const BuiltinEngine = z.strictObject({
   kind: z.literal('builtin'),
@@ -57,8 +58,6 @@ export const Versioning = z.strictObject({
 });
 export type Versioning = z.infer<typeof Versioning>;
 
-const QueueName = z.string().min(1).max(80);
-
 export const Deployment = z.strictObject({
   artifactRoot: z.string().default('.srlm/store').describe('shared by all workers and clients'),
   workRoot: z.string().default('.srlm/work').describe("this host's own: server and trainer logs, tokens"),
@@ -75,22 +74,6 @@ export const Deployment = z.strictObject({
 });
 export type Deployment = z.infer<typeof Deployment>;
 export type DeploymentInput = z.input<typeof Deployment>;
-
-/** What workflow code must know of the deployment. */
-export const WorkflowConfig = z.strictObject({
-  cpuQueue: QueueName,
-  gpuQueue: QueueName,
-  /** GPU hosts have queues of their own: NAME-gpu@HOST. */
-  hostQueues: z.boolean(),
-  heartbeatSeconds: z.number().min(1),
-  shardsInFlight: z.int().min(1).max(200),
-  maxAttempts: z.int().min(1),
-  /** The cluster knows our search attributes, so workflow code may set them. */
-  searchAttributes: z.boolean(),
-  /** The next execution of a run may use newer workflow code than the one before it. */
-  upgrades: z.boolean(),
-});
-export type WorkflowConfig = z.infer<typeof WorkflowConfig>;
 
 /** Search attributes of every run, with the types that a namespace must know them by. */
 export const SEARCH_ATTRIBUTES = {

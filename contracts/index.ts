@@ -9,3 +9,4 @@ export * from './settings.js';
 export * from './spec.js';
 export * from './steps.js';
 export * from './training.js';
+export * from './workflow-config.js';

@@ -4,10 +4,10 @@
  */
 import { z } from 'zod';
 import { CommandName, Settings } from './commands.js';
-import { WorkflowConfig } from './deployment.js';
 import { DatasetRef, jsonBytes, ModelRef, ObjectRef, Usage } from './refs.js';
 import { Approval, RunSettings, SampleSettings } from './spec.js';
 import { EvalResult, GateOutput, RoundSummary, TrainingSet } from './steps.js';
+import { WorkflowConfig } from './workflow-config.js';
 
 const Time = z.string().max(40);
 const RunId = z.string().min(1).max(200);

@@ -95,9 +95,9 @@ describe.concurrent('commands around continue-as-new', () => {
     const hammer = async (command: (n: number) => Parameters<typeof run.command>) => {
       for (let round = 0; round <= 4; round++) {
         await run.called('srlmKeepRound', round + 1);
-        for (let n = 0; n < 6; n++) {
+        for (let n = 0; n < 4; n++) {
           try {
-            await run.command(...command(6 * round + n));
+            await run.command(...command(4 * round + n));
             accepted++;
           } catch (error) {
             const why = error instanceof WorkflowUpdateFailedError ? error.cause?.message : `${error}`;
@@ -115,7 +115,7 @@ describe.concurrent('commands around continue-as-new', () => {
     ]);
     const { interventionCount } = await run.until(({ end }) => end?.kind === 'done');
     held.open();
-    expect(accepted).toBeGreaterThan(40);
+    expect(accepted).toBeGreaterThan(20);
     expect(interventionCount).toBe(accepted);
     await run.result();
     expect(await run.executions()).toHaveLength(5);
@@ -124,10 +124,13 @@ describe.concurrent('commands around continue-as-new', () => {
   /** Round 0 ends with an approval and a pause at once, round 1 with a pause in its last step. The first export fails. */
   const story = once(async () => {
     const held = gate();
+    // Temporal may deliver the pause seconds after the approval: round 1 must not be over by then.
+    const both = gate();
     const run = await scenarios.start({
       settings: { ...SMALL, rounds: 2, approvals: ['after-round'] },
       script: {
         ...FOUND,
+        srlmOpenStep: (input, call) => both.wait.then(() => FOUND.srlmOpenStep!(input, call)),
         srlmExport: ({ firstRunId, runId }) => {
           if (runId === firstRunId) throw failure('storage.full');
         },
@@ -135,6 +138,7 @@ describe.concurrent('commands around continue-as-new', () => {
     });
     await run.waiting('after-round', 0);
     const together = await Promise.all([run.command('approve', {}, 'one'), run.command('pause', {}, 'two')]);
+    both.open();
     const [state1, memo1] = [await run.until(({ round }) => round === 1), await run.memo()];
     const again = [await run.command('approve', {}, 'one'), await run.command('pause', {}, 'two')];
     const other = await run.refused('pause');

@@ -10,7 +10,6 @@ import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, makeTelemetryFilterString, Runtime, Worker } from '@temporalio/worker';
 import { inject, vi } from 'vitest';
 import { type CommandName, STATE_QUERY, updateName } from '../../contracts/commands.js';
-import { WorkflowConfig } from '../../contracts/deployment.js';
 import type { ObjectRef } from '../../contracts/refs.js';
 import type {
   OperatorRecord,
@@ -23,6 +22,7 @@ import type {
 } from '../../contracts/run.js';
 import { RunSettings, SampleSettings } from '../../contracts/spec.js';
 import type { RoundSummary, RoundTable } from '../../contracts/steps.js';
+import { WorkflowConfig } from '../../contracts/workflow-config.js';
 import { freshRecord } from '../../workflows/control/record.js';
 import { ACTIVITIES, defaults, failure, leftBefore, object, type Script } from './script.js';
 import { PATIENCE_MS, within } from './waiting.js';
@@ -39,7 +39,7 @@ export const SMALL = { rounds: 0, catalysts: 'none', evaluation: 'none', selecti
 vi.setConfig({ testTimeout: 4 * PATIENCE_MS, hookTimeout: PATIENCE_MS });
 
 /** Runs under way at once: with more of them, each would wait for all the others. */
-const AT_ONCE = 6;
+const AT_ONCE = 10;
 /** Temporal's answers while an execution hands over to the next, or a worker is away: the same Update may be sent again. */
 const TRANSIENT_GRPC_CODES = [1, 4, 8, 9, 14];
 
@@ -132,6 +132,7 @@ export class Scenarios {
       taskQueue: this.taskQueue,
       activities: Object.fromEntries(ACTIVITIES.map((name) => [name, (input: unknown) => this.answer(name, input)])),
       workflowBundle: { codePath: join(import.meta.dirname, '../../dist/workflow-bundle.js') },
+      debugMode: true,
       maxConcurrentActivityTaskExecutions: 200,
       maxHeartbeatThrottleInterval: 200,
       defaultHeartbeatThrottleInterval: 200,
@@ -292,15 +293,16 @@ export class Scenario {
     return this.handle.query<RunState>(STATE_QUERY);
   }
 
-  /** Waits until the state is as wanted. A query is costly: it is asked again when an activity was, or after a while. */
+  /** Waits until the state is as wanted. A query is costly: it is asked again when an activity was, or ever later. */
   async until(wanted: (state: RunState) => unknown, what = wanted.toString()): Promise<RunState> {
     let state: RunState | null = null;
-    for (const end = Date.now() + PATIENCE_MS; Date.now() < end; ) {
-      await sleep(100);
+    const end = Date.now() + PATIENCE_MS;
+    for (let pause = 20; Date.now() < end; pause = Math.min(2 * pause, 400)) {
       const next = this.running.nextCall();
       state = await this.state().catch(() => null);
       if (state && wanted(state)) return state;
-      await Promise.race([next, sleep(400)]);
+      await Promise.race([next, sleep(pause)]);
+      await sleep(20);
     }
     throw new Error(`never: ${what}. The last state: ${JSON.stringify(state)}`);
   }

@@ -27,11 +27,11 @@ import {
   STATE_QUERY,
   updateName,
 } from '../../contracts/commands.js';
-import type { WorkflowConfig } from '../../contracts/deployment.js';
 import { jsonBytes, MAX_PAYLOAD_BYTES } from '../../contracts/refs.js';
 import type { Intervention, OperatorRecord, RunProgress, RunState, Waiting } from '../../contracts/run.js';
 import { assertUndecided, withSettings } from '../../contracts/settings.js';
 import type { Approval, RunSettings, SampleSettings } from '../../contracts/spec.js';
+import type { WorkflowConfig } from '../../contracts/workflow-config.js';
 import { publish } from '../status.js';
 import { warnOfBudget } from './budget.js';
 import { COMMAND_RULES } from './commands.js';

@@ -4,7 +4,7 @@
  */
 import { ActivityCancellationType, type ActivityInterfaceFor, proxyActivities } from '@temporalio/workflow';
 import type { CpuActivities, GpuActivities } from '../../activities/index.js';
-import type { WorkflowConfig } from '../../contracts/deployment.js';
+import type { WorkflowConfig } from '../../contracts/workflow-config.js';
 
 /** An export is tried for so long: an outage of the store at night must not cost the audit trail. */
 const EXPORT_WITHIN = '12 hours';

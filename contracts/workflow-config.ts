@@ -1,0 +1,23 @@
+/**
+ * What workflow code must know of the deployment. It is apart from it because every workflow evaluates the schemas that it
+ * imports when it begins and when it is replayed.
+ */
+import { z } from 'zod';
+
+/** Part of many payloads of a history. */
+export const QueueName = z.string().min(1).max(80);
+
+export const WorkflowConfig = z.strictObject({
+  cpuQueue: QueueName,
+  gpuQueue: QueueName,
+  /** GPU hosts have queues of their own: NAME-gpu@HOST. */
+  hostQueues: z.boolean(),
+  heartbeatSeconds: z.number().min(1),
+  shardsInFlight: z.int().min(1).max(200),
+  maxAttempts: z.int().min(1),
+  /** The cluster knows our search attributes, so workflow code may set them. */
+  searchAttributes: z.boolean(),
+  /** The next execution of a run may use newer workflow code than the one before it. */
+  upgrades: z.boolean(),
+});
+export type WorkflowConfig = z.infer<typeof WorkflowConfig>;
