@@ -1,5 +1,5 @@
 /** Tables of a run: its finished rounds, and what its steps used. The only place that renders rounds. Pure. */
-import type { Usage } from '../../contracts/refs.js';
+import { Usage } from '../../contracts/refs.js';
 import type { RunStatus } from '../../contracts/run.js';
 import type { EvalResult, GateOutput, RoundSummary } from '../../contracts/steps.js';
 import { duration, percent, table } from '../../text/text.js';
@@ -42,7 +42,7 @@ export const VERDICTS: Record<GateOutput['verdict'], string> = {
 const secondsOf = ({ steps }: Pick<RoundSummary, 'steps'>): number =>
   steps.reduce((sum, { seconds }) => sum + seconds, 0);
 
-/** Tokens, GPU seconds and money, by round and step; empty where nothing was measured. */
+/** What was used, in the kinds of `Usage`, by round and step; empty where nothing was measured. */
 export function usageTable({ rounds, steps, usage }: RunStatus): string[] {
   const finished = new Set(rounds.map(({ round }) => round));
   const all = [
@@ -53,16 +53,17 @@ export function usageTable({ rounds, steps, usage }: RunStatus): string[] {
   ].filter((one): one is typeof one & { usage: Usage } => one.usage !== null);
   if (all.length === 0) return [];
   all.sort((a, b) => (a.round ?? -1) - (b.round ?? -1));
-  const priced = usage.money > 0;
-  const row = (round: string, step: string, { tokens, gpuSeconds, money }: Usage) => [
-    ...[round, step, tokens.toFixed(0), gpuSeconds.toFixed(1)],
-    ...(priced ? [money.toFixed(4)] : []),
-  ];
+  const kinds = Usage.keyof().options.filter((kind) => usage[kind] > 0);
+  const row = (round: string, step: string, one: Usage) => [round, step, ...kinds.map((kind) => amount(one[kind]))];
   return table(
-    ['round', 'step', 'tokens', 'gpu-seconds', ...(priced ? ['money'] : [])],
+    ['round', 'step', ...kinds],
     [
       ...all.map((one) => row(one.round === null ? '-' : String(one.round), one.step, one.usage)),
       row('all', '', usage),
     ],
   );
 }
+
+/** With three digits where it is no whole number. */
+const amount = (value: number): string =>
+  Number.isInteger(value) || value >= 1000 ? value.toFixed(0) : String(Number(value.toPrecision(3)));

@@ -333,12 +333,12 @@ it('the table of usage counts each step once, whether its round has ended or not
     usage: { tokens: 11_400, gpuSeconds: 114, money: 0 },
   };
   expect(usageTable(status)).toEqual([
-    'round  step         tokens  gpu-seconds',
-    '-      rationalize     700          7.0',
-    '0      fineTune       5000         50.0',
-    '1      fineTune       5000         50.0',
-    '2      sample          700          7.0',
-    'all                  11400        114.0',
+    'round  step         tokens  gpuSeconds',
+    '-      rationalize     700           7',
+    '0      fineTune       5000          50',
+    '1      fineTune       5000          50',
+    '2      sample          700           7',
+    'all                  11400         114',
   ]);
   expect(usageTable({ ...STATUS, rounds: [] })).toEqual([]);
 });

@@ -301,7 +301,7 @@ describe.concurrent('two runs that have one id, one after the other', () => {
     expect(result).toMatchObject({ best: 0, stopped: false });
   });
 
-  it('are told apart by the run id of their first execution', async () => {
+  it('differ in the run id of their first execution', async () => {
     const { refused, interventionCount } = await story();
     expect(refused).toEqual(['WorkflowNotFoundError', 'WorkflowNotFoundError']);
     expect(interventionCount).toBe(0);

@@ -103,7 +103,7 @@ describe.concurrent('a run that parks three times', () => {
     });
   });
 
-  it('takes one of two answers that arrive together, and tells the other who was first, when and why', async () => {
+  it('takes one of two answers that arrive together, and shows the other who was first, when and why', async () => {
     const { together } = await story();
     const refused = together.find((one) => one.status === 'rejected');
     expect(together.find((one) => one.status === 'fulfilled')?.value).toBe('mix');

@@ -282,7 +282,7 @@ describe.concurrent('the shards of a step', () => {
       expect(halt).toMatchObject({ type: 'engine.refused', kept: '64 of 128 rows are done and kept.' });
     });
 
-    it('are told up to when the cost of their chunks is counted', async () => {
+    it('know up to when the cost of their chunks is counted', async () => {
       const { run, meanwhile } = await failed();
       const began = Date.parse(meanwhile.steps.at(-1)!.startedAt);
       const [first, second, firstAgain, secondAgain] = [0, 2, 0, 2].map((from, i) => {

@@ -55,7 +55,7 @@ export interface Start {
   fromRound?: number;
   progress?: Partial<RunProgress>;
   record?: Partial<OperatorRecord>;
-  /** Of all rounds before `fromRound`. */
+  /** All rounds before `fromRound` have an evaluation. */
   evaluated?: boolean;
 }
 
@@ -251,7 +251,7 @@ export class Scenarios {
 }
 
 export class Scenario {
-  /** Of its first execution; empty until it is known. */
+  /** Temporal’s id of its first execution; empty until it is known. */
   firstRunId = '';
 
   constructor(
