@@ -16,7 +16,9 @@ export async function loadSpec<T>(
   overrides: Record<string, string> = {},
 ): Promise<T> {
   const text = await readFile(file, 'utf8').catch((error) => {
-    throw error.code === 'ENOENT' ? fileMissing(file) : specUnreadable(file, `it cannot be read (${error.code}).`);
+    throw error.code === 'ENOENT'
+      ? fileMissing(file)
+      : specUnreadable(file, `it cannot be read (${error.code ?? error.message}).`);
   });
   if (text.trim() === '') throw fileEmpty(file);
   const lines = new LineCounter();
@@ -31,7 +33,16 @@ export async function loadSpec<T>(
   for (const [field, value] of Object.entries(overrides)) {
     setField(document, field, value);
   }
-  return checkSpec(document.toJS(), schema, file, (path) => lineOf(document, lines, path), overrides);
+  return checkSpec(plain(document, file), schema, file, (path) => lineOf(document, lines, path), overrides);
+}
+
+/** Throws spec.unreadable for aliases that would make a small file large. */
+function plain(document: Document, file: string): unknown {
+  try {
+    return document.toJS();
+  } catch (error) {
+    throw specUnreadable(file, `${(error as Error).message}.`);
+  }
 }
 
 /** The parser's sentence without its position, which the message has already. */

@@ -5,7 +5,7 @@
  */
 import { z } from 'zod';
 import { Name } from './spec.js';
-import { QueueName } from './workflow-config.js';
+import { HeartbeatSeconds, MaxAttempts, QueueName } from './workflow-config.js';
 
 const BuiltinEngine = z.strictObject({
   kind: z.literal('builtin'),
@@ -65,9 +65,9 @@ export const Deployment = z.strictObject({
   python: z.string().optional().describe('default: $SRLM_PYTHON, else the environment that srlm set up'),
   taskQueue: QueueName.default('srlm').describe('prefix: NAME, NAME-cpu, NAME-gpu, NAME-gpu@HOST'),
   singleTaskQueue: z.boolean().default(false).describe('a worker of your own serves everything on the one queue'),
-  heartbeatSeconds: z.number().min(1).default(20).describe('a worker silent for so long is considered dead'),
+  heartbeatSeconds: HeartbeatSeconds.default(20).describe('a worker silent for so long is considered dead'),
   shardsInFlight: z.int().min(1).max(200).default(8),
-  maxAttempts: z.int().min(1).default(100).describe('tries of a step before the run parks'),
+  maxAttempts: MaxAttempts.default(100).describe('tries of a step before the run parks'),
   engines: z.record(Name, EngineConfig).default({ local: EngineConfig.parse({ kind: 'builtin' }) }),
   trainers: z.record(Name, TrainerConfig).default({ local: TrainerConfig.parse({}) }),
   versioning: Versioning.optional().describe('for `srlm worker`; `srlm up` has one worker, which takes every run'),

@@ -59,8 +59,16 @@ function sentence({ at, reason, hint, type }: ProblemData): string {
 /** A value as shown in a message: JSON, cut at 60 characters. */
 export function show(value: unknown): string {
   if (value === undefined) return 'nothing';
-  const text = JSON.stringify(value) ?? String(value);
+  const text = jsonOf(value) ?? String(value);
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+
+function jsonOf(value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    return 'a value of too many levels';
+  }
 }
 
 /** A mistake that trying again cannot cure. */

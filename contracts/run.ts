@@ -9,7 +9,7 @@ import { Approval, RunSettings, SampleSettings } from './spec.js';
 import { EvalResult, GateOutput, RoundSummary, TrainingSet } from './steps.js';
 import { WorkflowConfig } from './workflow-config.js';
 
-const Time = z.string().max(40);
+const Time = z.iso.datetime().max(40);
 const RunId = z.string().min(1).max(200);
 
 // --- what a run is started with ---------------------------------------------------------------------------------------

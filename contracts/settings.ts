@@ -57,11 +57,12 @@ export function withSettings<T>(value: T, settings: Settings, schema: z.ZodType<
       if (!isMap(at[key])) throw new Error(`${field}: there is no such field`);
       at = at[key];
     }
-    // A map as a value would change fields that are settled, and reset those that it leaves out.
-    if (isMap(wanted))
-      throw new Error(`${field}: set its fields one by one, such as ${field}.${Object.keys(wanted)[0]}`);
-    if (wanted === null) delete at[path.at(-1)!];
-    else at[path.at(-1)!] = wanted;
+    const last = path.at(-1)!;
+    // A map as a value would change fields that are settled, and reset those that it leaves out; no value resets all.
+    if (isMap(wanted) || (wanted === null && isMap(at[last])))
+      throw new Error(`${field} has fields: set them one by one, such as ${field}.FIELD=VALUE`);
+    if (wanted === null) delete at[last];
+    else at[last] = wanted;
   }
   const parsed = schema.safeParse(changed, { reportInput: true });
   if (parsed.success) return parsed.data;

@@ -122,7 +122,7 @@ export const Budget = z
   .strictObject({
     tokens: z.int().min(1).optional().describe('generated, read for log-probabilities, and trained on'),
     gpuSeconds: z.number().gt(0).optional().describe('as engines and trainers measure them'),
-    hours: z.number().gt(0).optional().describe('wall time since the run began'),
+    hours: z.number().gt(0).max(1_000_000).optional().describe('wall time since the run began'),
     money: z.number().gt(0).optional().describe('by the prices in temporal.config.ts'),
   })
   .describe('when one is used up, the run parks with everything kept');

@@ -4,17 +4,24 @@
  */
 import { z } from 'zod';
 
-/** Part of many payloads of a history. */
-export const QueueName = z.string().min(1).max(80);
+/** Part of many payloads of a history. Temporal keeps names that begin with a slash for itself. */
+export const QueueName = z
+  .string()
+  .min(1)
+  .max(80)
+  .refine((name) => !name.startsWith('/'), 'a name cannot begin with a slash');
+/** Temporal counts them in 32 bits. */
+export const MaxAttempts = z.int().min(1).max(1_000_000);
+export const HeartbeatSeconds = z.number().min(1).max(3600);
 
 export const WorkflowConfig = z.strictObject({
   cpuQueue: QueueName,
   gpuQueue: QueueName,
   /** GPU hosts have queues of their own: NAME-gpu@HOST. */
   hostQueues: z.boolean(),
-  heartbeatSeconds: z.number().min(1),
+  heartbeatSeconds: HeartbeatSeconds,
   shardsInFlight: z.int().min(1).max(200),
-  maxAttempts: z.int().min(1),
+  maxAttempts: MaxAttempts,
   /** The cluster knows our search attributes, so workflow code may set them. */
   searchAttributes: z.boolean(),
   /** The next execution of a run may use newer workflow code than the one before it. */

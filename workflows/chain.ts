@@ -23,9 +23,10 @@ import type { z } from 'zod';
 import { inputInvalid } from '../contracts/errors.js';
 import { explain } from '../contracts/issues.js';
 import { type End, OperatorRecord, RunProgress } from '../contracts/run.js';
-import { type AnySettings, isFailure, now, RunControl, type RunStart } from './control/control.js';
+import { type AnySettings, now, RunControl, type RunStart } from './control/control.js';
 import { carried, freshProgress, freshRecord, MAX_UNEXPORTED } from './control/record.js';
 import { settingsAt } from './control/settings.js';
+import { isFailure } from './failures.js';
 import { memoOf, publish } from './status.js';
 import { patientCpu } from './steps/proxies.js';
 import { rootOf } from './steps/step.js';
@@ -61,7 +62,14 @@ export function begin<S extends AnySettings>(
   } catch (error) {
     throw invalid('operator record', (error as Error).message);
   }
+  if (!fitsTogether(progress)) throw invalid('run progress', 'round: it does not fit what is said to be done');
   return new RunControl({ ...start, record, progress });
+}
+
+/** Whether a run can have come to this: before the first round nothing is made, and later all of it is. */
+function fitsTogether({ round, prepared, head, best, table, rounds }: RunProgress): boolean {
+  if (round === null) return [prepared, head, best, table].every((one) => one === null);
+  return round >= 1 && rounds >= 1 && prepared !== null && head !== null && table !== null;
 }
 
 function invalid(what: string, why: string): ApplicationFailure {
@@ -86,6 +94,8 @@ export async function toEnd<T extends object>(
     try {
       return await work();
     } catch (error) {
+      const isDamaged = isFailure(error, 'artifact.damaged') && run.state.repairs < MAX_REPAIRS;
+      if (isDamaged && !run.work.consideredCancelled) return repair(run, input, error.message);
       const result = isFailure(error, 'run.stopped') ? await soFar() : null;
       if (result === null) throw error;
       why = (error as Error).message;
@@ -111,8 +121,6 @@ export async function toEnd<T extends object>(
       await end(run, 'aborted', error.message);
       throw isCancellation(error) ? error : new CancelledFailure(error.message);
     }
-    if (isFailure(error, 'artifact.damaged') && run.state.repairs < MAX_REPAIRS)
-      return repair(run, input, error.message);
     await end(run, isFailure(error, 'run.stopped') ? 'stopped' : 'failed', error.message);
     throw error;
   }
@@ -120,12 +128,12 @@ export async function toEnd<T extends object>(
 
 /** Begins the next execution with this one's state. Never returns. */
 export async function continueRun(run: RunControl, input: object): Promise<never> {
-  // A command that arrived with the event that brought us here has its handler run first.
-  await condition(allHandlersFinished);
-  if (CancellationScope.current().consideredCancelled) throw new CancelledFailure('the run was ended');
   const { state, config, forkOf } = run;
   // An export that is under way ends with this execution. Rather than forget one, a run waits here.
-  if (state.unexported.length >= MAX_UNEXPORTED - 1) await run.exported;
+  if (state.unexported.length >= MAX_UNEXPORTED - 1) await Promise.race([run.exported, run.work.cancelRequested]);
+  // A command that arrived with the event that brought us here has its handler run first.
+  await condition(allHandlersFinished);
+  if (run.work.consideredCancelled) throw new CancelledFailure('the run was ended');
   state.unexported.push(workflowInfo().runId);
   const next = makeContinueAsNewFunc<Execution>({
     // Search attributes are carried over by the server, a memo that was changed since the start is not.

@@ -8,7 +8,8 @@ import type { RunInput } from '../contracts/run.js';
 import type { RunSettings } from '../contracts/spec.js';
 import type { EvalResult, GateOutput, RoundSummary, SelectOutput, ShardedStep, StepName } from '../contracts/steps.js';
 import { scoresOf } from '../method/selectors/index.js';
-import { type RunControl, stopped } from './control/control.js';
+import type { RunControl } from './control/control.js';
+import { stopped } from './failures.js';
 import { sharded } from './steps/shards.js';
 import { optional, step } from './steps/step.js';
 import { train } from './steps/training.js';
@@ -108,7 +109,7 @@ function logprobStep({ run, data, candidates, texts }: Scored, model: ModelRef):
   return { step: 'logprob', engine, model, data, candidates, texts, deterministic };
 }
 
-/** Asked again before each step: an operator may choose another selector while one of them is parked. */
+/** Asked again after each of them: an operator may choose another selector while one is parked, which is then the last. */
 function missingScore({ settings }: Run, scores: Partial<Record<ScoreName, DatasetRef>>): ScoreName | undefined {
   const wanted = scoresOf(settings.selection.selector);
   return (Object.keys(SCORED_BY) as ScoreName[]).find((score) => wanted.includes(score) && !scores[score]);

@@ -15,7 +15,8 @@ import type {
   TrainingSet,
 } from '../contracts/steps.js';
 import { begin, continueRun, parsed, toEnd } from './chain.js';
-import { type RunControl, stopped } from './control/control.js';
+import type { RunControl } from './control/control.js';
+import { stopped } from './failures.js';
 import { round } from './round.js';
 import { sharded } from './steps/shards.js';
 import { type AtStep, step } from './steps/step.js';
@@ -45,7 +46,7 @@ async function execution(run: RunControl<RunSettings>, input: RunInput): Promise
   const verdict = await verdictOn(run, summary);
   take(run, summary, verdict);
   const isLast = verdict === 'stop' || number >= run.settings.rounds;
-  if (!isLast && !state.stopAfter) {
+  if (!isLast && !(state.stopAfter && run.isFirstPass)) {
     state.round = number + 1;
     return continueRun(run, input);
   }

@@ -76,17 +76,12 @@ async function measure(address, artifactRoot, { rows, promptBytes }) {
     worker.stdin.end();
     const workerPeakBytes = Number((await lines.next()).value);
     const largest = executions.reduce((a, b) => (b.events > a.events ? b : a));
-    const startedAt = Date.now();
-    await Worker.runReplayHistory(
-      { workflowBundle: { codePath: join(root, 'dist/workflow-bundle.js') } },
-      largest.history,
-      taskQueue,
-    );
+    const replaySeconds = await replayed(executions[0].history, largest.history);
     const { events, bytes, activities } = largest;
     return {
       ...{ rows, promptBytes, events, bytes, activities },
       largestPayload: Math.max(...executions.map((one) => one.largestPayload)),
-      replaySeconds: (Date.now() - startedAt) / 1000,
+      replaySeconds,
       workerPeakBytes,
       executions: executions.map((one) => ({ events: one.events, bytes: one.bytes, activities: one.activities })),
     };
@@ -95,6 +90,20 @@ async function measure(address, artifactRoot, { rows, promptBytes }) {
     if (worker.exitCode === null) worker.kill();
     if (worker.exitCode === null) await once(worker, 'exit');
   }
+}
+
+/** Seconds that `history` takes, in a worker that has replayed `first` before, as one that serves runs has. */
+async function replayed(first, history) {
+  const histories = [first, history].map((one, i) => ({ workflowId: `replay-${i}`, history: one }));
+  const options = { workflowBundle: { codePath: join(root, 'dist/workflow-bundle.js') } };
+  let startedAt = 0;
+  let seconds = 0;
+  for await (const { error } of Worker.runReplayHistories(options, histories)) {
+    if (error) throw error;
+    seconds = (Date.now() - startedAt) / 1000;
+    startedAt = Date.now();
+  }
+  return seconds;
 }
 
 async function executionOf(workflow, service, workflowId, runId) {

@@ -114,6 +114,12 @@ export function checkId(id: string | undefined): string | undefined {
   return id;
 }
 
+/** For commander: the id of a run, which a program of the user's own may have chosen freely. */
+export function runName(id: string): string {
+  if (id.trim() === '') throw new UsageError('RUN: expected the id of a run, found nothing. `srlm list` shows them.');
+  return id;
+}
+
 /** For commander: a number within bounds. */
 export function number(option: string, min: number, max: number, isWhole = true) {
   return (text: string): number => {

@@ -1,5 +1,5 @@
 /** What happened to a run, from the histories of its executions: `srlm history` shows it, `srlm audit export` writes it. */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { hostname, userInfo } from 'node:os';
 import { resolve } from 'node:path';
 import type { Client } from '@temporalio/client';
@@ -10,13 +10,13 @@ import { loadRun } from '../../audit/load.js';
 import { renderTimeline } from '../../audit/render-timeline.js';
 import { Problem } from '../../contracts/errors.js';
 import { openStore } from '../../storage/store.js';
-import { action, type Context, EXIT, UsageError } from './context.js';
+import { action, type Context, EXIT, runName, UsageError } from './context.js';
 
 export function addHistoryCommands(program: Command): void {
   program
     .command('history')
     .description('show what happened to a run: steps, attempts, reuse, interventions, gates')
-    .argument('<run>', 'id of the run')
+    .argument('<run>', 'id of the run', runName)
     .action(
       action(async (context, runId: string) => {
         const { artifactRoot } = await context.deployment();
@@ -32,12 +32,14 @@ export function addHistoryCommands(program: Command): void {
   audit
     .command('export')
     .description('write the histories, spec and timeline of a run to files')
-    .argument('<run>', 'id of the run')
+    .argument('<run>', 'id of the run', runName)
     .requiredOption('--out <folder>', 'folder to write to')
     .option('--force', 'replace an export that is there')
     .action(
       action(async (context, runId: string, { out, force = false }: { out: string; force?: boolean }) => {
         const folder = resolve(out);
+        if (existsSync(folder) && !statSync(folder).isDirectory())
+          throw new UsageError(`--out ${out}: this is not a folder. Choose another.`);
         if (!force && existsSync(folder) && readdirSync(folder).length > 0)
           throw new UsageError(`--out ${out}: the folder is not empty. Choose another, or add --force.`);
         const store = openStore(await context.deployment());

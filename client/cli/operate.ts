@@ -18,6 +18,7 @@ import {
   number,
   pairs,
   patiently,
+  runName,
   UsageError,
   untilInterrupted,
 } from './context.js';
@@ -126,7 +127,7 @@ function addCommand<Name extends CommandName>(program: Command, name: Name): voi
   const command = program
     .command(name)
     .description(description)
-    .argument('<run>', 'id of the run')
+    .argument('<run>', 'id of the run', runName)
     .option('--why <text>', 'kept in the history', '');
   options?.(command);
   command.action(
@@ -162,7 +163,7 @@ function addFork(program: Command): void {
   program
     .command('fork')
     .description('start a new run that reuses all steps before a round, then applies other settings')
-    .argument('<run>', 'id of the run')
+    .argument('<run>', 'id of the run', runName)
     .requiredOption('--from-round <n>', 'the first round that may differ', number('--from-round', 0, MAX_ROUND))
     .option(...SET)
     .option('--id <id>', "the new run's id")

@@ -4,7 +4,7 @@ import { Catalyst, Example } from '../../contracts/rows.js';
 import type { Waiting } from '../../contracts/run.js';
 import type { Store } from '../../storage/store.js';
 import { duration, printable, table, wrap } from '../../text/text.js';
-import { action, EXIT, hasColor } from './context.js';
+import { action, EXIT, hasColor, runName } from './context.js';
 import { exitOf, follow, printResult } from './follow.js';
 import { roundsTable, usageTable } from './tables.js';
 import { renderRun } from './tree.js';
@@ -13,7 +13,7 @@ export function addRunCommands(program: Command): void {
   program
     .command('watch')
     .description('follow a run until it ends or parks')
-    .argument('<run>', 'id of the run')
+    .argument('<run>', 'id of the run', runName)
     .action(
       action(async (context, runId: string) => {
         const client = await context.connect();
@@ -26,7 +26,7 @@ export function addRunCommands(program: Command): void {
   program
     .command('status')
     .description("show a run's status, and why it is parked if it is")
-    .argument('<run>', 'id of the run')
+    .argument('<run>', 'id of the run', runName)
     .action(
       action(async (context, runId: string) => {
         const client = await context.connect();

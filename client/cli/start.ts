@@ -3,7 +3,7 @@
  * reported first and nothing is started.
  */
 import { createWriteStream, existsSync } from 'node:fs';
-import { access, constants, rename, rm, stat } from 'node:fs/promises';
+import { access, constants, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -151,12 +151,15 @@ type Writer = (store: Store, result: SampleResult) => Promise<number>;
  * of its rows. Throws file.not-writable.
  */
 export async function fileWriter(file: string): Promise<Writer> {
-  const path = resolve(file);
+  // A link is followed: it stays, and the file that it leads to is written.
+  const path = await realpath(file).catch(() => resolve(file));
   const folder = dirname(path);
   await access(folder, constants.W_OK).catch((error: NodeJS.ErrnoException) => {
     throw fileNotWritable(file, `its folder cannot be written (${error.code})`);
   });
-  if ((await stat(path).catch(() => null))?.isDirectory()) throw fileNotWritable(file, 'it is a folder');
+  const there = await stat(path).catch(() => null);
+  if (there && !there.isFile())
+    throw fileNotWritable(file, there.isDirectory() ? 'it is a folder' : 'it is a device, not a file');
   return async (store, result) => {
     const temporary = join(folder, `.${basename(path)}.${temporaryName()}`);
     try {

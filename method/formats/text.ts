@@ -8,5 +8,6 @@ export function toText(value: unknown, at: Position): string {
   if (Number.isInteger(value) && !Number.isSafeInteger(value)) {
     throw rowInvalid(at, `the number ${value} is too large to be read exactly; put it in quotes.`);
   }
+  if (!Number.isFinite(value)) throw rowInvalid(at, 'the number is too large; put it in quotes.');
   return String(value);
 }

@@ -43,7 +43,7 @@ const LARGEST = RunSpec.parse({
   },
   gate: { tolerance: SMALL, confidence: 0.9999999999999999, patience: MANY },
   approvals: Array(3).fill('before-train'),
-  budget: { tokens: MANY, gpuSeconds: LARGE, money: LARGE, hours: LARGE },
+  budget: { tokens: MANY, gpuSeconds: LARGE, money: LARGE, hours: 999_999.1234567891 },
 });
 
 // --- any legal spec ---------------------------------------------------------------------------------------------------
@@ -67,7 +67,12 @@ const sampling = {
   chunkSize: fc.integer({ min: 1, max: 1024 }),
 };
 const evaluation = { maxTokens: sampling.maxTokens, chunkSize: sampling.chunkSize };
-const budget = some({ tokens: count, gpuSeconds: positive, hours: positive, money: positive });
+const budget = some({
+  tokens: count,
+  gpuSeconds: positive,
+  hours: fc.double({ min: SMALL, max: 1e6, noNaN: true }),
+  money: positive,
+});
 const common = { name, seed: fc.nat(), deterministic: fc.boolean(), engine: name, budget };
 const model = fc.record({ path: fc.string({ minLength: 1 }) });
 

@@ -251,6 +251,29 @@ describe.concurrent('a run that is cancelled in Temporal', () => {
     expect(run.calls('srlmExport')).toHaveLength(1);
   });
 
+  it('ends also while it waits for its exports between two rounds, and so does one that is aborted there', async () => {
+    const ends = [
+      (run: Awaited<ReturnType<typeof scenarios.start>>) => run.handle.cancel(),
+      (run: Awaited<ReturnType<typeof scenarios.start>>) => run.command('abort'),
+    ];
+    const types = ends.map(async (end) => {
+      const exports = gate();
+      const run = await scenarios.start({
+        settings: { ...SMALL, rounds: 5 },
+        fromRound: 2,
+        progress: { unexported: ['a', 'b', 'c', 'd', 'e'] },
+        script: { ...FOUND, srlmExport: () => exports.wait },
+      });
+      await run.until(({ round }) => round === 3);
+      await end(run);
+      exports.open();
+      const { type } = await run.failure();
+      expect(run.calls('srlmFineTune')).toHaveLength(1);
+      return type;
+    });
+    expect(await Promise.all(types)).toEqual(['CancelledFailure', 'run.aborted']);
+  });
+
   it('at the moment in which a round ends is cancelled all the same', async () => {
     const run = await scenarios.start({ settings: { ...SMALL, rounds: 1 }, script: FOUND });
     const { srlmKeepRound } = run.script;
@@ -426,6 +449,29 @@ describe.concurrent('a run that finds an object damaged in round 2', () => {
     const { run } = await story();
     expect(run.inputs('srlmFineTune').map(({ tokenBound }) => tokenBound)).toEqual([8500, 7500, 6500]);
   });
+
+  it.each(['round', 'step'])(
+    'does not give up the rounds before the damage when it is to stop after the %s',
+    async (after) => {
+      const held = gate();
+      const run = await scenarios.start({
+        settings: { ...SMALL, rounds: 3 },
+        script: {
+          ...FOUND,
+          srlmFineTune: (input, call) =>
+            call === 2
+              ? held.wait.then(() => Promise.reject(failure('artifact.damaged', 'A page is gone.')))
+              : trained(input),
+        },
+      });
+      await run.called('srlmFineTune', 2);
+      await run.command('stop', { after });
+      held.open();
+      const result = await run.result();
+      expect(result.stopped).toBe(true);
+      expect(run.rounds(result).map(({ round }) => round)).toEqual(after === 'round' ? [0, 1] : [0]);
+    },
+  );
 
   it('fails after twenty repairs: then it is the disk', async () => {
     const run = await scenarios.start({

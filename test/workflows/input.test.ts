@@ -64,6 +64,26 @@ const WRONG: Record<string, { args: unknown[]; says: RegExp }> = {
     args: [input, record, { ...progress, usage: null }],
     says: /^run progress: usage: expected a map of fields, found null\. /,
   },
+  'with progress whose parts do not fit together': {
+    args: [input, record, { ...progress, round: 2 }],
+    says: /^run progress: round: it does not fit what is said to be done\. /,
+  },
+  'with a time that is none': {
+    args: [input, record, { ...progress, startedAt: 'yesterday' }],
+    says: /^run progress: startedAt: /,
+  },
+  'with a budget of more hours than a date can be away': {
+    args: [{ ...input, settings: { ...input.settings, budget: { hours: 1e10 } } }],
+    says: /^run input: settings\.budget\.hours: expected at most 1000000, found 10000000000\. /,
+  },
+  'with more attempts than Temporal counts': {
+    args: [{ ...input, config: { ...input.config, maxAttempts: 3e9 } }],
+    says: /^run input: config\.maxAttempts: expected at most 1000000, found 3000000000\. /,
+  },
+  'with a task queue of Temporal’s own': {
+    args: [{ ...input, config: { ...input.config, cpuQueue: '/_sys/x' } }],
+    says: /^run input: config\.cpuQueue: a name cannot begin with a slash/,
+  },
 };
 
 describe.concurrent('a run with input', () => {

@@ -7,7 +7,6 @@
  * - Handlers are synchronous: a command is recorded and applied in one workflow task, or not at all.
  */
 import {
-  ApplicationFailure,
   CancellationScope,
   condition,
   currentUpdateInfo,
@@ -32,6 +31,7 @@ import type { Intervention, OperatorRecord, RunProgress, RunState, Waiting } fro
 import { assertUndecided, withSettings } from '../../contracts/settings.js';
 import type { Approval, RunSettings, SampleSettings } from '../../contracts/spec.js';
 import type { WorkflowConfig } from '../../contracts/workflow-config.js';
+import { stopped } from '../failures.js';
 import { publish } from '../status.js';
 import { warnOfBudget } from './budget.js';
 import { COMMAND_RULES } from './commands.js';
@@ -97,7 +97,7 @@ export class RunControl<S extends AnySettings = AnySettings> {
     setHandler(
       defineUpdate<string, [Command<Name>]>(updateName(name)),
       (raw) => {
-        const known = this.repeated();
+        const known = this.repeated(name);
         if (known) return answerOf(known);
         const command = schema.parse(raw);
         const { halt } = this.state;
@@ -114,7 +114,7 @@ export class RunControl<S extends AnySettings = AnySettings> {
           const problem = commandProblem(name, raw);
           if (problem) throw new Error(problem);
           if (jsonBytes(raw) > MAX_PAYLOAD_BYTES) throw new Error(`more than ${MAX_PAYLOAD_BYTES} bytes of JSON`);
-          if (this.repeated()) return;
+          if (this.repeated(name)) return;
           if (this.state.end) throw new Error('the run has ended');
           rule.allowed(this, schema.parse(raw));
         },
@@ -123,16 +123,22 @@ export class RunControl<S extends AnySettings = AnySettings> {
   }
 
   /** A command that a client sends again, because the answer to the first time did not reach it. */
-  private repeated(): Intervention | undefined {
+  private repeated(name: CommandName): Intervention | undefined {
     const { id } = currentUpdateInfo() ?? {};
-    return id === undefined ? undefined : this.state.interventions.findLast((one) => one.id === id);
+    if (id === undefined) return undefined;
+    return this.state.interventions.findLast((one) => one.id === id && one.kind === name);
   }
 
   // --- waiting ----------------------------------------------------------------------------------------------------------
   /** Between two steps. Waits while the run is paused. Throws run.stopped when `stop --after step` was requested. */
   async checkpoint(): Promise<void> {
     await this.unpaused();
-    if (this.state.stopAfter === 'step') throw stopped('Stopped after the step');
+    if (this.state.stopAfter === 'step' && this.isFirstPass) throw stopped('Stopped after the step');
+  }
+
+  /** Not again in a round that was done before the run repeated its steps: a stop does not give that up. */
+  get isFirstPass(): boolean {
+    return (this.state.round ?? BEFORE_ROUNDS) >= this.state.reached;
   }
 
   async unpaused(): Promise<void> {
@@ -240,9 +246,3 @@ export class RunControl<S extends AnySettings = AnySettings> {
 const answerOf = ({ step, round }: Intervention): string => step ?? String(round ?? '');
 
 export const now = () => new Date(Date.now()).toISOString();
-
-export const stopped = (what: string) =>
-  ApplicationFailure.nonRetryable(`${what}. All artifacts are kept.`, 'run.stopped');
-
-export const isFailure = (error: unknown, type: string): error is ApplicationFailure =>
-  error instanceof ApplicationFailure && error.type === type;
