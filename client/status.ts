@@ -122,7 +122,10 @@ export class RunReader {
       return { table: this.table.content, problem: null };
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      return { table: null, problem: `The finished rounds cannot be shown: ${error.message}` };
+      return {
+        table: null,
+        problem: `The finished rounds cannot be shown: ${error.message} (Is the worker's artifactRoot another one?)`,
+      };
     }
   }
 

@@ -60,13 +60,16 @@ export type Versioning = z.infer<typeof Versioning>;
 
 export const Deployment = z.strictObject({
   artifactRoot: z.string().default('.srlm/store').describe('shared by all workers and clients'),
-  workRoot: z.string().default('.srlm/work').describe("this host's own: server and trainer logs, tokens"),
+  workRoot: z
+    .string()
+    .default('.srlm/work')
+    .describe("this host's own: logs of the model server, Temporal's database, tokens"),
   modelRoots: z.array(z.string()).default(['models', '.srlm/models']).describe('where run specs may take models from'),
   python: z.string().optional().describe('default: $SRLM_PYTHON, else the environment that srlm set up'),
   taskQueue: QueueName.default('srlm').describe('prefix: NAME, NAME-cpu, NAME-gpu, NAME-gpu@HOST'),
   singleTaskQueue: z.boolean().default(false).describe('a worker of your own serves everything on the one queue'),
   heartbeatSeconds: HeartbeatSeconds.default(20).describe('a worker silent for so long is considered dead'),
-  shardsInFlight: z.int().min(1).max(200).default(8),
+  shardsInFlight: z.int().min(1).max(200).default(8).describe('shards of a step that run at the same time'),
   maxAttempts: MaxAttempts.default(100).describe('tries of a step before the run parks'),
   engines: z.record(Name, EngineConfig).default({ local: EngineConfig.parse({ kind: 'builtin' }) }),
   trainers: z.record(Name, TrainerConfig).default({ local: TrainerConfig.parse({}) }),

@@ -114,6 +114,12 @@ export const evaluationLeaks = (file: string, shared: number) =>
   );
 export const modelUnusable = (folder: string, reason: string, hint?: string) =>
   fileError('model.unusable', { file: folder }, reason, hint);
+export const modelMissing = (path: string, roots: readonly string[]) =>
+  modelUnusable(
+    path,
+    'there is no such model folder.',
+    `The model roots are ${roots.join(', ') || 'none'} (modelRoots in temporal.config.ts).`,
+  );
 /** A model that the store does not own is no longer what the run began with. */
 export const modelChanged = (folder: string, sha256: string) =>
   fileError(
@@ -216,7 +222,7 @@ export const runEnded = (runId: string, command: string, phase: string, canFork:
   userError(
     'run.refused',
     `Run ${show(runId)} refuses ${show(command)}: it has ended (${phase}).`,
-    canFork ? `Start another run, or fork this one with \`srlm fork ${runId}\`.` : 'Start another run.',
+    canFork ? `Start another run, or fork this one with \`srlm fork ${runId} --from-round N\`.` : 'Start another run.',
   );
 /** Settings changed while a run is running are in its history only, and reading that takes a worker. */
 export const runSilent = (runId: string) =>

@@ -32,6 +32,9 @@ const FIRST_USE: Record<string, Step | 'begin' | 'any'> = {
   budget: 'any',
 };
 
+/** Round 0 trains on the data as it came: what these steps use is first needed in round 1. */
+const ENRICHMENT: readonly Step[] = ['sample', 'parse', 'logprob', 'select'];
+
 /** Evaluations of rounds are compared with each other, so the first one settles these. */
 const COMPARED = ['evaluation.maxTokens', 'gate.confidence'];
 
@@ -79,6 +82,7 @@ export function assertUndecided(settings: Settings, { round, step, parked, evalu
     if (first === 'begin') throw new Error(`${field} was settled when the run began: start another run`);
     if (COMPARED.includes(field) && evaluated)
       throw new Error(`${field} was settled by the first evaluation: start another run`);
+    if (round === 0 && ENRICHMENT.includes(first)) continue;
     const use = positionOf(first);
     if (use > at || (use === at && parked)) continue;
     const where = round === null ? first : `${first} of round ${round}`;

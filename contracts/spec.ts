@@ -91,8 +91,8 @@ export const SelectorName = z.enum(SELECTORS);
 export type SelectorName = z.infer<typeof SelectorName>;
 export const Selection = z.strictObject({
   selector: SelectorName.default('off-policy').describe('random is a control arm, not part of the method'),
-  minChars: z.int().min(0).default(1),
-  maxChars: z.int().min(1).default(8000).describe('bounds of the length selector'),
+  minChars: z.int().min(0).default(1).describe('the length selector takes no shorter rationale'),
+  maxChars: z.int().min(1).default(8000).describe('the length selector takes no longer one'),
 });
 export type Selection = z.infer<typeof Selection>;
 
@@ -157,7 +157,10 @@ export const RunSpec = z.strictObject({
   rationalizeEngine: Name.optional().describe('engine that writes missing first rationales; default: engine'),
   prompts: PromptTemplates.prefault({}),
   rounds: z.int().min(0).max(100).default(2).describe('self-improvement rounds after round 0'),
-  enrichFrom: z.enum(['original', 'current']).default('original'),
+  enrichFrom: z
+    .enum(['original', 'current'])
+    .default('original')
+    .describe('which rationale a round enriches: the first one, or the one that the round before chose'),
   sampling: Sampling.prefault({}),
   selection: Selection.prefault({}),
   training: Training.prefault({}),

@@ -93,7 +93,7 @@ function errorPage() {
   return `${[
     '# Errors',
     NOTE,
-    'Every message ends in its type. *Retried*: Temporal tries the step again, with growing waits; the others park the run at once or, before a run, end the command with exit code 2. A word in angle brackets stands for what the message names.',
+    'Every message ends in its type. *Retried*: Temporal tries the step again, with growing waits; the others park the run at once or, before a run, end the command with exit code 2. A word in angle brackets stands for what the message names. Not in the list: `usage` (a mistake on the command line), `budget.spent` (a bound of the budget is used up; the run parks), `run.stopped` and `run.aborted` (how somebody ended a run).',
     table(['type', 'retried', 'words'], rows),
   ].join('\n\n')}\n`;
 }

@@ -8,7 +8,7 @@
  */
 import { realpath, rename } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
-import { artifactDamaged, modelChanged, modelOutsideRoots, modelUnusable } from '../contracts/errors.js';
+import { artifactDamaged, modelChanged, modelMissing, modelOutsideRoots, modelUnusable } from '../contracts/errors.js';
 import { ModelPath, ModelRef, Sha256 } from '../contracts/refs.js';
 import { codeOf, makeFolder, nullIfMissing, syncFolder } from './files.js';
 import { asidePath } from './folder-bucket.js';
@@ -59,8 +59,7 @@ export class Models {
   private async locate(path: string): Promise<Confined> {
     const { found, outside } = await this.confine([resolve(path), ...this.roots.map((root) => resolve(root, path))]);
     const [first] = found;
-    if (!first)
-      throw outside ? modelOutsideRoots(path, this.modelRoots) : modelUnusable(path, 'there is no such model folder.');
+    if (!first) throw outside ? modelOutsideRoots(path, this.modelRoots) : modelMissing(path, this.modelRoots);
     await checkModelFolder(first.folder);
     if (ModelPath.safeParse(first.place).success) return first;
     throw modelUnusable(

@@ -24,7 +24,7 @@ import {
 } from './context.js';
 
 const NO_WORKER =
-  'No worker has answered yet; one that runs workflows is needed (`srlm up` or `srlm worker`). Waiting ...';
+  'No worker has answered yet; one that runs workflows is needed (`srlm up` or `srlm worker`). Waiting for one ...';
 
 const ENDING = 'The command is sent; the run ends as soon as a worker takes it.';
 

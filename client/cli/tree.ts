@@ -3,6 +3,7 @@
  * than asked for, so that a terminal can be redrawn in place.
  */
 import type { Parked, RunStatus, StepState, Waiting } from '../../contracts/run.js';
+import type { Approval } from '../../contracts/spec.js';
 import { clip, columns, duration, pad, printable, rate, wrap } from '../../text/text.js';
 import { accuracyText, roundParts, VERDICTS } from './tables.js';
 
@@ -127,17 +128,24 @@ function parkedLines({ halt, runId }: RunStatus, name: string, view: View, inden
   ];
 }
 
+const APPROVED_ROWS: Record<Approval, string> = {
+  catalysts: 'catalysts',
+  'before-train': 'rows to train on',
+  'after-round': 'rows trained on',
+};
+
 function waitingLines(waiting: Waiting, runId: string, view: View): Line[] {
   const { approval, round, rows, enriched, evaluation, gate } = waiting;
   const facts = [
-    approval === 'catalysts' ? `${rows} catalysts` : `${rows} rows to train on`,
+    `${rows} ${APPROVED_ROWS[approval]}`,
     ...(enriched === null ? [] : [`${enriched} enriched`]),
     ...(evaluation ? [accuracyText(evaluation)] : []),
     ...(gate ? [`verdict of the gate: ${VERDICTS[gate.verdict]}`] : []),
   ];
   const where = round === null ? '' : ` of round ${round}`;
   return [
-    { indent: 1, mark: 'parked', text: `waiting for approval: ${approval}${where}  ${facts.join(', ')}` },
+    { indent: 1, mark: 'parked', text: `waiting for approval: ${approval}${where}` },
+    ...exact(2, view, facts.join(', ')),
     ...exact(2, view, `To continue:  srlm approve ${runId}`),
     ...exact(2, view, `Or:           srlm reject ${runId} --why "..."`),
   ];

@@ -158,7 +158,7 @@ const cases: { what: string; args: string[]; says: string }[] = [
   {
     what: 'a model folder that is not there',
     args: ['run.yaml', '--model', 'no-model'],
-    says: `no-model: there is no such model folder. ${NOTHING} [model.unusable]`,
+    says: `no-model: there is no such model folder. The model roots are LAB/models, LAB/.srlm/models (modelRoots in temporal.config.ts). ${NOTHING} [model.unusable]`,
   },
   {
     what: 'a model folder without weights',

@@ -110,14 +110,14 @@ describe('a command is refused', () => {
       stateOf(),
       'COMPLETED',
       'pause' as const,
-      'Run "run" refuses "pause": it has ended (done). Start another run, or fork this one with `srlm fork run`. [run.refused]',
+      'Run "run" refuses "pause": it has ended (done). Start another run, or fork this one with `srlm fork run --from-round N`. [run.refused]',
     ],
     [
       'when there was nothing to answer before the run ended',
       stateOf(),
       'COMPLETED',
       'approve' as const,
-      'Run "run" refuses "approve": it has ended (done). Start another run, or fork this one with `srlm fork run`. [run.refused]',
+      'Run "run" refuses "approve": it has ended (done). Start another run, or fork this one with `srlm fork run --from-round N`. [run.refused]',
     ],
   ])('%s', async (_, state, status, name, message) => {
     const { operator: ours, sent } = operator(state, { status });

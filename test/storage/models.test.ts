@@ -98,7 +98,7 @@ describe('the starting model', () => {
   it('is refused where there is none, or none that is usable, or its path has a hidden part', async () => {
     for (const path of ['none', at('models/none'), 'a\0b', 'x'.repeat(5000)])
       expect((await problemOf(models.prepare(path))).message).toMatch(
-        /there is no such model folder\. \[model\.unusable\]$/,
+        /there is no such model folder\. The model roots are .*\[model\.unusable\]$/,
       );
     await mkdir(at('models/empty'));
     expect((await problemOf(models.prepare('empty'))).message).toBe(
