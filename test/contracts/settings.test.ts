@@ -56,6 +56,19 @@ describe('settings', () => {
     );
   });
 
+  it('of the enrichment may change all through round 0, which has none', () => {
+    expect(undecided('sampling.k', at('fineTune', false, 0))).not.toThrow();
+    expect(undecided('selection.selector', at('evaluate', false, 0))).not.toThrow();
+    expect(undecided('training.epochs', at('fineTune', false, 0))).toThrow('settled by fineTune of round 0');
+    expect(undecided('sampling.chunkSize', at('fineTune', false, 0))).toThrow('settled when the run began');
+  });
+
+  it('that have fields are set field by field, and not reset as a whole', () => {
+    for (const value of [null, {}, { tokens: 1 }])
+      expect(() => withSettings(SETTINGS, { budget: value as never }, RunSettings)).toThrow('budget has fields');
+    expect(() => withSettings(SETTINGS, { gate: null }, RunSettings)).toThrow('gate has fields');
+  });
+
   it('that all rounds share may not change at all; those that no artifact depends on may at any time', () => {
     for (const field of ['seed', 'prompts.enrich', 'data.limit', 'sampling.chunkSize', 'nothing.of.that.name']) {
       expect(undecided(field, at('prepare', true, null))).toThrow('settled when the run began: start another run');
