@@ -6,8 +6,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { type Campaign, campaign } from './campaign.js';
 import { kinds } from './faults/index.js';
 
-const RUNS = 4;
-const FAULTS_EACH = 6;
+const RUNS = 2;
+const FAULTS_EACH = 10;
 
 describe('runs with faults of many kinds', () => {
   const lines: string[] = [];

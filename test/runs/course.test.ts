@@ -72,28 +72,6 @@ describe('the course of a run', { timeout: 240_000 }, () => {
     });
   });
 
-  it('whose parent was approved for some rounds waits for the approval of the others, as a fork of it does', async () => {
-    const spec = learning({ approvals: ['before-train'], rounds: 1, seed: 5, training: { epochs: 2 } });
-    const runId = await harness.start(spec, 'approved');
-    const waits = async (id: string, wanted: number) =>
-      (await harness.status(id, `${id} waits`, ({ halt }) => halt?.kind === 'waiting' && halt.round === wanted)).halt;
-    expect(await waits(runId, 0)).toMatchObject({ approval: 'before-train', enriched: 0 });
-    await expect(harness.client.send(runId, 'retry', {})).rejects.toThrow('is not parked');
-    await harness.client.send(runId, 'approve', { why: 'well written' });
-    await waits(runId, 1);
-    const fork = async (of: string, selector: string) =>
-      (await harness.client.fork(of, { fromRound: 1, set: { 'selection.selector': selector } })).runId;
-    const forked = await fork(runId, 'length');
-    expect(await waits(forked, 1)).toMatchObject({ approval: 'before-train' });
-    await harness.client.send(runId, 'reject', { why: 'it rambles' });
-    const ended = await harness.status(runId, 'it has ended', ({ endedAt }) => endedAt);
-    expect([ended.state, (await harness.result(runId)).best]).toEqual(['stopped', 0]);
-    await harness.client.abort(forked);
-    const again = await fork(forked, 'vote');
-    expect(await waits(again, 1)).toMatchObject({ approval: 'before-train' });
-    await harness.client.abort(again);
-  });
-
   it('halves the micro-batch when memory runs out, keeps the effective batch, and records both decisions', async () => {
     // What the trainer reports when memory runs out, for every micro-batch of more than one.
     const real = await readFile(harness.python, 'utf8');
@@ -125,31 +103,6 @@ ${real.slice(real.indexOf('exec'))}`;
     } finally {
       await writeFile(harness.python, real);
     }
-  });
-
-  it('continues without an evaluation that cannot be done, if somebody skips it; never without a training', async () => {
-    const real = await readFile(harness.python, 'utf8');
-    await harness.killModelServers();
-    await writeFile(harness.python, '#!/bin/sh\nexit 9\n');
-    const runId = await harness.start(learning({ rounds: 0, seed: 7, training: { epochs: 2 } }), 'skipped');
-    await harness.status(
-      runId,
-      'training is parked',
-      ({ halt }) => halt?.kind === 'parked' && halt.step === 'fineTune',
-    );
-    await expect(harness.client.send(runId, 'skip', {})).rejects.toThrow('fineTune cannot be skipped');
-    const serverless = real.replace('exec', 'case "$1" in *server.py) exit 9;; esac\nexec');
-    await writeFile(harness.python, serverless);
-    await harness.client.send(runId, 'retry', { why: 'it trains again' });
-    await harness.status(
-      runId,
-      'the evaluation is parked',
-      ({ halt }) => halt?.kind === 'parked' && halt.step === 'evaluate' && halt.skippable,
-    );
-    await writeFile(harness.python, real);
-    await harness.client.send(runId, 'skip', { why: 'not today' });
-    const { rounds } = await harness.finish(runId);
-    expect(rounds[0]).toMatchObject({ evaluation: null, gate: null });
   });
 
   it('whose tokens are used up by a training leaves a checkpoint, and resumes from it when there are more', async () => {

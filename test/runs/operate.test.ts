@@ -147,22 +147,6 @@ describe('a sampling run', { timeout: 120_000 }, () => {
     expect(inputs).toMatchObject({ recipe: { sampling: { maxTokens: 16 } } });
   });
 
-  it('whose endpoint stays away parks, and continues when it is back', async () => {
-    await endpoint.close();
-    const runId = await start('away');
-    const { halt } = await harness.status(runId, 'it is parked', is('parked'));
-    expect(halt).toMatchObject({ step: 'sample', type: 'engine.unreachable', attempts: 2 });
-    expect(halt).toHaveProperty(
-      'message',
-      'Engine "teacher" does not answer (ECONNREFUSED). It is tried again; see its log or `srlm doctor`. [engine.unreachable]',
-    );
-    await endpoint.open();
-    await harness.client.send(runId, 'retry', { why: 'it is back' });
-    await harness.status(runId, 'it is done', is('done'));
-    expect((await harness.client.sampleResult(runId)).candidates.rows).toBe(PROMPTS);
-    expect(endpoint.answered).toHaveLength(PROMPTS);
-  });
-
   it('stops after the current chunks when its budget is used up, and continues when it is raised', async () => {
     const runId = await start('budget', { budget: { tokens: PROMPTS / 2 } });
     const stopped = await harness.status(runId, 'it is parked', is('parked'));
