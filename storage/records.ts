@@ -2,8 +2,8 @@
  * The record that a step, or one chunk of it, is done. The key is the digest of everything that decided the result,
  * which the record states in clear text. A record is written after all that it holds, so if a record exists, what it
  * holds was stored.
- * A record does not count (is void) if it is torn, if its step, inputs and key do not agree with its own name, or if
- * something it holds is missing or short. Reading never writes; `add` replaces a void record. Of several writers of
+ * A record does not count (is void) if it is torn or was changed (it holds the digest of its own content), if its step,
+ * inputs and key do not agree with its name, or if something it holds is missing or short. Reading never writes; `add` replaces a void record. Of several writers of
  * one record the first wins, and the others get its record. Concurrent writers that replace a void record may each
  * return their own; all of them are intact.
  */
@@ -51,7 +51,8 @@ export class Records {
   /** From now on the step is done. Returns the record that counts, which may be an earlier one. */
   async add(step: string, inputs: unknown, { holds, output, meta }: StepResult): Promise<StepRecord> {
     const key = keyOf(step, inputs);
-    const text = canonical({ version: 2, step, key, inputs, holds, output, meta });
+    const content = { version: 2, step, key, inputs, holds, output, meta };
+    const text = canonical({ ...content, sha256: sha256(canonical(content)) });
     const record = StepRecord.parse(JSON.parse(text));
     const name = recordName(step, key);
     while (!(await this.bucket.writeNew(name, Buffer.from(`${text}\n`)))) {
@@ -90,6 +91,8 @@ function parsed(text: Buffer, step: string, key: string): StepRecord | null {
   } catch {
     return null;
   }
-  const agrees = record.step === step && record.key === key && keyOf(step, record.inputs) === key;
-  return agrees ? record : null;
+  const { sha256: digest, ...content } = record;
+  const isWritten = sha256(canonical(content)) === digest;
+  const isNamed = record.step === step && record.key === key && keyOf(step, record.inputs) === key;
+  return isWritten && isNamed ? record : null;
 }

@@ -329,7 +329,7 @@ export class Harness {
   async digests(): Promise<Record<string, string>> {
     const found: Record<string, string> = {};
     for (const path of await filesBelow(join(this.artifactRoot, 'steps'))) {
-      const { meta: _, ...record } = StepRecord.parse(JSON.parse(await readFile(path, 'utf8')));
+      const { meta: _, sha256: __, ...record } = StepRecord.parse(JSON.parse(await readFile(path, 'utf8')));
       found[relative(this.artifactRoot, path)] = sha256(canonical(record));
     }
     for (const path of await filesBelow(join(this.artifactRoot, 'objects'))) {
