@@ -30,7 +30,8 @@ const MAX_MESSAGE_CHARS = 1000;
 
 /**
  * Wraps `work`: input that does not parse is not retried, a Problem keeps its type, sentence and retry rule, and the
- * activity heartbeats until it ends.
+ * activity heartbeats until it ends. Only a workflow may ask for an activity: what Temporal runs on its own ("standalone"
+ * activities) leaves no run that could answer for it.
  */
 export function activity<In, Out>(
   name: string,
@@ -40,6 +41,7 @@ export function activity<In, Out>(
   return async (raw: In): Promise<Out> => {
     const progress = new ProgressReporter(name);
     try {
+      if (!Context.current().info.workflowExecution) throw inputInvalid(name, 'no workflow has asked for it');
       const parsed = schema.safeParse(raw, { reportInput: true });
       if (!parsed.success) {
         const { field, reason } = explain(parsed.error.issues[0]!);

@@ -2,14 +2,16 @@
 import { ApplicationFailure, Context } from '@temporalio/activity';
 import { exportOf } from '../audit/bundle.js';
 import { exportExecution, exportRun } from '../audit/export.js';
-import { Problem } from '../contracts/errors.js';
+import { inputInvalid, Problem, show } from '../contracts/errors.js';
 import { ExportInput } from '../contracts/steps.js';
 import { activity, type Deps } from './activity.js';
 
 export const srlmExport = ({ store }: Deps) =>
   activity('export', ExportInput, async ({ last, ...execution }, progress) => {
-    const { client: temporal, cancellationSignal } = Context.current();
+    const { client: temporal, cancellationSignal, info } = Context.current();
     const { workflowId, firstRunId } = execution;
+    const own = info.workflowExecution!.workflowId;
+    if (workflowId !== own) throw inputInvalid('export', `${show(own)} exports itself only, not ${show(workflowId)}`);
     try {
       if (!last) await exportExecution({ temporal, store, ...execution });
       else {

@@ -81,8 +81,4 @@ export function isOwn({ meta }: StepRecord, since = Context.current().info.sched
   return meta.run === currentRun() && Date.parse(meta.endedAt) >= since;
 }
 
-/** An activity outside of any workflow (a library user's) is its own run. */
-function currentRun(): string {
-  const { workflowExecution, activityId } = Context.current().info;
-  return workflowExecution?.workflowId ?? activityId;
-}
+const currentRun = (): string => Context.current().info.workflowExecution!.workflowId;

@@ -18,7 +18,12 @@ const BuiltinEngine = z.strictObject({
 
 const EndpointEngine = z.strictObject({
   kind: z.literal('endpoint'),
-  baseUrl: z.url({ protocol: /^https?$/ }),
+  baseUrl: z
+    .url({ protocol: /^https?$/ })
+    .refine(
+      (url) => !/[?#]|\/\/[^/]*@/.test(url),
+      'must hold no password, query or fragment: it is part of keys and messages. A key comes from apiKeyEnv',
+    ),
   model: z.string().min(1),
   revision: z.string().default('').describe('change it when the weights behind the name change'),
   apiKeyEnv: z.string().optional().describe('name of the environment variable that holds the key'),
@@ -29,7 +34,7 @@ const EndpointEngine = z.strictObject({
     .strictObject({ inputPerMillion: z.number().min(0), outputPerMillion: z.number().min(0) })
     .optional()
     .describe('money for a million tokens, for budgets'),
-  timeoutSeconds: z.number().gt(0).default(600).describe('silence after which a request is sent again'),
+  timeoutSeconds: z.number().gt(0).default(600).describe('a request without a complete reply by then is sent again'),
 });
 
 export const EngineConfig = z.discriminatedUnion('kind', [BuiltinEngine, EndpointEngine]);

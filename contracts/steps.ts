@@ -281,10 +281,12 @@ export const GateOutput = z.strictObject({
 export type GateOutput = z.infer<typeof GateOutput>;
 
 // --- what a run keeps of itself ---------------------------------------------------------------------------------------
+/** Of a round, or of the preparation; there are far fewer. */
+const MAX_STEPS = 200;
 /** What one step of a round took; `reused`: it was found under its key. */
 export const StepCost = z.strictObject({
-  step: z.string(),
-  seconds: z.number(),
+  step: z.string().max(200),
+  seconds: z.number().min(0),
   usage: Usage.nullable(),
   reused: z.boolean(),
 });
@@ -303,7 +305,7 @@ export const RoundSummary = z.strictObject({
   evaluation: EvalResult.nullable(),
   gate: GateOutput.nullable(),
   /** In order. Seconds by the workflow's clock: waiting in a queue included. */
-  steps: z.array(StepCost),
+  steps: z.array(StepCost).max(MAX_STEPS),
 });
 export type RoundSummary = z.infer<typeof RoundSummary>;
 
@@ -311,7 +313,7 @@ export type RoundSummary = z.infer<typeof RoundSummary>;
 export const RoundTable = z.strictObject({
   version: z.literal(2),
   /** Steps before round 0. */
-  preparation: z.array(StepCost),
+  preparation: z.array(StepCost).max(MAX_STEPS),
   rounds: z.array(RoundSummary),
 });
 export type RoundTable = z.infer<typeof RoundTable>;
@@ -319,18 +321,21 @@ export type RoundTable = z.infer<typeof RoundTable>;
 /** A round for the table; `preparation` goes with the first. */
 export const KeepRoundInput = z.strictObject({
   table: ObjectRef.nullable(),
-  preparation: z.array(StepCost).nullable(),
+  preparation: z.array(StepCost).max(MAX_STEPS).nullable(),
   round: RoundSummary,
 });
 export type KeepRoundInput = z.infer<typeof KeepRoundInput>;
 export const ReadRoundInput = z.strictObject({ table: ObjectRef, round: Round });
 export type ReadRoundInput = z.infer<typeof ReadRoundInput>;
 
+/** Temporal's id of an execution. */
+const ExecutionId = z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, 'a UUID in lower-case hex');
+
 export const ExportInput = z.strictObject({
   workflowId: z.string().min(1).max(1000),
   /** The execution that began the chain, and the one to export. */
-  firstRunId: z.string().min(1).max(100),
-  runId: z.string().min(1).max(100),
+  firstRunId: ExecutionId,
+  runId: ExecutionId,
   /** The run ends with this execution: timeline, spec and list of files are written, too. */
   last: z.boolean(),
 });

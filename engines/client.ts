@@ -1,6 +1,7 @@
 /**
  * EngineClient: what steps ask of an engine. ChatClient: the part of it that every server with OpenAI's chat API can do
  * (vLLM's field names where OpenAI has none).
+ * A server is not trusted: its key is taken out of whatever it says, and what it counts is bounded by what was asked for.
  * Throws engine.unreachable and engine.wrong-weights (retried); engine.refused, engine.lacks, engine.batch-halved and
  * engine.out-of-memory (not).
  */
@@ -15,7 +16,15 @@ import {
   engineWrongWeights,
 } from '../contracts/errors.js';
 import type { Message } from '../contracts/rows.js';
-import { ConnectionError, type Headers, HttpError, isTransient, postJson, type RetryOptions } from './http.js';
+import {
+  ConnectionError,
+  type Headers,
+  HttpError,
+  isTransient,
+  MAX_REPLY_BYTES,
+  postJson,
+  type RetryOptions,
+} from './http.js';
 
 export interface EngineClient {
   /** An empty list: the prompt is longer than the model's context. */
@@ -91,18 +100,27 @@ export interface ClientOptions {
   secondsHeader?: string;
 }
 
-const Usage = z.object({ prompt_tokens: z.int().optional(), completion_tokens: z.int() });
+const Tokens = z.int().min(0);
+const Usage = z.object({ prompt_tokens: Tokens.optional(), completion_tokens: Tokens });
 type Usage = z.infer<typeof Usage>;
 const ChatReply = z.object({
   choices: z.array(
     z.object({
       message: z.object({ content: z.string().nullish() }),
       finish_reason: z.string().nullish(),
-      completion_tokens: z.int().optional(),
+      completion_tokens: Tokens.optional(),
     }),
   ),
   usage: Usage.nullish(),
 });
+
+/** More than a token takes in JSON, however it is escaped, on average; and what a reply holds besides its texts. */
+const BYTES_PER_TOKEN = 64;
+const REPLY_OVERHEAD_BYTES = 2 ** 20;
+/** More than a chat template adds to a prompt. */
+const TEMPLATE_TOKENS = 4096;
+/** A shorter key is too short to be one, and would be found everywhere. */
+const MIN_KEY_CHARS = 8;
 
 export class ChatClient implements EngineClient {
   constructor(protected readonly options: ClientOptions) {}
@@ -121,22 +139,25 @@ export class ChatClient implements EngineClient {
       ...(request.stop.length > 0 ? { stop: request.stop } : {}),
       ...(request.continueReply ? { continue_final_message: true, add_generation_prompt: false } : {}),
     };
+    const maxBytes = REPLY_OVERHEAD_BYTES + request.n * request.maxTokens * BYTES_PER_TOKEN;
     let raw: unknown;
     try {
-      raw = await this.post('/chat/completions', body, signal, request.requestId, cost);
+      raw = await this.post('/chat/completions', body, signal, { requestId: request.requestId, cost, maxBytes });
     } catch (error) {
       if (isTooLong(error)) return [];
       throw error;
     }
     const { choices, usage } = this.decode(ChatReply, raw);
-    charge(cost, usage);
+    // A token is at least a byte of the prompt, which some servers count once for each choice.
+    const promptTokens = Buffer.byteLength(JSON.stringify(request.messages)) + TEMPLATE_TOKENS;
+    charge(cost, usage, { prompt: request.n * promptTokens, completion: request.n * request.maxTokens });
     // Not retried: an endpoint that ignores `n` would ignore it again, and bill each try.
     if (choices.length !== request.n) {
       const found = `${choices.length} choice${choices.length === 1 ? '' : 's'}`;
       throw engineRefused(name, 200, `it returned ${found} for n=${request.n}`);
     }
     return choices.map((choice, i) => ({
-      text: choice.message.content ?? '',
+      text: this.withoutKey(choice.message.content ?? ''),
       finish: choice.finish_reason === 'stop' ? 'stop' : choice.finish_reason === 'length' ? 'length' : 'other',
       tokens: choice.completion_tokens ?? (request.n === 1 ? (usage?.completion_tokens ?? null) : null),
       seed: seeds ? request.seed + i : null,
@@ -152,19 +173,20 @@ export class ChatClient implements EngineClient {
     path: string,
     body: object,
     signal: AbortSignal,
-    requestId?: string,
-    cost?: RequestCost,
+    { requestId, cost, maxBytes = MAX_REPLY_BYTES }: { requestId?: string; cost?: RequestCost; maxBytes?: number } = {},
   ): Promise<unknown> {
     const { baseUrl, apiKey, limit, retry, secondsHeader } = this.options;
     // The id of a row may hold any character, a header may not.
     const id = requestId?.replace(/[^\x20-\x7e]/g, '?').slice(0, 200);
     const headers = { authorization: `Bearer ${apiKey}`, ...(id ? { 'x-request-id': id } : {}) };
     const onHeaders = (replied: Headers) => {
-      if (cost && secondsHeader) cost.gpuSeconds += Number(replied[secondsHeader] ?? 0);
+      const seconds = secondsHeader ? Number(replied[secondsHeader] ?? 0) : 0;
+      if (cost && seconds > 0 && Number.isFinite(seconds)) cost.gpuSeconds += seconds;
     };
     return limit(async () => {
       try {
-        return await postJson(new URL(baseUrl + path), body, headers, retry, signal, onHeaders);
+        const sent = { body, headers, maxBytes: Math.min(maxBytes, MAX_REPLY_BYTES) };
+        return await postJson(new URL(baseUrl + path), sent, retry, signal, onHeaders);
       } catch (error) {
         throw this.problem(error);
       }
@@ -178,11 +200,19 @@ export class ChatClient implements EngineClient {
     throw engineUnreachable(this.options.name, `its reply does not have the form of OpenAI's API: ${reason}`);
   }
 
+  /** Some servers repeat the key in an error, or to a model that repeats it: it must not get into a history or a store. */
+  private withoutKey(text: string): string {
+    const { apiKey } = this.options;
+    return apiKey.length < MIN_KEY_CHARS ? text : text.replaceAll(apiKey, '[the key]');
+  }
+
   private problem(error: unknown): unknown {
     const { name, model } = this.options;
-    if (error instanceof ConnectionError) return engineUnreachable(name, error.message);
+    if (error instanceof ConnectionError) return engineUnreachable(name, this.withoutKey(error.message));
     if (!(error instanceof HttpError) || isTooLong(error)) return error;
-    const { status, message, type, waitMs } = error;
+    const { status, type, waitMs } = error;
+    // Before it is cut: half a key would not be found.
+    const message = this.withoutKey(error.message);
     if (type === 'batch_halved') return engineBatchHalved(name, message);
     if (type === 'out_of_memory') return engineOutOfMemory(name, message);
     if (status === 404 && type === 'wrong_model') return engineWrongWeights(name, model, 'other weights');
@@ -191,10 +221,15 @@ export class ChatClient implements EngineClient {
   }
 }
 
-export function charge(cost: RequestCost | undefined, usage: Usage | null | undefined): void {
+/** `most`: what a request can have cost. A server that reports more is charged with that. */
+export function charge(
+  cost: RequestCost | undefined,
+  usage: Usage | null | undefined,
+  most: { prompt: number; completion: number },
+): void {
   if (!cost || !usage) return;
-  cost.promptTokens += usage.prompt_tokens ?? 0;
-  cost.completionTokens += usage.completion_tokens;
+  cost.promptTokens += Math.min(usage.prompt_tokens ?? 0, most.prompt);
+  cost.completionTokens += Math.min(usage.completion_tokens, most.completion);
 }
 
 /** The prompt does not fit the context: OpenAI's code, or the wording of vLLM and of the built-in server. */

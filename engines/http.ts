@@ -2,11 +2,12 @@
  * POST of JSON that retries transient failures (no connection, 408, 409, 429, 5xx), after as long as the server asks or
  * with growing delays. The `openai` package does the same at five times the processor time a request and leaves a
  * listener on the signal for each: with thousands of requests in a shard, one core did nothing else.
- * Throws HttpError for an error reply and for one that is too large, ConnectionError where no reply came, and the reason
- * of an aborted signal.
+ * What a server sends is bounded in size and in time, whatever it says of itself.
+ * Throws HttpError for an error reply and for one that is too large, ConnectionError where no reply came in time, and the
+ * reason of an aborted signal.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Agent, type Dispatcher, errors, request } from 'undici';
+import { Agent, type Dispatcher, request } from 'undici';
 
 /** `code`, `type` and `message` are those of OpenAI's API; null where the reply has another form. */
 export class HttpError extends Error {
@@ -28,22 +29,34 @@ export class ConnectionError extends Error {}
 export interface RetryOptions {
   /** Further tries after the first. */
   retries: number;
-  /** Silence after which a try is given up; 0: never. A request may wait long in the queue of a busy server. */
+  /** A try that has no complete reply by then is given up; 0: never. A request may wait long in the queue of a busy server. */
   timeoutMs: number;
+}
+
+interface Request {
+  body: unknown;
+  headers: Record<string, string>;
+  /** A longer reply is refused; default: MAX_REPLY_BYTES. */
+  maxBytes?: number | undefined;
 }
 
 export type Headers = Dispatcher.ResponseData['headers'];
 
 /** Far above any reply to a shard's request; a server that never ends its reply must not fill the worker's memory. */
-const MAX_REPLY_MIB = 64;
-const AGENT = new Agent({ connectTimeout: 10_000, maxResponseSize: MAX_REPLY_MIB * 2 ** 20 });
+export const MAX_REPLY_BYTES = 64 * 2 ** 20;
+/** What is read of an error reply: it is shown, and may be the page of a proxy. */
+const MAX_ERROR_BYTES = 64 * 2 ** 10;
+const AGENT = new Agent({ connectTimeout: 10_000 });
 const MAX_WAIT_MS = 60_000;
+/** A server may ask for longer than a request waits: the next attempt of the step does, up to this. */
+const MAX_STEP_WAIT_MS = 3_600_000;
+
+class TooLarge extends Error {}
 
 /** The parsed body of the reply; its headers are passed to `onHeaders`. */
 export async function postJson(
   url: URL,
-  body: unknown,
-  headers: Record<string, string>,
+  { body, headers, maxBytes = MAX_REPLY_BYTES }: Request,
   { retries, timeoutMs }: RetryOptions,
   signal: AbortSignal,
   onHeaders: (headers: Headers) => void = () => {},
@@ -62,24 +75,48 @@ export async function postJson(
     let reply: Dispatcher.ResponseData | null = null;
     let text = '';
     try {
+      const deadline = timeoutMs > 0 ? Date.now() + timeoutMs : Number.POSITIVE_INFINITY;
       reply = await request(url, options);
-      text = await reply.body.text();
       if (reply.statusCode < 300) {
-        const value = JSON.parse(text);
+        const value = JSON.parse(await textOf(reply.body, maxBytes, deadline));
         onHeaders(reply.headers);
         return value;
       }
+      text = await beginningOf(reply.body, deadline);
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       // Not retried: the next reply would be as large, and each may be billed.
-      if (reply && error instanceof errors.ResponseExceededMaxSizeError)
-        throw new HttpError(reply.statusCode, `its reply is larger than ${MAX_REPLY_MIB} MiB`, null, null);
+      if (reply && error instanceof TooLarge) throw new HttpError(reply.statusCode, error.message, null, null);
       if (tries === retries) throw new ConnectionError(reasonOf(error), { cause: error });
       reply = null;
     }
     if (reply && (tries === retries || !isRetryable(reply))) throw errorOf(reply, text);
     await sleep(waitMs(reply, tries), undefined, { signal }).catch(() => signal.throwIfAborted());
   }
+}
+
+/** Leaving the loop early closes the connection. */
+async function textOf(body: Dispatcher.ResponseData['body'], maxBytes: number, deadline: number): Promise<string> {
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  for await (const part of body as AsyncIterable<Buffer>) {
+    bytes += part.length;
+    parts.push(part);
+    if (bytes > maxBytes) throw new TooLarge(`its reply is larger than ${Math.ceil(maxBytes / 2 ** 20)} MiB`);
+    if (Date.now() > deadline) throw new Error('its reply was not complete in time');
+  }
+  return Buffer.concat(parts).toString('utf8');
+}
+
+async function beginningOf(body: Dispatcher.ResponseData['body'], deadline: number): Promise<string> {
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  for await (const part of body as AsyncIterable<Buffer>) {
+    bytes += part.length;
+    parts.push(part);
+    if (bytes >= MAX_ERROR_BYTES || Date.now() > deadline) break;
+  }
+  return Buffer.concat(parts).toString('utf8');
 }
 
 function isRetryable({ statusCode, headers }: Dispatcher.ResponseData): boolean {
@@ -102,7 +139,7 @@ function requestedWaitMs({ headers }: Dispatcher.ResponseData): number | undefin
   const after = headers['retry-after'];
   if (typeof after !== 'string') return undefined;
   const wait = /^\d/.test(after) ? Number.parseFloat(after) * 1000 : Date.parse(after) - Date.now();
-  return wait >= 0 ? wait : undefined;
+  return wait >= 0 ? Math.min(wait, MAX_STEP_WAIT_MS) : undefined;
 }
 
 function errorOf(reply: Dispatcher.ResponseData, text: string): HttpError {

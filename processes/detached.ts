@@ -13,6 +13,22 @@ import { promisify } from 'node:util';
 import { z } from 'zod';
 import { isAlive, readJson } from '../storage/files.js';
 
+/**
+ * What a program of ours gets of this process's environment: what it needs to find its files, its libraries and its
+ * devices. Not the rest, since keys of endpoints and clouds are there, and these programs load what others made.
+ */
+const PASSED =
+  /^(PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TZ|LANG|LC_\w+|XDG_\w+|LD_\w+|MALLOC_\w+|DYLD_\w+|PYTHON\w*|VIRTUAL_ENV|CONDA_PREFIX|HF_HOME|HF_HUB_CACHE|TORCH\w*|PYTORCH_\w+|TRITON_\w+|CUDA\w*|CUBLAS_\w+|CUDNN_\w+|NVIDIA_\w+|NCCL_\w+|GLOO_\w+|HIP_\w+|HSA_\w+|ROCR_\w+|ROCM_\w+|OMP_\w+|MKL_\w+|KMP_\w+|GOMP_\w+|OPENBLAS_\w+|ACCELERATE_\w+|FSDP_\w+|DS_\w+|MASTER_\w+|GO[A-Z]+)$/;
+/** Whatever a name above allows: it holds a secret. */
+const SECRET = /KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL/i;
+
+export const passedEnvironment = (environment: NodeJS.ProcessEnv): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(environment).filter(
+      (entry): entry is [string, string] => entry[1] !== undefined && PASSED.test(entry[0]) && !SECRET.test(entry[0]),
+    ),
+  );
+
 /** Starts `command` detached, its output appended to `log`. The pid is also that of its process group. */
 export async function startDetached(
   command: string,
@@ -24,7 +40,7 @@ export async function startDetached(
     const child = spawn(command, args, {
       detached: true,
       stdio: ['ignore', log, log],
-      env: { ...process.env, ...options.env },
+      env: { ...passedEnvironment(process.env), ...options.env },
     });
     const exited = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
     await new Promise<void>((resolve, reject) => {

@@ -5,7 +5,7 @@ import { engineRefused } from '../../contracts/errors.js';
 import { ChatClient, charge, type LogprobRequest, type Logprobs, type RequestCost } from '../client.js';
 
 const LogprobReply = z.object({
-  usage: z.object({ prompt_tokens: z.int(), completion_tokens: z.int() }).nullish(),
+  usage: z.object({ prompt_tokens: z.int().min(0), completion_tokens: z.int().min(0) }).nullish(),
   choices: z.array(
     z.object({ index: z.int(), logprobs: z.object({ token_logprobs: z.array(z.number().nullable()) }) }),
   ),
@@ -55,9 +55,9 @@ export class BuiltinClient extends ChatClient {
     };
     const { choices, usage } = this.decode(
       LogprobReply,
-      await this.post('/completions', body, signal, requestId, cost),
+      await this.post('/completions', body, signal, { requestId, ...(cost ? { cost } : {}) }),
     );
-    charge(cost, usage);
+    charge(cost, usage, { prompt: fits.reduce((sum, k) => sum + prompts_K[k]!.length, 0), completion: 0 });
     for (const { index, logprobs } of choices) {
       const at = starts[index]!;
       const answer_T = logprobs.token_logprobs.slice(at, at + tokens);

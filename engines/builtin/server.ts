@@ -153,7 +153,7 @@ export class ModelServer implements WeightServer {
 
   private post(baseUrl: string, path: string, body: object): Promise<unknown> {
     const headers = { authorization: `Bearer ${this.token}` };
-    return postJson(new URL(baseUrl + path), body, headers, ONCE, new AbortController().signal);
+    return postJson(new URL(baseUrl + path), { body, headers }, ONCE, new AbortController().signal);
   }
 
   /** The token is a secret of this host: made once, readable by this user only, never in a history. */

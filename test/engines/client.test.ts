@@ -82,10 +82,58 @@ describe('ChatClient', () => {
     expect(bodies).toHaveLength(1);
   });
 
-  it('names the engine whose reply is too large', async () => {
-    const { url } = await replying(' '.repeat(65 * 2 ** 20));
+  it('names the engine whose reply is larger than what was asked for', async () => {
+    const { url } = await replying(YES + ' '.repeat(2.5 * 2 ** 20));
     await expect(clientOf(url).sample(request(), never)).rejects.toThrow(
-      'Engine "stub" refused the request (200: its reply is larger than 64 MiB). Fix the cause, then `srlm retry`. [engine.refused]',
+      'Engine "stub" refused the request (200: its reply is larger than 2 MiB). Fix the cause, then `srlm retry`. [engine.refused]',
+    );
+    expect(await clientOf(url).sample(request({ maxTokens: 32768 }), never)).toHaveLength(1);
+  });
+
+  it('gives up a reply of which a little comes now and then', async () => {
+    const url = await serve((_request, response) => {
+      const drip = setInterval(() => response.write(' '), 20);
+      response.once('close', () => clearInterval(drip));
+    });
+    const retry = { retries: 0, timeoutMs: 200 };
+    await expect(clientOf(url, { retry }).sample(request(), never)).rejects.toThrow(
+      'Engine "stub" does not answer (its reply was not complete in time). It is tried again',
+    );
+  });
+
+  it('keeps its key out of texts and errors, whatever the server repeats', async () => {
+    const apiKey = 'sk-0123456789abcdef';
+    const long = `${'x'.repeat(290)}${apiKey}`;
+    const refused = await replying(JSON.stringify({ error: { message: `Bearer ${apiKey} is unknown` } }), 401);
+    const cut = await replying(long, 400);
+    const busy = await replying(long, 503);
+    const echoed = await replying(JSON.stringify({ choices: [{ message: { content: `It is ${apiKey}.` } }] }));
+    const ask = (url: URL) => clientOf(url, { apiKey, retry: { retries: 0, timeoutMs: 500 } }).sample(request(), never);
+    await expect(ask(refused.url)).rejects.toThrow('Bearer [the key] is unknown');
+    for (const { url } of [cut, busy]) await expect(ask(url)).rejects.not.toThrow('sk-');
+    expect((await ask(echoed.url))[0]!.text).toBe('It is [the key].');
+  });
+
+  it.each([
+    ['more tokens than were asked for', { prompt_tokens: 9e15, completion_tokens: 9e15 }, [4132, 8]],
+    ['no prompt tokens', { completion_tokens: 3 }, [0, 3]],
+  ])('charges no more than was asked for where a server counts %s', async (_what, usage, [prompt, completion]) => {
+    const { url } = await replying(JSON.stringify({ ...JSON.parse(YES), usage }));
+    const cost = { promptTokens: 0, completionTokens: 0, gpuSeconds: 0 };
+    await clientOf(url).sample(request(), never, cost);
+    expect(cost).toEqual({ promptTokens: prompt, completionTokens: completion, gpuSeconds: 0 });
+  });
+
+  it.each([
+    ['negative counts', { usage: { prompt_tokens: -5, completion_tokens: -5 } }],
+    ['counts that are no numbers', { usage: { completion_tokens: '7' } }],
+    ['no choices', { choices: null }],
+    ['a list', []],
+  ])('refuses a reply with %s', async (_what, change) => {
+    const reply = Array.isArray(change) ? change : { ...JSON.parse(YES), ...change };
+    const { url } = await replying(JSON.stringify(reply));
+    await expect(clientOf(url).sample(request(), never)).rejects.toThrow(
+      "its reply does not have the form of OpenAI's API",
     );
   });
 

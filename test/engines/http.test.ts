@@ -20,7 +20,7 @@ function inTurn(...replies: { status: number; headers?: Record<string, string>; 
 
 const RETRY = { retries: 2, timeoutMs: 10_000 };
 const never = new AbortController().signal;
-const post = (url: URL, retry = RETRY, signal = never) => postJson(url, { a: 1 }, {}, retry, signal);
+const post = (url: URL, retry = RETRY, signal = never) => postJson(url, { body: { a: 1 }, headers: {} }, retry, signal);
 
 describe('postJson', () => {
   it('waits as long as the server asks, then tries again', async () => {
