@@ -51,7 +51,7 @@ async function fineTune(
   return memoize(store, 'fineTune', inputs, FineTuneOutput, () =>
     engines.hardware.withTrainer(key, stopSignal(), async () => {
       const folder = store.jobs.folder(key);
-      const earlier = await readResult(folder);
+      const earlier = await readResult({ folder, key });
       if (earlier && !existsSync(join(folder, 'model'))) {
         // The model left the folder before its step was recorded, or was damaged in the store since.
         const model = await store.models.find(earlier.sha256);
@@ -61,7 +61,8 @@ async function fineTune(
       const { microBatchSize } = input;
       const job = {
         folder,
-        owner: Context.current().info.workflowExecution ?? { workflowId: '', runId: '' },
+        key,
+        owner: Context.current().info.workflowExecution!,
         baseModel: await store.models.local(input.base),
         baseModelSha256: input.base.sha256,
         training: { ...input.training, ...(microBatchSize ? { microBatchSize } : {}) },

@@ -57,6 +57,8 @@ export type Training = z.infer<typeof Training>;
  */
 export const TrainingJob = Training.omit({ from: true }).extend({
   version: z.literal(2),
+  /** Of the step that the job is done for: a result of another job is not one of this. */
+  key: Sha256,
   baseModel: z.string().min(1),
   baseModelSha256: Sha256,
   data: z.string().regex(/^[A-Za-z0-9_-]+\.jsonl$/, 'a file name in the job folder'),

@@ -2,7 +2,8 @@
 that is slow to import.
 
 spec.json is checked by training-job.schema.json, which `npm run build` generates from contracts/training.ts.
-A checkpoint is complete if it has complete.json, which is written last, and each file has the size recorded there.
+A checkpoint is complete if it has complete.json, which is written last, and each file has the size recorded there; it is
+intact if each file also has the digest recorded there.
 Raises JobError for what the caller must fix: a bad spec, other rows or another model than the spec says."""
 
 import hashlib
@@ -43,6 +44,21 @@ def write_json(path, value):
         file.flush()
         os.fsync(file.fileno())
     os.rename(scratch, path)
+
+
+def write_sealed(path, value):
+    """Writes a value with the digest of its text, so that a reader notices any change (readResult in training/job.ts)."""
+    text = json.dumps(value)
+    write_json(path, {"content": text, "sha256": hashlib.sha256(text.encode()).hexdigest()})
+
+
+def read_sealed(path):
+    """The value, or None if it is missing or not as it was written."""
+    sealed = read_json(path)
+    text = sealed.get("content") if isinstance(sealed, dict) else None
+    if not isinstance(text, str) or hashlib.sha256(text.encode()).hexdigest() != sealed.get("sha256"):
+        return None
+    return json.loads(text)
 
 
 def drop_cut_line(path):
@@ -132,10 +148,19 @@ def file_sizes(folder):
     return {name: os.path.getsize(f"{folder}/{name}") for name in sorted(os.listdir(folder)) if name != "complete.json"}
 
 
+def file_digests(folder):
+    digests = {}
+    for name in file_sizes(folder):
+        with open(f"{folder}/{name}", "rb") as file:
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
 def complete_checkpoint(folder, spec, step, seconds):
     """Marks the folder as complete, and deletes the oldest checkpoints beyond those to keep."""
     sync_all(folder)
-    write_json(f"{folder}/complete.json", {"step": step, "identity": identity(spec), "seconds": seconds, "files": file_sizes(folder)})
+    write_sealed(f"{folder}/complete.json", {"step": step, "identity": identity(spec), "seconds": seconds,
+                                             "files": file_sizes(folder), "digests": file_digests(folder)})
     sync_all(folder)
     for _, old, _ in find_checkpoints(os.path.dirname(folder), spec)[: -spec["checkpoint"]["keep"]]:
         delete_checkpoint(old)
@@ -152,9 +177,18 @@ def find_checkpoints(root, spec, on_incomplete=lambda folder: None):
     """[(step, folder, marker)] of the complete ones, oldest first. The others are unfinished, truncated or of another spec."""
     found = []
     for name in os.listdir(root) if os.path.isdir(root) else []:
-        marker = read_json(f"{root}/{name}/complete.json")
+        marker = read_sealed(f"{root}/{name}/complete.json")
         if marker and marker["identity"] == identity(spec) and marker["files"] == file_sizes(f"{root}/{name}"):
             found.append((marker["step"], f"{root}/{name}", marker))
         else:
             on_incomplete(f"{root}/{name}")
     return sorted(found, key=lambda entry: entry[0])
+
+
+def newest_intact(root, spec, on_damaged):
+    """(step, folder, marker) of the newest checkpoint whose files are all as they were written, or None."""
+    for step, folder, marker in reversed(find_checkpoints(root, spec)):
+        if file_digests(folder) == marker["digests"]:
+            return step, folder, marker
+        on_damaged(folder)
+    return None

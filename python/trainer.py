@@ -232,8 +232,9 @@ def train(job, spec, attempt, stop, set_state):
     trainer.remove_callback(PrinterCallback)
     model.get_output_embeddings().register_forward_pre_hook(trainer.only_wanted)
 
-    checkpoints = jobfolder.find_checkpoints(f"{job}/checkpoints", spec)
-    step, checkpoint, marker = checkpoints[-1] if checkpoints else (None, None, {"seconds": 0})
+    def damaged(folder):
+        say(f"{os.path.basename(folder)} is damaged and is not used.")
+    step, checkpoint, marker = jobfolder.newest_intact(f"{job}/checkpoints", spec, damaged) or (None, None, {"seconds": 0})
     # Includes the work after the checkpoint, which is repeated: its time was spent.
     earlier = max(marker["seconds"], (read_json(f"{job}/progress.json") or {}).get("seconds", 0))
     spent = lambda: earlier + time.monotonic() - STARTED
@@ -263,8 +264,8 @@ def train(job, spec, attempt, stop, set_state):
             shutil.copyfile(f"{spec['baseModel']}/{name}", f"{partial}/{name}")
     sync_all(partial)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    write_json(f"{job}/.result.json", {
-        "sha256": model_digest(partial), "bytes": sum(os.path.getsize(f"{partial}/{name}") for name in model_files(partial)),
+    jobfolder.write_sealed(f"{job}/.result.json", {
+        "key": spec["key"], "sha256": model_digest(partial), "bytes": sum(os.path.getsize(f"{partial}/{name}") for name in model_files(partial)),
         "steps": len(tokens_S), "trainLoss": sum(losses) / len(losses), "tokens": sum(tokens_S),
         "seconds": round(spent(), 1), "precision": precision})
     os.rename(partial, f"{job}/model")

@@ -2,14 +2,17 @@
  * The folder of a training job: spec.json (a TrainingJob: the intent, written before the trainer starts), train.jsonl,
  * owner.json, and what the trainer writes (state, progress, steps, checkpoints, result, model, log). It is named by the
  * key of the step, so that the next attempt finds the same job.
+ * What is asked decides, never what is found: each attempt writes spec and data again, and a result counts only if it
+ * is whole and of this job.
  * Throws what reading the chunks and writing the files throws.
  */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { TrainerConfig } from '../contracts/deployment.js';
+import { Sha256 } from '../contracts/refs.js';
 import { microBatchOf, type Training, TrainingJob } from '../contracts/training.js';
-import { readJson, streamTo, sweep, writeWhole } from '../storage/files.js';
+import { readJson, sha256, streamTo, sweep, writeWhole } from '../storage/files.js';
 
 /** The workflow execution that waits for a job. */
 const Owner = z.object({ workflowId: z.string(), runId: z.string() });
@@ -17,6 +20,8 @@ export type Owner = z.infer<typeof Owner>;
 
 export interface Job {
   folder: string;
+  /** Of the step; the name of the folder. */
+  key: Sha256;
   owner: Owner;
   /** Absolute path of the model to start from. */
   baseModel: string;
@@ -37,31 +42,34 @@ const Progress = z.object({
 export type TrainerProgress = z.infer<typeof Progress>;
 
 const Result = z.object({
-  sha256: z.string(),
-  bytes: z.int(),
-  steps: z.int(),
+  /** Of the job's step. */
+  key: Sha256,
+  sha256: Sha256,
+  bytes: z.int().min(0),
+  steps: z.int().min(0),
   trainLoss: z.number(),
-  tokens: z.int(),
+  tokens: z.int().min(0),
   precision: z.string(),
   /** Counts all attempts, from the start of each program on. */
-  seconds: z.number(),
+  seconds: z.number().min(0),
 });
 export type TrainerResult = z.infer<typeof Result>;
 
 const DATA = 'train.jsonl';
 
 /**
- * Makes the folder ready to start. `chunks` are verified JSONL bytes, which are copied without being decoded. A folder
- * that is ready already keeps its data; its spec is written again, since another host may have the base model elsewhere.
+ * Makes the folder ready to start, or to start again. `chunks` are verified JSONL bytes, which are copied without being
+ * decoded. A trainer that is running has read both files, and is not disturbed.
  */
 export async function prepareJob(job: Job, trainer: TrainerConfig, chunks: AsyncIterable<Uint8Array>): Promise<void> {
   const { folder } = job;
   await mkdir(folder, { recursive: true });
   sweep(folder);
   const present = await readSpec(folder);
-  const dataSha256 = present?.dataSha256 ?? (await streamTo(() => join(folder, DATA), chunks, folder)).sha256;
+  const { sha256: dataSha256 } = await streamTo(() => join(folder, DATA), chunks, folder);
   const spec = specOf(job, trainer, dataSha256);
-  await writeSpec(folder, present ? { ...spec, microBatchSize: shrunk(job.training, trainer, present) } : spec);
+  const isSame = present?.key === job.key;
+  await writeSpec(folder, isSame ? { ...spec, microBatchSize: shrunk(job.training, trainer, present) } : spec);
 }
 
 /** The micro-batch of a job only shrinks (after memory ran out), and still divides the batch over all processes. */
@@ -76,6 +84,7 @@ function specOf(job: Job, trainer: TrainerConfig, dataSha256: string): TrainingJ
   return {
     ...training,
     version: 2,
+    key: job.key,
     baseModel: job.baseModel,
     baseModelSha256: job.baseModelSha256,
     data: DATA,
@@ -97,9 +106,26 @@ const readSpec = (folder: string): Promise<TrainingJob | null> => readJson(join(
 const writeSpec = (folder: string, spec: TrainingJob): Promise<void> =>
   writeWhole(join(folder, 'spec.json'), JSON.stringify(spec, null, 2), folder);
 
-/** null: the job is not finished. */
-export const readResult = (folder: string): Promise<TrainerResult | null> =>
-  readJson(join(folder, 'result.json'), Result);
+/** What write_sealed of python/jobfolder.py writes: a text and its digest. Numbers are written differently there. */
+const Sealed = z.object({ content: z.string(), sha256: Sha256 });
+
+/** null: the job is not finished, or its result is not as it was written. */
+export const readResult = (job: Pick<Job, 'folder' | 'key'>): Promise<TrainerResult | null> =>
+  readSealed(job, 'result.json');
+
+async function readSealed({ folder, key }: Pick<Job, 'folder' | 'key'>, name: string): Promise<TrainerResult | null> {
+  const sealed = await readJson(join(folder, name), Sealed);
+  if (!sealed || sha256(sealed.content) !== sealed.sha256) return null;
+  const result = Result.safeParse(JSON.parse(sealed.content)).data;
+  return result?.key === key ? result : null;
+}
+
+/** Where no trainer is running: a model without a whole result of this job is removed, since nobody can say what it is. */
+export async function dropUnfinishedModel(job: Job): Promise<void> {
+  // The trainer writes .result.json before model/ appears, and renames it afterwards.
+  const result = (await readSealed(job, '.result.json')) ?? (await readResult(job));
+  if (!result) await rm(join(job.folder, 'model'), { recursive: true, force: true });
+}
 
 export const readProgress = (folder: string): Promise<TrainerProgress | null> =>
   readJson(join(folder, 'progress.json'), Progress);

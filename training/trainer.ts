@@ -4,6 +4,7 @@
  * that died too, a new one resumes from the newest checkpoint.
  * Throws python.missing and trainer.<type> (not retried), trainer.lost (retried).
  */
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TrainerConfig } from '../contracts/deployment.js';
@@ -11,6 +12,7 @@ import { trainerFailed, trainerLost } from '../contracts/errors.js';
 import { endGroup, isRunning, readState, runningJobs, startDetached, tail } from '../processes/detached.js';
 import { checkPython, pythonProgram } from '../processes/python.js';
 import {
+  dropUnfinishedModel,
   type Job,
   type Owner,
   readOwner,
@@ -34,6 +36,7 @@ interface Following {
 }
 
 const POLL_MS = 250;
+const OTHER_HOST_MS = 5000;
 /** The time that the trainer has to write a checkpoint (STOP_WITHIN_SECONDS in trainer.py). */
 const STOP_GRACE_MS = 20_000;
 
@@ -63,8 +66,9 @@ export async function followJob(
   /** The process that left state.json before ours started: that state is not about ours. */
   let predecessor: number | null = null;
   for (;;) {
-    const result = await readResult(folder);
+    const result = await readResult(job);
     const state = await readState(folder);
+    // A process of another host may have the same id as one of ours, but not with this folder in its command line.
     const alive = state !== null && (await isRunning(state.pid, folder));
     if (result && !alive) return result;
     if (signal.aborted) {
@@ -75,6 +79,7 @@ export async function followJob(
     }
     if (!alive && !started) {
       predecessor = state?.pid ?? null;
+      await dropUnfinishedModel(job);
       started = await start(folder, trainer, python);
     }
     const progress = await readProgress(folder);
@@ -88,10 +93,14 @@ export async function followJob(
       ...(started ? [started.exited.then((exit) => exit ?? -1)] : []),
       sleep(POLL_MS, 'alive' as const),
     ]);
-    // Another trainer holds the folder: it is followed from now on, by its state.json.
-    if (code === EXIT.locked) started = null;
+    // Another trainer holds the folder: it is followed from now on, by its state.json. One of another host, which
+    // shares the folder, cannot be looked at: it is waited for.
+    if (code === EXIT.locked) {
+      started = null;
+      if ((await readState(folder))?.host !== hostname()) await sleep(OTHER_HOST_MS);
+    } else if (code === 0 && !(await readResult(job))) throw trainerLost('The trainer ended without a result.');
     else if (typeof code === 'number' && code !== 0) throw await failureOf(folder, code, predecessor);
-    else if (code === 'alive' && !started && !(await isAliveOrDone(folder)))
+    else if (code === 'alive' && !started && !(await isAliveOrDone(job)))
       throw await failureOf(folder, null, predecessor);
   }
 }
@@ -113,10 +122,10 @@ async function failureOf(folder: string, code: number | null, predecessor: numbe
   return trainerLost(`The trainer process ended (${code === -1 ? 'killed' : code}).`);
 }
 
-async function isAliveOrDone(folder: string): Promise<boolean> {
-  const state = await readState(folder);
-  if (state && (await isRunning(state.pid, folder))) return true;
-  return (await readResult(folder)) !== null;
+async function isAliveOrDone(job: Job): Promise<boolean> {
+  const state = await readState(job.folder);
+  if (state && (await isRunning(state.pid, job.folder))) return true;
+  return (await readResult(job)) !== null;
 }
 
 async function start(folder: string, trainer: TrainerConfig, python: string) {

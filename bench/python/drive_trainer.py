@@ -39,7 +39,7 @@ def main():
     os.makedirs(job, exist_ok=True)
     rows = "".join(json.dumps({"messages": messages}) + "\n" for messages in round_rows(args.data)).encode()
     spec = {
-        "version": 2, "baseModel": os.path.abspath(args.model), "baseModelSha256": model_digest(args.model),
+        "version": 2, "key": "0" * 64, "baseModel": os.path.abspath(args.model), "baseModelSha256": model_digest(args.model),
         "data": "train.jsonl", "dataSha256": hashlib.sha256(rows).hexdigest(), "method": args.method,
         "lora": {"r": 16, "alpha": 32, "dropout": 0.0, "targetModules": "all-linear"} if args.method == "lora" else None,
         "epochs": args.epochs, "batchSize": 16, "microBatchSize": args.micro, "learningRate": args.rate, "schedule": "linear",
@@ -63,7 +63,7 @@ def main():
     if trainer.wait() != 0:
         sys.exit(f"the trainer ended with exit code {trainer.returncode}; its job folder is {job}")
     with open(f"{job}/result.json", encoding="utf-8") as file:
-        result = json.load(file)
+        result = json.loads(json.load(file)["content"])
     with open(f"{job}/steps.jsonl", encoding="utf-8") as file:
         last = json.loads(file.readlines()[-1])
     seconds = time.monotonic() - begun

@@ -1,14 +1,14 @@
 /** The folder of a training job, before the trainer starts. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { TrainerConfig } from '../../contracts/deployment.js';
 import { Training, TrainingJob } from '../../contracts/training.js';
 import { pythonProgram } from '../../processes/python.js';
-import { prepareJob, readResult } from '../../training/job.js';
+import { dropUnfinishedModel, prepareJob, readResult } from '../../training/job.js';
 import { python } from '../support/python.js';
 
 let folder: string;
@@ -21,6 +21,7 @@ afterEach(async () => {
 
 const job = (training: Partial<Training> = {}) => ({
   folder,
+  key: '0'.repeat(64),
   owner: { workflowId: 'run', runId: 'one' },
   baseModel: '/models/tiny',
   baseModelSha256: '0'.repeat(64),
@@ -38,14 +39,30 @@ async function* chunks(...parts: (string | Buffer | Error)[]) {
 }
 const spec = async () => TrainingJob.parse(JSON.parse(await readFile(join(folder, 'spec.json'), 'utf8')));
 const data = () => readFile(join(folder, 'train.jsonl'));
+const change = async (fields: object) =>
+  writeFile(join(folder, 'spec.json'), JSON.stringify({ ...(await spec()), ...fields }));
 
 describe('a job folder', () => {
-  it('has its data and its spec once it is prepared, and is then left as it is', async () => {
+  it('has its data and its spec once it is prepared', async () => {
     await prepareJob(job(), trainer(), chunks('{"a":1}\n', '{"a":2}\n'));
     expect(String(await data())).toBe('{"a":1}\n{"a":2}\n');
-    await prepareJob(job(), trainer(), chunks('{"b":1}\n'));
-    expect(String(await data())).toBe('{"a":1}\n{"a":2}\n');
     expect((await readdir(folder)).sort()).toEqual(['spec.json', 'train.jsonl']);
+  });
+
+  it.each([
+    ['data that was zeroed', () => writeFile(join(folder, 'train.jsonl'), Buffer.alloc(8))],
+    ['data that is gone', () => rm(join(folder, 'train.jsonl'))],
+    ['the digest of other data', () => change({ dataSha256: 'f'.repeat(64) })],
+    ['another device', () => change({ device: 'cuda' })],
+    ['another base model', () => change({ baseModel: '/elsewhere' })],
+    ['a micro-batch of another job', () => change({ key: 'f'.repeat(64), microBatchSize: 1 })],
+  ])('is what is asked for, where there is %s', async (_what, harm) => {
+    await prepareJob(job(), trainer(), chunks('{"a":1}\n'));
+    const before = await spec();
+    await harm();
+    await prepareJob(job(), trainer(), chunks('{"a":1}\n'));
+    expect(await spec()).toEqual(before);
+    expect(String(await data())).toBe('{"a":1}\n');
   });
 
   it('has the very bytes of the chunks, whatever they are', async () => {
@@ -85,9 +102,53 @@ describe('a job folder', () => {
     expect(await spec()).toMatchObject({ microBatchSize: 4, processes: 2 });
   });
 
-  it('has no result while that is half a file', async () => {
-    await writeFile(join(folder, 'result.json'), '{"sha256":');
-    expect(await readResult(folder)).toBeNull();
+  describe('with a result', () => {
+    const result = {
+      ...{ key: '0'.repeat(64), sha256: 'a'.repeat(64), bytes: 5, steps: 2, trainLoss: 0.00001, tokens: 9 },
+      ...{ precision: 'fp32', seconds: 1.5 },
+    };
+    /** As the trainer writes it. */
+    const write = (value: object, name = 'result.json') => {
+      const script =
+        'import json, sys; sys.path.insert(0, sys.argv[1]); import jobfolder; ' +
+        'jobfolder.write_sealed(sys.argv[2], json.loads(sys.argv[3]))';
+      const folderOfPrograms = dirname(pythonProgram('jobfolder.py'));
+      execFileSync(python, ['-c', script, folderOfPrograms, join(folder, name), JSON.stringify(value)]);
+    };
+    const edit = async (from: string, to: string) => {
+      const path = join(folder, 'result.json');
+      await writeFile(path, (await readFile(path, 'utf8')).replace(from, to));
+    };
+
+    it('has it as the trainer wrote it', async () => {
+      write(result);
+      expect(await readResult(job())).toEqual(result);
+    });
+
+    it.each([
+      ['is half a file', () => writeFile(join(folder, 'result.json'), '{"content":')],
+      ['is empty', () => writeFile(join(folder, 'result.json'), '')],
+      ['was edited', () => edit('fp32', 'bf16')],
+      ['names another model', () => edit('aaaa', 'bbbb')],
+      ['is one of another job', () => write({ ...result, key: 'f'.repeat(64) })],
+      ['is not a result', () => write({ ...result, steps: -1 })],
+    ])('has none where it %s, and its model is then removed before the next start', async (_what, harm) => {
+      write(result);
+      await mkdir(join(folder, 'model'));
+      await dropUnfinishedModel(job());
+      expect(await readdir(folder)).toContain('model');
+      await harm();
+      expect(await readResult(job())).toBeNull();
+      await dropUnfinishedModel(job());
+      expect(await readdir(folder)).not.toContain('model');
+    });
+
+    it('keeps a model whose result has not got its name yet', async () => {
+      write(result, '.result.json');
+      await mkdir(join(folder, 'model'));
+      await dropUnfinishedModel(job());
+      expect(await readdir(folder)).toContain('model');
+    });
   });
 
   it('loses the line that a dead trainer did not finish, and no other', async () => {

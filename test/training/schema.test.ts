@@ -20,6 +20,7 @@ const valid = {
   ...training,
   version: 2,
   baseModel: '/models/tiny',
+  key: '0'.repeat(64),
   baseModelSha256: '0'.repeat(64),
   data: 'train.jsonl',
   dataSha256: '0'.repeat(64),

@@ -37,6 +37,7 @@ async function* rows(count: number) {
 async function prepared(training: object, count = 8) {
   const job = {
     folder,
+    key: '0'.repeat(64),
     owner: { workflowId: 'run', runId: 'one' },
     baseModel: base,
     baseModelSha256: await folderDigest(base),
