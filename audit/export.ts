@@ -59,7 +59,7 @@ export async function exportRun(
     by,
   });
   await write(folder, 'timeline.json', JSON.stringify(timeline));
-  await write(folder, 'timeline.md', ['```', ...renderTimeline(timeline, WIDTH), '```'].join('\n'));
+  await write(folder, 'timeline.md', fenced(renderTimeline(timeline, WIDTH)));
   await write(folder, 'run.json', JSON.stringify(file, null, 2));
   return file;
 }
@@ -93,6 +93,13 @@ async function begin(folder: string): Promise<void> {
 }
 
 const write = (folder: string, name: string, text: string) => writeWhole(join(folder, name), `${text}\n`, folder);
+
+/** A block of code in Markdown, which no line of it can end. */
+function fenced(lines: readonly string[]): string {
+  const longest = Math.max(2, ...lines.flatMap((line) => line.match(/`+/g) ?? []).map((ticks) => ticks.length));
+  const fence = '`'.repeat(longest + 1);
+  return [fence, ...lines, fence].join('\n');
+}
 
 /** Returns the path of the file in the folder; null: there is no history. */
 async function writeHistory(folder: string, execution: Execution): Promise<string | null> {

@@ -8,13 +8,25 @@ const MIN_WRAP_COLUMNS = 8;
 /** Columns that a terminal gives to a text: a wide letter or an emoji takes 2, whatever it is composed of. */
 export const columns = (text: string): number => stringWidth(text);
 
-/** A message may contain what a model or a server wrote: no control characters, which could steer the terminal. */
-export function printable(text: string): string {
-  return text
-    .replace(/\s+/g, ' ')
-    .replace(/[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu, '\uFFFD')
-    .trim();
-}
+/**
+ * Control characters, which steer a terminal; line and paragraph separators; what changes the direction of text, or is
+ * not seen at all (marks, tags, joiners' invisible relatives); half of a surrogate pair. A tab is none.
+ */
+const STEERING =
+  /(?!\t)[\p{Cc}\p{Cs}\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]/gu;
+
+/** The same text on one line, with a mark for each character that a terminal would obey or hide. */
+export const visible = (text: string): string => text.replace(STEERING, '\uFFFD');
+
+/** JSON in which such characters are escapes of JSON: the value is the same, and a terminal shows it as it is. */
+export const visibleJson = (value: unknown, indent?: number): string =>
+  JSON.stringify(value, null, indent).replace(STEERING, (found) =>
+    found === '\n' ? found : [...Array(found.length).keys()].map((i) => escaped(found.charCodeAt(i))).join(''),
+  );
+const escaped = (unit: number) => `\\u${unit.toString(16).padStart(4, '0')}`;
+
+/** A message that may contain what a model or a server wrote, on one line: white space is a single space. */
+export const printable = (text: string): string => visible(text.replace(/\s+/g, ' ')).trim();
 
 /** At most `width` columns; a text that is cut ends in an ellipsis. */
 export function clip(text: string, width: number): string {
@@ -33,14 +45,17 @@ export function clip(text: string, width: number): string {
 
 /** Lines of at most `width` columns, or of 8 where `width` is less; a longer word is broken. */
 export function wrap(text: string, width: number): string[] {
-  return text.trim() === '' ? [] : wrapAnsi(text, Math.max(MIN_WRAP_COLUMNS, width), { hard: true }).split('\n');
+  return text.trim() === ''
+    ? []
+    : wrapAnsi(visible(text), Math.max(MIN_WRAP_COLUMNS, width), { hard: true }).split('\n');
 }
 
 export const pad = (text: string, width: number) => text + ' '.repeat(Math.max(0, width - columns(text)));
 const padLeft = (text: string, width: number) => ' '.repeat(Math.max(0, width - columns(text))) + text;
 
 /** Each column is as wide as its widest cell, with two spaces between columns; numbers are aligned to the right. */
-export function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+export function table(head: readonly string[], given: readonly (readonly string[])[]): string[] {
+  const rows = given.map((row) => row.map(visible));
   const widths = head.map((name, i) => Math.max(columns(name), ...rows.map((row) => columns(row[i] ?? ''))));
   const numeric = head.map(
     (_, i) => rows.length > 0 && rows.every((row) => /^(?:[-+]?[\d.,]+)?(?: ?%)?$/.test(row[i] ?? '')),

@@ -15,6 +15,7 @@ import type { Deployment } from '../contracts/deployment.js';
 import { portTaken, temporalMissing, temporalNotStarted } from '../contracts/errors.js';
 import { endGroup, isRunning, startDetached, tail } from '../processes/detached.js';
 import { pythonPath } from '../processes/python.js';
+import { writeNote } from '../text/terminal.js';
 
 const NAMESPACE = 'default';
 /** How long the histories of closed runs are kept: the dev server's own default is a day. */
@@ -73,14 +74,13 @@ async function keepRunning(server: DevServer, isStopping: () => boolean): Promis
   let reported = '';
   for (let notBefore = 0; !isStopping(); await sleep(CHECK_EVERY_MS)) {
     if (Date.now() < notBefore || (await server.pid()) !== null || isStopping()) continue;
-    if (!reported) process.stderr.write('The Temporal server is gone; it is started again on its database.\n');
+    if (!reported) writeNote('The Temporal server is gone; it is started again on its database.');
     try {
       await server.start();
       reported = '';
     } catch (error) {
       const { message } = error as Error;
-      if (message !== reported && !isStopping())
-        process.stderr.write(`${message} It is tried again until it starts.\n`);
+      if (message !== reported && !isStopping()) writeNote(`${message} It is tried again until it starts.`);
       reported = message;
       notBefore = Date.now() + START_AGAIN_MS;
     }

@@ -24,6 +24,8 @@ import { temporalUnreachable } from '../contracts/errors.js';
 import { EngineHost } from '../engines/index.js';
 import { checkPython, packageRoot, pythonPath } from '../processes/python.js';
 import { openStore } from '../storage/store.js';
+import { writeNote } from '../text/terminal.js';
+import { printable } from '../text/text.js';
 import { endOrphans } from '../training/trainer.js';
 
 const ORPHANS_EVERY_MS = 60_000;
@@ -182,7 +184,7 @@ function installRuntime(): void {
   isInstalled = true;
   const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
     // There is one worker for each queue, and each has only what its queue asks for.
-    if (!/^No (activities|workflows) registered/.test(message)) process.stderr.write(logLine(level, message, meta));
+    if (!/^No (activities|workflows) registered/.test(message)) writeNote(logLine(level, message, meta));
   });
   Runtime.install({ logger });
 }
@@ -193,5 +195,5 @@ function logLine(level: string, message: string, meta?: Record<string, unknown>)
   const where = [meta?.activityType, meta?.workflowId, meta?.attempt && `attempt ${meta.attempt}`]
     .filter(Boolean)
     .join(' · ');
-  return `${level.toLowerCase()}: ${message}${where ? ` (${where})` : ''}${error ? `: ${error.message}` : ''}\n`;
+  return `${level.toLowerCase()}: ${message}${where ? ` (${where})` : ''}${error ? `: ${printable(error.message)}` : ''}`;
 }

@@ -98,8 +98,7 @@ function shown({ answer: given, rationale }: Reply, votes: readonly Vote[], repl
   const counted = votes.map(({ answer: text, count }) => `${count} x ${text}`);
   const silent = replies - votes.reduce((sum, { count }) => sum + count, 0);
   if (silent > 0) counted.push(`${silent} without an answer`);
-  // What a model writes must not steer the terminal.
-  const lines = rationale.split(/\r?\n/).map((line) => line.replace(/(?!\t)\p{Cc}/gu, '\uFFFD'));
+  const lines = rationale.split(/\r?\n/);
   return [
     ...lines,
     '',

@@ -8,6 +8,7 @@ import { loadDeployment } from '../../config/load.js';
 import { idProblem } from '../../config/run-id.js';
 import type { Deployment } from '../../contracts/deployment.js';
 import { Problem } from '../../contracts/errors.js';
+import { writeJson, writeNote, writeResult } from '../../text/terminal.js';
 import type { SrlmClient } from '../client.js';
 
 export const EXIT = { done: 0, failed: 1, wrongInput: 2, parked: 3, interrupted: 130 } as const;
@@ -50,16 +51,12 @@ export class Context {
 
   /** The result: `value` with --json, else `lines`. */
   print(value: unknown, lines: readonly string[]): void {
-    if (this.json) this.document(value);
-    else for (const line of lines) process.stdout.write(`${line}\n`);
-  }
-
-  document(value: unknown): void {
-    process.stdout.write(`${JSON.stringify(value)}\n`);
+    if (this.json) writeJson(value);
+    else for (const line of lines) writeResult(line);
   }
 
   say(line: string): void {
-    process.stderr.write(`${line}\n`);
+    writeNote(line);
   }
 
   /** Columns for a result on stdout. */
@@ -67,9 +64,6 @@ export class Context {
     return process.stdout.isTTY ? (process.stdout.columns || 80) - 1 : 120;
   }
 }
-
-export const hasColor = ({ isTTY }: NodeJS.WriteStream): boolean =>
-  isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
 
 /** Wraps a command's work: gives it its context, and makes what it returns the exit code. */
 export function action<Args extends unknown[]>(work: (context: Context, ...args: Args) => Promise<Exit>) {

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { Deployment } from '../../contracts/deployment.js';
 import { Fields, RunSpec, SampleSpec } from '../../contracts/spec.js';
 import { DataKind } from '../../contracts/steps.js';
+import { visibleJson } from '../../text/text.js';
 import { checkSpec } from '../spec-file.js';
 import { action, collect, EXIT, pairs } from './context.js';
 
@@ -46,7 +47,7 @@ export function addDataCommands(program: Command): void {
     .action(
       action(async (context, which: keyof typeof SCHEMAS) => {
         const json = z.toJSONSchema(SCHEMAS[which], { io: 'input' });
-        context.print(json, [JSON.stringify(json, null, 2)]);
+        context.print(json, visibleJson(json, 2).split('\n'));
         return EXIT.done;
       }),
     );

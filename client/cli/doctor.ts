@@ -58,7 +58,7 @@ export function addDoctorCommand(program: Command): void {
         for (const check of await checkTemporal(deployment)) add(check);
         add(await checkDisk(deployment));
         const healthy = checks.every((check) => check.ok);
-        if (context.json) context.document({ ok: healthy, checks });
+        if (context.json) context.print({ ok: healthy, checks }, []);
         return healthy ? EXIT.done : EXIT.failed;
       }),
     );

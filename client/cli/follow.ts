@@ -7,9 +7,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createLogUpdate } from 'log-update';
 import { temporalLost } from '../../contracts/errors.js';
 import type { RunStatus } from '../../contracts/run.js';
+import { hasColor, styled, writeJson } from '../../text/terminal.js';
 import { isAway } from '../away.js';
 import type { SrlmClient } from '../client.js';
-import { type Context, EXIT, type Exit, hasColor, untilInterrupted } from './context.js';
+import { type Context, EXIT, type Exit, untilInterrupted } from './context.js';
 import { changes, lastKnown, progressLine } from './lines.js';
 import { roundsTable } from './tables.js';
 import { renderRun } from './tree.js';
@@ -87,7 +88,7 @@ function jsonDisplay(context: Context): Display {
   return {
     show: (status) => {
       const line = JSON.stringify(status);
-      if (line !== last) process.stdout.write(`${line}\n`);
+      if (line !== last) writeJson(status);
       last = line;
     },
     note: (text) => context.say(text),
@@ -115,11 +116,12 @@ function liveDisplay(context: Context): Display {
   return {
     show: (status) => {
       const { columns, rows } = SCREEN;
+      const color = hasColor(process.stderr);
       // A line that fills the last column would wrap on some terminals, and the count of lines would be wrong.
-      const lines = renderRun(status, { width: columns - 1, color: hasColor(process.stderr), now: Date.now() });
+      const lines = renderRun(status, { width: columns - 1, color, now: Date.now() });
       // What has scrolled out of the window cannot be redrawn.
       const fitting = lines.length < rows ? lines : [lines[0]!, ...lines.slice(lines.length - rows + 3)];
-      draw(fitting.join('\n'));
+      draw(fitting.map((line) => styled(line, color)).join('\n'));
     },
     note: (text) => {
       draw.done();

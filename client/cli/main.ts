@@ -9,6 +9,7 @@ import { Command, CommanderError } from 'commander';
 import { CommandName } from '../../contracts/commands.js';
 import { Problem } from '../../contracts/errors.js';
 import { packageRoot } from '../../processes/python.js';
+import { writeJson, writeNote } from '../../text/terminal.js';
 import { printable } from '../../text/text.js';
 import { isAway } from '../away.js';
 import { EXIT, type Exit, Interrupted, UsageError } from './context.js';
@@ -66,9 +67,9 @@ function report(error: unknown): Exit {
   if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done; // --help, --version
   if (error instanceof CommanderError && error.code === 'commander.help') return EXIT.wrongInput; // commander has written it to stderr
   const { exit, type, message } = explained(error);
-  if (process.argv.includes('--json')) process.stdout.write(`${JSON.stringify({ error: { type, message } })}\n`);
-  process.stderr.write(`${message}\n`);
-  if (type === 'unexpected' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  if (process.argv.includes('--json')) writeJson({ error: { type, message } });
+  writeNote(message);
+  if (type === 'unexpected' && error instanceof Error) for (const line of `${error.stack}`.split('\n')) writeNote(line);
   return exit;
 }
 

@@ -87,7 +87,7 @@ export function addStartCommands(program: Command): void {
         if (rows !== null) context.say(`${out}: ${rows} rows`);
         else if (out) context.say(notWritten(out, options.id));
         if (out && context.json)
-          context.document({ runId, state: status.state, out: rows === null ? null : out, rows });
+          context.print({ runId, state: status.state, out: rows === null ? null : out, rows }, []);
         return exitOf(status);
       }),
     );

@@ -4,7 +4,7 @@
  */
 import type { Parked, RunStatus, StepState, Waiting } from '../../contracts/run.js';
 import type { Approval } from '../../contracts/spec.js';
-import { clip, columns, duration, pad, printable, rate, wrap } from '../../text/text.js';
+import { clip, columns, duration, pad, printable, rate, visible, wrap } from '../../text/text.js';
 import { accuracyText, roundParts, VERDICTS } from './tables.js';
 
 export interface View {
@@ -160,7 +160,7 @@ const exact = (indent: number, view: View, text: string): Line[] =>
 
 function drawn({ indent, mark, text, faint }: Line, { width, color }: View): string {
   const lead = '  '.repeat(indent);
-  const line = clip(`${lead}${MARKS[mark]} ${text}`, width).trimEnd();
+  const line = clip(`${lead}${MARKS[mark]} ${visible(text)}`, width).trimEnd();
   if (!color || mark === 'plain') return line;
   const at = lead.length;
   const rest = line.slice(at + 1);
