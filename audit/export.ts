@@ -8,7 +8,7 @@ import type { Client } from '@temporalio/client';
 import { inputInvalid, Problem, runUnknown } from '../contracts/errors.js';
 import { SpecTexts } from '../contracts/spec.js';
 import type { ExportInput } from '../contracts/steps.js';
-import { sweep, writeWhole } from '../storage/files.js';
+import { OWNER_ONLY, sweep, writeWhole } from '../storage/files.js';
 import type { Store } from '../storage/store.js';
 import { exportOf, HISTORIES, historyFiles, historyName, inputOf, type RunFile, runFileOf } from './bundle.js';
 import { type Execution, firstRunIdOf } from './events.js';
@@ -88,7 +88,7 @@ export async function exportExecution(of: ExecutionExport): Promise<void> {
 }
 
 async function begin(folder: string): Promise<void> {
-  await mkdir(join(folder, HISTORIES), { recursive: true });
+  await mkdir(join(folder, HISTORIES), { recursive: true, mode: OWNER_ONLY });
   sweep(folder);
 }
 

@@ -103,10 +103,13 @@ async function withTemporary<T>(tmp: string, work: (temporary: string) => Promis
   }
 }
 
-/** Creates a folder with its parents, so that a power failure does not lose them. */
+/** Of the folders that srlm makes for itself: prompts, data and models are in them, and tokens beside them. */
+export const OWNER_ONLY = 0o700;
+
+/** Creates a folder with its parents, so that a power failure does not lose them. Only its owner can look into it. */
 export async function makeFolder(folder: string): Promise<void> {
   const path = resolve(folder);
-  const first = await mkdir(path, { recursive: true });
+  const first = await mkdir(path, { recursive: true, mode: OWNER_ONLY });
   if (first === undefined) return;
   for (let made = path; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made));
 }

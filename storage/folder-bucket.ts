@@ -6,7 +6,16 @@ import { createReadStream } from 'node:fs';
 import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type Bucket, checkName } from './bucket.js';
-import { linkInto, nullIfMissing, sha256File, streamTo, temporaryName, writeWhole, writeWholeNew } from './files.js';
+import {
+  linkInto,
+  nullIfMissing,
+  OWNER_ONLY,
+  sha256File,
+  streamTo,
+  temporaryName,
+  writeWhole,
+  writeWholeNew,
+} from './files.js';
 
 export class FolderBucket implements Bucket {
   /** `tmp`: an existing folder of the same file system. */
@@ -61,6 +70,6 @@ export class FolderBucket implements Bucket {
 /** A free name in damaged/. */
 export async function asidePath(root: string, name: string): Promise<string> {
   const damaged = join(root, 'damaged');
-  await mkdir(damaged, { recursive: true });
+  await mkdir(damaged, { recursive: true, mode: OWNER_ONLY });
   return join(damaged, `${Date.now()}-${temporaryName().split('~').at(-1)}-${name}`);
 }

@@ -17,7 +17,7 @@ import { rootNotWritable } from '../contracts/errors.js';
 import { Sha256 } from '../contracts/refs.js';
 import type { Bucket } from './bucket.js';
 import { Datasets } from './datasets.js';
-import { codeOf, sweep, temporaryName } from './files.js';
+import { codeOf, OWNER_ONLY, sweep, temporaryName } from './files.js';
 import { FolderBucket } from './folder-bucket.js';
 import { Models } from './models.js';
 import { Objects } from './objects.js';
@@ -64,7 +64,7 @@ export function openStore({ artifactRoot, modelRoots }: Pick<Deployment, 'artifa
 function makeWritable(root: string, tmp: string): void {
   const probe = join(tmp, temporaryName());
   try {
-    mkdirSync(tmp, { recursive: true });
+    mkdirSync(tmp, { recursive: true, mode: OWNER_ONLY });
     writeFileSync(probe, '');
     rmSync(probe);
   } catch (error) {

@@ -12,7 +12,7 @@ import { z } from 'zod';
 import type { TrainerConfig } from '../contracts/deployment.js';
 import { Sha256 } from '../contracts/refs.js';
 import { microBatchOf, type Training, TrainingJob } from '../contracts/training.js';
-import { readJson, sha256, streamTo, sweep, writeWhole } from '../storage/files.js';
+import { OWNER_ONLY, readJson, sha256, streamTo, sweep, writeWhole } from '../storage/files.js';
 
 /** The workflow execution that waits for a job. */
 const Owner = z.object({ workflowId: z.string(), runId: z.string() });
@@ -63,7 +63,7 @@ const DATA = 'train.jsonl';
  */
 export async function prepareJob(job: Job, trainer: TrainerConfig, chunks: AsyncIterable<Uint8Array>): Promise<void> {
   const { folder } = job;
-  await mkdir(folder, { recursive: true });
+  await mkdir(folder, { recursive: true, mode: OWNER_ONLY });
   sweep(folder);
   const present = await readSpec(folder);
   const { sha256: dataSha256 } = await streamTo(() => join(folder, DATA), chunks, folder);

@@ -1,11 +1,13 @@
 /** Commands that run the work: up (Temporal and a worker with all roles, on this machine) and worker. */
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
+import { z } from 'zod';
 import { connectionOptions } from '../../config/connection.js';
 import { upRunning } from '../../contracts/errors.js';
 import { commandLine, isRunning } from '../../processes/detached.js';
 import { checkPython, pythonPath } from '../../processes/python.js';
+import { makeFolder, readJson, writeWhole, writeWholeNew } from '../../storage/files.js';
 import { openStore } from '../../storage/store.js';
 import { type Embedded, startEmbedded, temporalBinary } from '../../worker/embedded.js';
 import { ROLES, type Role, startWorkers } from '../../worker/workers.js';
@@ -129,20 +131,25 @@ async function stopAll(parts: Part[]): Promise<void> {
  */
 async function useEmbedded({ address }: Embedded, folder: string): Promise<void> {
   const file = join(folder, 'temporal.toml');
-  await writeFile(file, `[profile.default]\naddress = "${address}"\nnamespace = "default"\n`);
+  await writeWhole(file, `[profile.default]\naddress = "${address}"\nnamespace = "default"\n`, folder);
   for (const name of Object.keys(process.env)) if (name.startsWith('TEMPORAL_')) delete process.env[name];
   process.env.TEMPORAL_ADDRESS = address;
   process.env.TEMPORAL_CONFIG_FILE = file;
 }
 
-/** Two of them would share a GPU and stop each other's server. */
+/** The process that holds the folder, and its command line: a process id alone may belong to another program by now. */
+const Holder = z.object({ pid: z.int().min(1), mark: z.string().min(1) });
+
+/** Two of them would share a GPU and stop each other's server. Of two that start at once, the first to write goes on. */
 async function onlyOne(folder: string): Promise<() => Promise<void>> {
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const file = join(folder, 'up.json');
-  const held = await readFile(file, 'utf8')
-    .then(JSON.parse)
-    .catch(() => null);
-  if (held && held.pid !== process.pid && (await isRunning(held.pid, held.mark))) throw upRunning(held.pid);
-  await writeFile(file, JSON.stringify({ pid: process.pid, mark: await commandLine(process.pid) }));
+  const mine = JSON.stringify({ pid: process.pid, mark: await commandLine(process.pid) });
+  while (!(await writeWholeNew(file, mine, folder))) {
+    const held = await readJson(file, Holder);
+    if (held && held.pid !== process.pid && (await isRunning(held.pid, held.mark))) throw upRunning(held.pid);
+    // Of a process that was killed, or torn by a power failure.
+    await rm(file, { force: true });
+  }
   return () => rm(file, { force: true });
 }
