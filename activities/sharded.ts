@@ -6,7 +6,7 @@
  *   srlmAssemble   lists the chunks of all shards as one dataset
  * What a step does with one chunk is in a file of its own (sample.ts, logprob.ts); a new one is a line in KINDS.
  */
-import { artifactDamaged } from '../contracts/errors.js';
+import { artifactDamaged, inputInvalid } from '../contracts/errors.js';
 import { DatasetRef, type ObjectRef, type StepRecord, type Usage } from '../contracts/refs.js';
 import {
   AssembleInput,
@@ -56,6 +56,8 @@ export const srlmShard = (deps: Deps) =>
       const { store } = deps;
       const step = await store.objects.readJson(ref, ShardedStep);
       const kind = kindOf(step);
+      const [{ chunks: last }] = kind.data(step);
+      if (to > last) throw inputInvalid('shard', `to: expected at most ${last}, found ${to}`);
       const { recipe, texts, engine } = await recipeOf(deps, step);
       const recipeSha256 = sha256(canonical(recipe));
       const columns = await Promise.all(kind.data(step).map((dataset) => store.datasets.chunks(dataset, from, to)));
