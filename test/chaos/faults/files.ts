@@ -1,11 +1,11 @@
-/** Files of the store that are damaged: chunks, the objects that list them, inputs of steps, records, models, uploads. */
+/** Files that are damaged: chunks, the objects that list them, inputs of steps, records, models, uploads, jobs. */
 import { existsSync, readdirSync } from 'node:fs';
 import { readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ChaosHarness } from '../chaos-harness.js';
-import { anywhere, type Draw, type Kind, type Moment } from './fault.js';
+import { type ChaosHarness, signal } from '../chaos-harness.js';
+import { anywhere, type Draw, type Kind, type Moment, training } from './fault.js';
 
-const DAMAGES = ['truncated', 'altered', 'deleted'] as const;
+const DAMAGES = ['truncated', 'altered', 'zeroed', 'deleted'] as const;
 type Damage = (typeof DAMAGES)[number];
 
 /** Any number, for a choice among things that do not exist yet. */
@@ -95,7 +95,7 @@ const uploadDamaged: Kind = (draw) => {
 };
 
 const recordDamaged =
-  (damage: 'truncated' | 'deleted'): Kind =>
+  (damage: Damage): Kind =>
   (draw) => {
     const which = choice(draw);
     const find = async ({ harness }: ChaosHarness) => {
@@ -118,7 +118,7 @@ const chunkRecordDamaged: Kind = (draw) => {
     return record && records.length <= 4 ? stored.recordPath(record) : null;
   };
   const moment: Moment = { in: 'sampling', requests: draw.whole(5, 14) };
-  return damaged(moment, draw.one(['truncated', 'deleted']), choice(draw), find);
+  return damaged(moment, draw.one(DAMAGES), choice(draw), find);
 };
 
 /**
@@ -133,6 +133,26 @@ const modelDamaged: Kind = (draw) => {
   return damaged(moment, draw.one(['truncated', 'deleted']), choice(draw), find);
 };
 
+/** A file of a training, as a power failure leaves it: the trainer and its worker are gone, too. */
+const jobFileDamaged: Kind = (draw) => {
+  const name = draw.one(['spec.json', 'train.jsonl', 'state.json', 'progress.json', 'owner.json']);
+  const [damage, at] = [draw.one(DAMAGES), choice(draw)];
+  return {
+    moment: training(draw),
+    detail: `${name}, ${damage}`,
+    inject: async (chaos) => {
+      const folder = chaos.harness.trainer()?.folder;
+      if (!folder) return null;
+      await chaos.harness.killWorker();
+      for (const pid of chaos.trainers()) signal(pid, 'SIGKILL');
+      const isSpoilt = await spoil(join(folder, name), damage, at);
+      const since = Date.now();
+      await chaos.startWorker();
+      return isSpoilt ? since : null;
+    },
+  };
+};
+
 const pick = <T>(list: readonly T[], which: number): T | undefined => list[which % list.length];
 
 /** false: there is no such file, or nothing in it. */
@@ -141,6 +161,7 @@ async function spoil(path: string, damage: Damage, at: number): Promise<boolean>
   if (size === 0) return false;
   if (damage === 'deleted') await rm(path);
   else if (damage === 'truncated') await truncate(path, at % size);
+  else if (damage === 'zeroed') await writeFile(path, Buffer.alloc(size));
   else {
     const content = await readFile(path);
     content[at % size]! ^= 1;
@@ -158,6 +179,8 @@ export const FILE_FAULTS: Record<string, Kind> = {
   'uploaded file damaged': uploadDamaged,
   'record truncated': recordDamaged('truncated'),
   'record deleted': recordDamaged('deleted'),
+  'record altered': recordDamaged('altered'),
   'record of a chunk damaged': chunkRecordDamaged,
   'model damaged': modelDamaged,
+  'job file damaged': jobFileDamaged,
 };
