@@ -167,6 +167,12 @@ export const temporalMissing = () =>
   );
 export const temporalNotStarted = (reason: string, log: string) =>
   transient('temporal.not-started', `The Temporal server did not come up: ${reason}.`, `See ${log}.`);
+export const noClosedPort = (needed: number, free: number) =>
+  userError(
+    'temporal.no-closed-port',
+    `The Temporal server needs ${needed} of the ports that browsers refuse to open, and ${free} are free.`,
+    'Stop another `srlm up`, or what listens on 127.0.0.1 at ports such as 6665 to 6669.',
+  );
 export const temporalUnreachable = (address: string, reason: string) =>
   userError(
     'temporal.unreachable',

@@ -65,6 +65,16 @@ export async function commandLine(pid: number): Promise<string> {
   return (await ps.catch(() => ({ stdout: '' }))).stdout;
 }
 
+/** The processes of this machine whose command line has `mark`. */
+export async function processesWith(mark: string): Promise<number[]> {
+  const pids = existsSync('/proc/self/cmdline')
+    ? (await readdir('/proc')).map(Number).filter((pid) => pid > 0)
+    : (await promisify(execFile)('ps', ['-axo', 'pid='])).stdout.trim().split(/\s+/).map(Number);
+  const found: number[] = [];
+  for (const pid of pids) if ((await commandLine(pid)).includes(mark)) found.push(pid);
+  return found;
+}
+
 /** SIGTERM to the group, and SIGKILL if it has not ended after `graceMs`. */
 export async function endGroup(pid: number, mark: string, graceMs: number): Promise<void> {
   if (!(await isRunning(pid, mark))) return;

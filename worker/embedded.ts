@@ -1,10 +1,14 @@
 /**
  * Temporal for one machine: the dev server on a SQLite file, a detached process that outlives `srlm up` and is found
  * again by the next one. While `up` runs, a server that dies is started again on the same file, and its runs continue.
- * Throws temporal.missing, temporal.not-started, port.taken.
+ *
+ * No web page reaches it. What listens speaks gRPC, which no page can; or is on a port that no browser opens (the HTTP
+ * API, which accepts nothing besides; metrics; the UI); or is the guard in front of the UI, in this process.
+ *
+ * Throws temporal.missing, temporal.not-started, temporal.no-closed-port, port.taken.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,19 +17,26 @@ import { msToTs } from '@temporalio/common/lib/time.js';
 import { searchAttributeArgs } from '../config/search-attributes.js';
 import type { Deployment } from '../contracts/deployment.js';
 import { portTaken, temporalMissing, temporalNotStarted } from '../contracts/errors.js';
-import { endGroup, isRunning, startDetached, tail } from '../processes/detached.js';
+import { commandLine, endGroup, processesWith, startDetached, tail } from '../processes/detached.js';
 import { pythonPath } from '../processes/python.js';
 import { writeNote } from '../text/terminal.js';
+import { CLOSED_PORTS, canListen, closedPorts } from './closed-ports.js';
+import { guardUi } from './ui-guard.js';
 
 const NAMESPACE = 'default';
 /** How long the histories of closed runs are kept: the dev server's own default is a day. */
 const RETENTION = '30 days';
+
+/** The HTTP API has no off switch. No request can name a host with a space; an empty list would allow an empty name. */
+const NO_HTTP_API = 'frontend.httpAllowedHosts=["no host"]';
 
 const START_TIMEOUT_MS = 60_000;
 /** A killed server is gone from the process list before its ports are free. */
 const PORT_FREE_MS = 3000;
 const CHECK_EVERY_MS = 500;
 const START_AGAIN_MS = 5000;
+/** A port that was free may be taken by another server that starts at the same moment. */
+const START_TRIES = 3;
 
 export interface Embedded {
   address: string;
@@ -52,16 +63,26 @@ export function temporalBinary(deployment: Pick<Deployment, 'python'>): string {
 }
 
 export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded> {
+  const { uiPort = 8233 } = options;
   const server = new DevServer(options);
-  await server.ensure();
+  await server.replaceOpen();
+  if (!(await becomesFree(uiPort))) throw portTaken(uiPort);
+  const guard = await guardUi(uiPort, () => server.uiPort);
+  try {
+    await server.ensure();
+  } catch (error) {
+    guard.close();
+    throw error;
+  }
   let stopping = false;
   const ended = keepRunning(server, () => stopping);
   return {
     address: server.address,
-    uiUrl: server.uiUrl,
+    uiUrl: `http://127.0.0.1:${uiPort}`,
     ended,
     stop: async () => {
       stopping = true;
+      guard.close();
       await server.stop();
       await ended;
       // The loop may have been starting another.
@@ -89,43 +110,72 @@ async function keepRunning(server: DevServer, isStopping: () => boolean): Promis
 
 class DevServer {
   readonly address: string;
-  readonly uiUrl: string;
+  /** Where the UI of the running server listens. */
+  uiPort = 0;
   private readonly folder: string;
   private readonly port: number;
-  private readonly uiPort: number;
   private readonly program: string;
+  /** The process that was started or found last. */
+  private last = 0;
 
-  constructor({ folder, port = 7233, uiPort = 8233, temporal }: EmbeddedOptions) {
+  constructor({ folder, port = 7233, temporal }: EmbeddedOptions) {
     this.folder = resolve(folder);
     this.port = port;
-    this.uiPort = uiPort;
     this.program = temporal;
     this.address = `127.0.0.1:${port}`;
-    this.uiUrl = `http://127.0.0.1:${uiPort}`;
+  }
+
+  /** Stops a server that an earlier release started with listeners that web pages reach. */
+  async replaceOpen(): Promise<void> {
+    const pid = await this.pid();
+    if (pid !== null && !isClosed(await commandLine(pid))) await this.stop();
   }
 
   /** Starts the server, or finds the one that is running. */
   async ensure(): Promise<void> {
     await mkdir(this.folder, { recursive: true });
+    // Histories hold the texts of runs. The folder may be there from an earlier release, open to everybody.
+    await chmod(this.folder, 0o700);
     if ((await this.pid()) === null) await this.start();
     else await this.untilReady();
   }
 
-  /** A server of ours is recognised by its command line, which has the path of its database. */
+  /**
+   * A server of ours is recognised by its command line, which has its port and the path of its database; no file says
+   * which process it is, because a file may be lost while the server lives.
+   */
   async pid(): Promise<number | null> {
-    const pid = Number(await readFile(this.pidFile, 'utf8').catch(() => '0'));
-    return pid > 0 && (await isRunning(pid, this.database)) ? pid : null;
+    if (await this.isOurs(this.last)) return this.last;
+    for (const pid of await processesWith(this.database)) if (await this.isOurs(pid)) return pid;
+    return null;
+  }
+
+  private async isOurs(pid: number): Promise<boolean> {
+    const line = pid > 0 ? wordsOf(await commandLine(pid)) : '';
+    const isOurs = [` start-dev `, ` --db-filename ${this.database} `, ` --port ${this.port} `].every((part) =>
+      line.includes(part),
+    );
+    if (!isOurs) return false;
+    this.last = pid;
+    this.uiPort = portAfter('--ui-port', line);
+    return true;
   }
 
   async start(): Promise<void> {
-    for (const port of [this.port, this.uiPort]) if (!(await becomesFree(port))) throw portTaken(port);
-    const args = [
-      ...['server', 'start-dev', '--ip', '127.0.0.1', '--db-filename', this.database, '--port', String(this.port)],
-      ...['--ui-port', String(this.uiPort), '--log-level', 'error', ...searchAttributeArgs()],
-    ];
-    const { pid } = await startDetached(this.program, args, { log: this.log });
-    await writeFile(this.pidFile, String(pid));
-    if (!(await this.untilReady())) throw temporalNotStarted(await tail(this.log), this.log);
+    for (let tries = 1; ; tries++) {
+      if (!(await becomesFree(this.port))) throw portTaken(this.port);
+      const ports = await closedPorts(3);
+      const [http, metrics, ui] = ports.map(String) as [string, string, string];
+      const args = [
+        ...['server', 'start-dev', '--ip', '127.0.0.1', '--db-filename', this.database, '--port', String(this.port)],
+        ...['--http-port', http, '--metrics-port', metrics, '--ui-port', ui],
+        ...['--dynamic-config-value', NO_HTTP_API, '--log-level', 'error', ...searchAttributeArgs()],
+      ];
+      this.last = (await startDetached(this.program, args, { log: this.log })).pid;
+      if (await this.untilReady()) return;
+      const lostPort = (await this.pid()) === null && !(await Promise.all(ports.map(canListen))).every(Boolean);
+      if (!lostPort || tries === START_TRIES) throw temporalNotStarted(await tail(this.log), this.log);
+    }
   }
 
   async stop(): Promise<void> {
@@ -146,13 +196,20 @@ class DevServer {
     return join(this.folder, 'temporal.db');
   }
 
-  private get pidFile(): string {
-    return join(this.folder, `pid-${this.port}`);
-  }
-
   private get log(): string {
     return join(this.folder, 'temporal.log');
   }
+}
+
+/** The command line as words between spaces, on every system. */
+const wordsOf = (line: string): string => ` ${line.replaceAll('\0', ' ')} `;
+
+const portAfter = (option: string, words: string): number => Number(words.split(` ${option} `)[1]?.split(' ')[0]);
+
+function isClosed(line: string): boolean {
+  const words = wordsOf(line);
+  const ports = ['--http-port', '--metrics-port', '--ui-port'].map((option) => portAfter(option, words));
+  return words.includes(NO_HTTP_API) && ports.every((port) => CLOSED_PORTS.includes(port));
 }
 
 /** It answers, and its namespace is there and keeps histories for as long as it should. */
