@@ -8,7 +8,7 @@
  * Throws temporal.missing, temporal.not-started, temporal.no-closed-port, port.taken.
  */
 import { existsSync } from 'node:fs';
-import { chmod, mkdir } from 'node:fs/promises';
+import { chmod } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,6 +19,7 @@ import type { Deployment } from '../contracts/deployment.js';
 import { portTaken, temporalMissing, temporalNotStarted } from '../contracts/errors.js';
 import { commandLine, endGroup, processesWith, startDetached, tail } from '../processes/detached.js';
 import { pythonPath } from '../processes/python.js';
+import { makeFolder, OWNER_ONLY } from '../storage/files.js';
 import { writeNote } from '../text/terminal.js';
 import { CLOSED_PORTS, canListen, closedPorts } from './closed-ports.js';
 import { guardUi } from './ui-guard.js';
@@ -133,9 +134,9 @@ class DevServer {
 
   /** Starts the server, or finds the one that is running. */
   async ensure(): Promise<void> {
-    await mkdir(this.folder, { recursive: true });
-    // Histories hold the texts of runs. The folder may be there from an earlier release, open to everybody.
-    await chmod(this.folder, 0o700);
+    await makeFolder(this.folder);
+    // It may be there from an earlier release, open to everybody. Histories hold what operators and errors said.
+    await chmod(this.folder, OWNER_ONLY);
     if ((await this.pid()) === null) await this.start();
     else await this.untilReady();
   }
