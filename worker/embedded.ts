@@ -2,8 +2,8 @@
  * Temporal for one machine: the dev server on a SQLite file, a detached process that outlives `srlm up` and is found
  * again by the next one. While `up` runs, a server that dies is started again on the same file, and its runs continue.
  *
- * No web page reaches it. What listens speaks gRPC, which no page can; or is on a port that no browser opens (the HTTP
- * API, which accepts nothing besides; metrics; the UI); or is the guard in front of the UI, in this process.
+ * No web page reaches it. What listens speaks gRPC, which no page can; or is on a port that no browser opens (the UI,
+ * metrics, and the HTTP API, which besides refuses all but its Nexus routes); or is the guard in front of the UI.
  *
  * Throws temporal.missing, temporal.not-started, temporal.no-closed-port, port.taken.
  */
