@@ -1,6 +1,7 @@
 /**
- * The Python environment: a venv with the pinned packages of requirements.txt. Made once, and again when that list
- * changes; a stamp that is written last says that it is complete. Plain JavaScript on Node's built-ins, so that
+ * The Python environment: a venv with the packages of requirements.txt, a complete lock. pip compares every file it
+ * receives with the lock's SHA-256 and runs no code of a package while it installs it. Made once, and again when the
+ * lock changes; a stamp that is written last says that it is complete. Plain JavaScript on Node's built-ins, so that
  * `npm run demo` and `npm test` run it while the npm packages are still being installed. Throws SetUpError.
  */
 import { execFile, spawn } from 'node:child_process';
@@ -14,6 +15,10 @@ import { promisify } from 'node:util';
 const CANDIDATES = ['python3.13', 'python3.12', 'python3.11', 'python3'];
 const OLDEST = [3, 11];
 const REPORT_EVERY_MS = 20_000;
+/** Enough for the hashes that pip lists when a file has none of them: a package may have a hundred files. */
+const KEPT_OUTPUT = 64 * 1024;
+/** torch, and the packages that only its CUDA build needs: a build of another kind brings its own, or none. */
+const TORCH_AND_CUDA = /^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==/;
 
 /** `reason`: what failed, one sentence. `hint`: what to do about it. */
 export class SetUpError extends Error {
@@ -32,9 +37,9 @@ export class SetUpError extends Error {
  * @returns {Promise<string>}
  */
 export async function setUpPython(folder, say) {
-  const requirements = fileURLToPath(new URL('requirements.txt', import.meta.url));
+  const lock = fileURLToPath(new URL('requirements.txt', import.meta.url));
   const wanted = createHash('sha256')
-    .update(await readFile(requirements))
+    .update(await readFile(lock))
     .digest('hex');
   const stamp = join(folder, 'srlm-requirements.sha256');
   const python = join(folder, 'bin', 'python');
@@ -49,10 +54,39 @@ export async function setUpPython(folder, say) {
     await run(base.name, ['-m', 'venv', '--clear', folder], say);
   }
   say('Installing torch, transformers and what they need, in pinned versions');
-  const pip = ['-m', 'pip', 'install', '--quiet', '--no-input', '--disable-pip-version-check'];
-  await run(python, [...pip, '--requirement', requirements], say);
+  await install(python, lock, folder, say);
   await writeFile(stamp, wanted);
   return python;
+}
+
+/**
+ * Where the user's own pip configuration offers a build of torch for this machine (`2.13.0+cpu`, `2.13.0+rocm7.2`), pip
+ * has always preferred it, and it still does. The lock has no hash of such a build: it comes from where the user chose.
+ */
+async function install(python, lock, folder, say) {
+  const pip = ['-m', 'pip', 'install', '--quiet', '--no-input', '--disable-pip-version-check'];
+  const locked = [...pip, '--require-hashes', '--only-binary', ':all:', '--requirement'];
+  const text = await readFile(lock, 'utf8');
+  const build = await ownBuildOfTorch(python, /^torch==(\S+)/m.exec(text)[1]);
+  if (!build) return run(python, [...locked, lock], say);
+
+  say(`torch ${build} comes from your pip configuration; the hashes of the lock cover everything else`);
+  const rest = join(folder, 'srlm-requirements-without-torch.txt');
+  // An entry of the lock begins in the first column; its hashes and comments follow, indented.
+  const entries = text.split(/^(?=\S)/m).filter((entry) => !TORCH_AND_CUDA.test(entry));
+  await writeFile(rest, entries.join(''));
+  // What remains does not need torch to be complete: accelerate and peft do, and it follows.
+  await run(python, [...locked, rest, '--no-deps'], say);
+  await run(python, [...pip, `torch==${build}`], say);
+}
+
+/** The local version of torch that pip would install, or null. */
+async function ownBuildOfTorch(python, version) {
+  const list = ['-m', 'pip', 'index', 'versions', 'torch', '--disable-pip-version-check'];
+  // A pip that cannot list versions fails here: then the lock decides, and pip reports what is wrong, if anything.
+  const { stdout } = await promisify(execFile)(python, list).catch(() => ({ stdout: '' }));
+  const offered = /^Available versions: (.*)$/m.exec(stdout)?.[1]?.split(', ') ?? [];
+  return offered.find((candidate) => candidate.startsWith(`${version}+`)) ?? null;
 }
 
 /** Tries the newest version that is known to work first; `python3` may be any version that is recent enough. */
@@ -89,7 +123,7 @@ async function run(command, args, say) {
     const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (text) => {
-        output = (output + text).slice(-4000);
+        output = (output + text).slice(-KEPT_OUTPUT);
       });
     }
     const code = await new Promise((resolve, reject) => {
@@ -97,10 +131,23 @@ async function run(command, args, say) {
       child.once('close', resolve);
     });
     if (code !== 0)
-      throw setUpFailed(command, args, output.trim().split('\n').slice(-3).join(' | ') || `it ended with ${code}`);
+      throw foreignFile(output) ?? setUpFailed(command, args, lastLines(output) || `it ended with ${code}`);
   } finally {
     clearInterval(reports);
   }
+}
+
+const lastLines = (output) => output.trim().split('\n').slice(-3).join(' | ');
+
+/** pip's report of files whose hash differs from the lock's, as one sentence; null for any other output. */
+function foreignFile(output) {
+  const [, report] = output.split('DO NOT MATCH THE HASHES');
+  if (!report) return null;
+  const named = [...report.matchAll(/^\s+(\S+==\S+) from \S+/gm)].map((match) => match[1]);
+  return new SetUpError(
+    `pip received a file of ${named.join(' and ')} that is not the one in python/requirements.txt: its SHA-256 differs.`,
+    'Nothing was installed. Find out which package index or proxy serves other files than PyPI, and whether that is an attack.',
+  );
 }
 
 const setUpFailed = (command, args, reason) =>
