@@ -32,6 +32,9 @@ const SOURCES = [
   'temporal.config.ts',
   'tsconfig.json',
   'scripts',
+  // The bill of materials in dist/ is made from them.
+  'package-lock.json',
+  'python/requirements.txt',
 ];
 
 export async function setUp({ model = false } = {}) {

@@ -120,6 +120,32 @@ it('puts srlm on the path, and is small', async () => {
   expect(await readFile(join(folder, 'node_modules/srlm/LICENSE'), 'utf8')).toContain('Apache License');
 });
 
+it('has a bill of materials of its npm and Python packages, which names neither this machine nor a time', async () => {
+  const text = await readFile(join(folder, 'node_modules/srlm/dist/sbom.cdx.json'), 'utf8');
+  const bom = JSON.parse(text);
+  const { dependencies, version } = JSON.parse(await readFile(join(packageRoot, 'package.json'), 'utf8'));
+  expect(bom).toMatchObject({ bomFormat: 'CycloneDX', metadata: { component: { name: 'srlm', version } } });
+  const purls: string[] = bom.components.map(({ purl }: { purl: string }) => purl);
+  for (const name of Object.keys(dependencies)) {
+    expect(purls.filter((purl) => purl.startsWith(`pkg:npm/${name.replace('@', '%40')}@`))).not.toEqual([]);
+  }
+  const lock = await readFile(join(folder, 'node_modules/srlm/python/requirements.txt'), 'utf8');
+  const locked = [...lock.matchAll(/^([a-z0-9._-]+)==([^\s;]+)/gm)].map(([, name, pin]) => `pkg:pypi/${name}@${pin}`);
+  expect(purls.filter((purl) => purl.startsWith('pkg:pypi/'))).toEqual(locked.sort());
+  expect(bom.components.filter(({ licenses }: { licenses?: unknown[] }) => !licenses?.length)).toEqual([]);
+  expect(purls.filter((purl) => /vitest|biome/.test(purl))).toEqual([]);
+  expect(text).not.toMatch(/https?:|file:|serialNumber|timestamp/);
+  expect(text).not.toContain(packageRoot);
+});
+
+it('says how to report a vulnerability, and has hashes for every Python package', async () => {
+  expect(await readFile(join(folder, 'node_modules/srlm/SECURITY.md'), 'utf8')).toContain('Report a vulnerability');
+  const lock = await readFile(join(folder, 'node_modules/srlm/python/requirements.txt'), 'utf8');
+  const entries = lock.split(/^(?=[a-z])/m).filter((entry) => !entry.startsWith('#'));
+  expect(entries.filter((entry) => !/--hash=sha256:[0-9a-f]{64}/.test(entry))).toEqual([]);
+  expect(lock).not.toMatch(/https?:|--index-url|--find-links/);
+});
+
 async function end(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null) return;
   child.kill('SIGTERM');
