@@ -8,7 +8,7 @@ import { packageRoot } from '../../processes/python.js';
 
 const { setUpPython, SetUpError } = await import(pathToFileURL(join(packageRoot, 'python/set-up.mjs')).href);
 const lock = join(packageRoot, 'python/requirements.txt');
-const torch = /^torch==(\S+)/m.exec(await readFile(lock, 'utf8'))![1];
+const torch = /^torch==(\S+)/m.exec(await readFile(lock, 'utf8'))![1]!;
 
 let folder = '';
 beforeEach(async () => {
