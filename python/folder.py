@@ -22,16 +22,34 @@ class ModelProblem(ValueError):
 
 
 def model_files(path: str) -> list[str]:
-    """Relative POSIX paths of the folder's files in byte order; names that start with "." are skipped.
-    A link to a file counts as the file (Hugging Face's cache is made of links); linked folders are not entered."""
-    found = []
+    """Relative POSIX paths of the folder's files in byte order; names that start with "." are skipped. A link counts as the
+    file that it leads to, if that is a file of the model (see `_walk`)."""
+    return _walk(path)[0]
+
+
+def _walk(path: str) -> tuple[list[str], list[str]]:
+    """The files, and the links that lead to something else: they are not followed, and make the folder unusable. A link
+    may lead to a regular file below the folder, or below the blobs of the Hugging Face cache that the folder is part of
+    (models--X/snapshots/REV -> models--X/blobs). Any other target may be a private file of whoever runs this."""
+    real = os.path.realpath(path)
+    insides = [f"{real}/"]
+    repository, snapshots = os.path.split(os.path.dirname(real))
+    if snapshots == "snapshots" and os.path.basename(repository).startswith("models--"):
+        insides.append(f"{repository}/blobs/")  # not resolved: blobs may itself be a link to anywhere
+    files, strays = [], []
     for folder, folders, names in os.walk(path, onerror=_raise):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
+        for name in [*folders, *names]:
             full = os.path.join(folder, name)
-            if not name.startswith(".") and os.path.isfile(full):
-                found.append(os.path.relpath(full, path).replace(os.sep, "/"))
-    return sorted(found, key=os.fsencode)
+            if name.startswith(".") or not os.path.islink(full) and not os.path.isfile(full):
+                continue
+            relative = os.path.relpath(full, path).replace(os.sep, "/")
+            target = os.path.realpath(full)
+            if not os.path.islink(full) or target.startswith(tuple(insides)) and os.path.isfile(target):
+                files.append(relative)
+            else:
+                strays.append(relative)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+    return sorted(files, key=os.fsencode), sorted(strays, key=os.fsencode)
 
 
 def _raise(problem: OSError):
@@ -75,7 +93,9 @@ def check_model_folder(path: str) -> None:
     """Raises ModelProblem unless the folder can be loaded without running code that came with it."""
     if not os.path.isdir(path):
         raise ModelProblem("folder", f"{path} is not a folder.")
-    files = model_files(path)
+    files, strays = _walk(path)
+    if strays:
+        raise ModelProblem("link", f"{path} holds {strays[0]}, a link to something that is not a file of the model; put a copy of the file in its place, or remove it.")
     if "config.json" not in files:
         raise ModelProblem("config", f"{path} has no config.json.")
     if _read_object(f"{path}/config.json") is None:

@@ -1,18 +1,22 @@
 /**
  * A Hugging Face model folder: its digest, and whether it is usable. python/folder.py implements both again for the
  * programs that load the weights; test/fixtures/model-folders.json holds both implementations to one table.
- * A folder's files are all regular files below it, links to files included. Linked folders, and files and folders
- * whose names begin with a dot, do not count. The digest is the SHA-256 of the lines `<sha256>  <path>\n`, one a file,
+ * A folder's files are all regular files below it. Files and folders whose names begin with a dot do not count. A link
+ * counts as the file that it leads to, if that is below the folder itself, or below the blobs of the Hugging Face cache
+ * that the folder is part of (models--X/snapshots/REV -> models--X/blobs). No other link is followed, since it may lead
+ * to a private file of whoever runs this; the folder is then unusable. The digest is the SHA-256 of the lines `<sha256>  <path>\n`, one a file,
  * sorted by the bytes of the path.
  */
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join, sep } from 'node:path';
 import { modelUnusable } from '../contracts/errors.js';
 import { nullIfMissing, sha256, sha256File } from './files.js';
 
 /** Equal states have equal digests, so that 100 GB are not read twice. */
 interface FolderState {
   files: string[];
+  /** The links that are not followed. */
+  strays: string[];
   bytes: number;
   /** Path, size, time and inode of every file. */
   state: string;
@@ -20,14 +24,25 @@ interface FolderState {
 
 /** null: there is no such folder. */
 export async function folderState(folder: string): Promise<FolderState | null> {
-  const found = await filesBelow(folder, '');
-  if (!found) return null;
-  found.sort((a, b) => Buffer.compare(Buffer.from(a.path), Buffer.from(b.path)));
+  const insides = await realpath(folder).then(placesOfFiles).catch(nullIfMissing);
+  const all = insides && (await entriesBelow(folder, '', insides));
+  if (!all) return null;
+  all.sort((a, b) => Buffer.compare(Buffer.from(a.path), Buffer.from(b.path)));
+  const found = all.filter((entry) => 'size' in entry);
   return {
     files: found.map(({ path }) => path),
+    strays: all.filter((entry) => !('size' in entry)).map(({ path }) => path),
     bytes: found.reduce((sum, { size }) => sum + size, 0),
     state: found.map(({ path, size, mtimeMs, ino }) => `${path} ${size} ${mtimeMs} ${ino}`).join('\n'),
   };
+}
+
+/** Where the files of a folder may be, given its path without links. */
+function placesOfFiles(real: string): string[] {
+  const repository = dirname(dirname(real));
+  const isSnapshot = basename(dirname(real)) === 'snapshots' && basename(repository).startsWith('models--');
+  // `blobs` is not resolved: it may itself be a link to anywhere.
+  return [real + sep, ...(isSnapshot ? [join(repository, 'blobs') + sep] : [])];
 }
 
 /** `files`: those of its state, if that is known. */
@@ -45,19 +60,26 @@ interface Found {
   ino: number;
 }
 
-async function filesBelow(folder: string, prefix: string): Promise<Found[] | null> {
+/** Files, and the paths of links that are not followed. */
+async function entriesBelow(
+  folder: string,
+  prefix: string,
+  insides: readonly string[],
+): Promise<(Found | { path: string })[] | null> {
   const entries = await readdir(join(folder, prefix), { withFileTypes: true }).catch(nullIfMissing);
-  const found: Found[] = [];
+  const found: (Found | { path: string })[] = [];
   for (const entry of entries ?? []) {
     if (entry.name.startsWith('.')) continue;
     const path = prefix ? `${prefix}/${entry.name}` : entry.name;
     if (entry.isDirectory()) {
-      found.push(...((await filesBelow(folder, path)) ?? []));
+      found.push(...((await entriesBelow(folder, path, insides)) ?? []));
       continue;
     }
-    // A link that leads nowhere is no file, here as in Python.
-    const file = await stat(join(folder, path)).catch(() => null);
+    const target = entry.isSymbolicLink() ? await realpath(join(folder, path)).catch(() => '') : null;
+    const isInside = target === null || insides.some((inside) => target.startsWith(inside));
+    const file = isInside ? await stat(join(folder, path)).catch(() => null) : null;
     if (file?.isFile()) found.push({ path, size: file.size, mtimeMs: file.mtimeMs, ino: file.ino });
+    else if (target !== null) found.push({ path });
   }
   return entries && found;
 }
@@ -67,15 +89,22 @@ const PICKLE = /\.(bin|pt|pth|pkl|ckpt)$/i;
 const IGNORED = /^(training_args\.bin|optimizer\.(bin|pt)|scheduler\.pt|scaler\.pt|rng_state(_\d+)?\.pth)$/;
 
 interface FolderProblem {
-  problem: 'folder' | 'config' | 'pickle' | 'weights' | 'tokenizer' | 'tokenizer-config' | 'chat-template';
+  problem: 'folder' | 'link' | 'config' | 'pickle' | 'weights' | 'tokenizer' | 'tokenizer-config' | 'chat-template';
   reason: string;
   hint?: string;
 }
 
 /** null: the folder is usable. Of several problems the first in the order of this function. */
 export async function findProblem(folder: string): Promise<FolderProblem | null> {
-  const files = (await folderState(folder))?.files;
-  if (!files) return { problem: 'folder', reason: 'there is no such model folder.' };
+  const state = await folderState(folder);
+  if (!state) return { problem: 'folder', reason: 'there is no such model folder.' };
+  const { files, strays } = state;
+  if (strays[0] !== undefined)
+    return {
+      problem: 'link',
+      reason: `${strays[0]} is a link to something that is not a file of the model.`,
+      hint: 'Put a copy of the file in its place, or remove it.',
+    };
   const has = (...names: string[]) => names.every((name) => files.includes(name));
 
   if (!has('config.json'))

@@ -151,7 +151,8 @@ export class Models {
     const target = this.folderOf(sha256);
     await makeFolder(this.own);
     const brought = await folderState(folder);
-    if (brought && brought.bytes !== bytes) {
+    // Another attempt may have moved the folder away while it was looked at: then its state is another one by now.
+    if (brought && brought.bytes !== bytes && (await folderState(folder))?.state === brought.state) {
       await this.quarantine(folder, brought.state);
       throw artifactDamaged(`models/${sha256}`, 'it does not have the size that its trainer reported.');
     }

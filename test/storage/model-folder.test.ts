@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { mkdir, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { checkModelFolder, findProblem, folderDigest, folderState } from '../../storage/model-folder.js';
@@ -10,6 +10,7 @@ interface Case {
   name: string;
   files: Record<string, string | null>;
   links?: Record<string, string>;
+  at?: string;
   ok: boolean;
   problem?: string;
 }
@@ -56,8 +57,8 @@ print(json.dumps(found))`;
 
 describe('a model folder', () => {
   it('gets the same verdict and the same digest in TypeScript and in Python', async () => {
-    const paths = cases.map((_, i) => join(folder(), `case-${i}`));
-    for (const [i, one] of cases.entries()) await build(one, paths[i]!);
+    for (const [i, one] of cases.entries()) await build(one, join(folder(), `case-${i}`));
+    const paths = cases.map(({ at = '' }, i) => join(folder(), `case-${i}`, at));
     const python = inPython(paths);
     const found = await Promise.all(
       cases.map(async ({ name }, i) => ({
@@ -88,9 +89,10 @@ describe('a model folder', () => {
     await writeFile(join(path, 'sub/x'), '');
     digests.push(await folderDigest(path));
     expect(new Set(digests).size).toBe(3);
-    // Hidden files and linked folders do not count.
+    // Hidden files do not count, and no link is followed to a folder or out of the model.
     await writeFile(join(path, '.hidden'), 'x');
     await symlink('sub', join(path, 'linked'));
+    await symlink('/etc/hostname', join(path, 'LICENSE'));
     expect(await folderDigest(path)).toBe(digests[2]);
     // What every release has computed for these bytes.
     expect(await folderDigest(await makeModel(join(folder(), 'other')))).toBe(
@@ -100,6 +102,11 @@ describe('a model folder', () => {
 
   it('that is not usable is refused with a sentence that says why', async () => {
     const path = await makeModel(join(folder(), 'model'));
+    await symlink('/etc/hostname', join(path, 'LICENSE'));
+    expect((await problemOf(checkModelFolder(path))).message).toBe(
+      `${path}: LICENSE is a link to something that is not a file of the model. Put a copy of the file in its place, or remove it. [model.unusable]`,
+    );
+    await rm(join(path, 'LICENSE'));
     await writeFile(join(path, 'pytorch_model.bin'), 'x');
     expect((await problemOf(checkModelFolder(path))).message).toBe(
       `${path}: pytorch_model.bin is a pickle, which can run code when loaded; only safetensors are read. Save the model with safe_serialization=True. [model.unusable]`,
