@@ -142,8 +142,12 @@ class Engine:
         config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
         if not all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in DynamicCache(config=config).layers):
             raise UnservableModel(f"{config.model_type} models keep more state than keys and values; this server cannot run them.")
+        # Undoes the choice of the folder, which may be code of the hub; transformers then takes sdpa, or eager where the
+        # architecture has no sdpa.
+        config._attn_implementation = None
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=self.dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=self.dtype, local_files_only=True, use_safetensors=True,
+                                                     trust_remote_code=False)
         model = model.to(self.device).eval()
         # A model that does not use sdpa has special attention (a soft cap, sinks) and keeps it. On a GPU sdpa's kernels are
         # faster.

@@ -12,6 +12,14 @@ PICKLE = re.compile(r".*\.(bin|pt|pth|pkl|ckpt)", re.IGNORECASE | re.ASCII | re.
 # State of a trainer, not weights. Nothing loads it.
 IGNORED = re.compile(r"training_args\.bin|optimizer\.(bin|pt)|scheduler\.pt|scaler\.pt|rng_state(_[0-9]+)?\.pth")
 
+# What a trained model takes over from its base: tokenizer, chat templates, licence. Whole names, because "whatever begins
+# with tokenizer" would publish files that merely lie beside the model.
+COMPANION = re.compile(
+    r"tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt"
+    r"|tokenizer\.model(\.v[0-9]+)?|spiece\.model|spm\.model|sentencepiece(\.bpe)?\.model|tekken\.json|(qwen|tokenizer)\.tiktoken"
+    r"|chat_template\.(jinja|json)|additional_chat_templates/[A-Za-z0-9_-]+\.jinja"
+    r"|(?i:licen[cs]e|notice)(\.txt|\.md)?")
+
 
 class ModelProblem(ValueError):
     """`problem`: the part of the rule that does not hold."""
@@ -25,6 +33,11 @@ def model_files(path: str) -> list[str]:
     """Relative POSIX paths of the folder's files in byte order; names that start with "." are skipped. A link counts as the
     file that it leads to, if that is a file of the model (see `_walk`)."""
     return _walk(path)[0]
+
+
+def companions(path: str) -> list[str]:
+    """The files that are copied, as they are, into a model that is trained from this one."""
+    return [name for name in model_files(path) if COMPANION.fullmatch(name)]
 
 
 def _walk(path: str) -> tuple[list[str], list[str]]:

@@ -32,9 +32,10 @@ def sync(path):
 
 
 def sync_all(folder):
-    for name in os.listdir(folder):
-        sync(f"{folder}/{name}")
-    sync(folder)
+    for inside, _, names in os.walk(folder):
+        for name in names:
+            sync(f"{inside}/{name}")
+        sync(inside)
 
 
 def write_json(path, value):

@@ -24,6 +24,8 @@ from datetime import datetime, timezone
 # Set before torch is imported: its threads then sleep while they wait for each other, instead of spinning. On cores that
 # other programs use too, spinning made a pass six to ten times slower (measured with five busy processes on two cores).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Nor is the network used, whatever a model folder names.
+os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
 
 import torch
 import uvicorn

@@ -22,8 +22,11 @@ import sys
 import time
 import traceback
 
+# Set before anything of Hugging Face is imported: a job uses no network, whatever a model folder names.
+os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+
 import jobfolder
-from folder import model_digest, model_files
+from folder import companions, model_digest, model_files
 from jobfolder import JobError, read_json, sync, sync_all, write_json
 
 STARTED = time.monotonic()
@@ -34,7 +37,6 @@ EAGER_MAX_TOKENS = 512
 # weight of typical size (0.02 to 0.1) is lost in rounding.
 BF16_MIN_LEARNING_RATE = 1e-4
 STOP_WITHIN_SECONDS = 20
-COPIED = ("tokenizer", "special_tokens_map", "added_tokens", "chat_template", "vocab", "merges", "licen", "notice")
 
 
 def say(text):
@@ -84,9 +86,11 @@ def choose_precision(spec, device, torch):
 
 def load_model(spec, precision, attention, torch):
     """(model, its dtype on disk)"""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
     try:
-        model = AutoModelForCausalLM.from_pretrained(spec["baseModel"], dtype="auto", attn_implementation=attention, use_safetensors=True,
+        config = AutoConfig.from_pretrained(spec["baseModel"], trust_remote_code=False, local_files_only=True)
+        config._attn_implementation = attention  # set here, because as an argument it yields to the folder's choice, which may be code of the hub
+        model = AutoModelForCausalLM.from_pretrained(spec["baseModel"], config=config, dtype="auto", use_safetensors=True,
                                                      trust_remote_code=False, local_files_only=True)
     except (ValueError, KeyError, ImportError) as problem:
         raise JobError("bad-model", f"{spec['baseModel']} cannot be loaded: {problem}") from None
@@ -122,7 +126,7 @@ def train(job, spec, attempt, stop, set_state):
         raise JobError("bad-spec", "spec.json device: cuda, but PyTorch sees no CUDA device here.")
     precision, why = choose_precision(spec, device, torch)
 
-    tokenizer = AutoTokenizer.from_pretrained(spec["baseModel"], local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(spec["baseModel"], local_files_only=True, trust_remote_code=False)
     examples = encode(rows, tokenizer, spec["maxLength"])
     lengths = [len(ids) for ids, _ in examples]
     order = jobfolder.training_order(lengths, spec["epochs"], spec["batchSize"], spec["seed"])
@@ -259,9 +263,9 @@ def train(job, spec, attempt, stop, set_state):
     partial = f"{job}/.model.partial"
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial, state_dict=weights)
-    for name in os.listdir(spec["baseModel"]):  # copied: files that training does not change must stay the same
-        if name.lower().startswith(COPIED) or name.endswith((".model", ".tiktoken")):
-            shutil.copyfile(f"{spec['baseModel']}/{name}", f"{partial}/{name}")
+    for name in companions(spec["baseModel"]):  # copied: files that training does not change must stay the same
+        os.makedirs(os.path.dirname(f"{partial}/{name}"), exist_ok=True)
+        shutil.copyfile(f"{spec['baseModel']}/{name}", f"{partial}/{name}")
     sync_all(partial)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     jobfolder.write_sealed(f"{job}/.result.json", {
@@ -319,7 +323,6 @@ def main():
         if RANK == 0:
             write_json(f"{job}/state.json", state)
 
-    os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")  # a job uses no network
     # Waiting threads should sleep: spinning halves the speed as soon as another program needs a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     spec = None

@@ -1,5 +1,5 @@
 /** The supervisor of a training job with real trainers. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -34,13 +34,13 @@ async function* rows(count: number) {
   }
 }
 
-async function prepared(training: object, count = 8) {
+async function prepared(training: object, count = 8, baseModel = base) {
   const job = {
     folder,
     key: '0'.repeat(64),
     owner: { workflowId: 'run', runId: 'one' },
-    baseModel: base,
-    baseModelSha256: await folderDigest(base),
+    baseModel,
+    baseModelSha256: await folderDigest(baseModel),
     training: Training.parse({ precision: 'fp32', batchSize: 4, maxLength: 64, ...training }),
     seed: 0,
     deterministic: true,
@@ -54,8 +54,19 @@ const following = { python, signal: never, onProgress: () => {}, isUnwanted: asy
 
 describe('a trainer', () => {
   it('reports the digest and the size of the model it has trained, so that nobody has to read it again', async () => {
-    const result = (await followJob(await prepared({ epochs: 1 }), trainer, following)) as TrainerResult;
+    const own = join(jobs, 'base');
+    cpSync(base, own, { recursive: true });
+    mkdirSync(join(own, 'additional_chat_templates'));
+    const copied = ['LICENSE', 'additional_chat_templates/tool_use.jinja'];
+    for (const name of [...copied, 'tokenizer_notes', 'vocab_of_mine.csv']) writeFileSync(join(own, name), name);
+    const result = (await followJob(await prepared({ epochs: 1 }, 8, own), trainer, following)) as TrainerResult;
     const model = join(folder, 'model');
+    // The files that training changes, and those that every model needs beside them; nothing else that lay there.
+    expect((await folderState(model))?.files).toEqual([
+      ...copied,
+      ...['chat_template.jinja', 'config.json', 'generation_config.json', 'model.safetensors', 'tokenizer.json'],
+      'tokenizer_config.json',
+    ]);
     expect(result.sha256).toBe(await folderDigest(model));
     expect(result.bytes).toBe((await folderState(model))?.bytes);
     expect(result.steps).toBe(2);
