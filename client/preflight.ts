@@ -31,6 +31,8 @@ import { requireCapability } from '../engines/engine.js';
 import { EngineHost } from '../engines/index.js';
 import { type DataRow, readData } from '../method/formats/index.js';
 import { scoresOf } from '../method/selectors/index.js';
+import { probeModelIfPossible } from '../processes/probe-model.js';
+import { pythonPath } from '../processes/python.js';
 import { openStore, type Store } from '../storage/store.js';
 import { readFileBytes } from '../storage/unpack.js';
 
@@ -69,6 +71,7 @@ export async function checkRun(
   checkMachines(spec, deployment);
   for (const source of [data, catalysts, evaluation]) if (source !== 'none') await checkPresence(source, folder);
   const model = await store.models.inspect(spec.model.path);
+  await probeModelIfPossible(pythonPath(deployment), model.folder);
 
   const { settings, texts: specTexts } = splitRunSpec(spec);
   const texts = await store.objects.putJson(specTexts);
@@ -129,7 +132,10 @@ export async function checkSample(
   else if (engine.capabilities.loadsWeights)
     throw modelUnusable('model', `engine ${spec.engine} needs a model in the spec.`);
   await checkPresence(spec.data, folder);
-  if (spec.model) await store.models.inspect(spec.model.path);
+  if (spec.model) {
+    const { folder: modelFolder } = await store.models.inspect(spec.model.path);
+    await probeModelIfPossible(pythonPath(deployment), modelFolder);
+  }
 
   const { settings, texts: specTexts } = splitSampleSpec(spec);
   const texts = await store.objects.putJson(specTexts);

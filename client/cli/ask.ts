@@ -18,6 +18,8 @@ import { parseAnswer, parseRationale } from '../../method/parse.js';
 import { answerMark, answerPrompt, enrichPrompt, replyPrefix } from '../../method/prompts.js';
 import { rowSeed } from '../../method/random.js';
 import { type Vote, vote } from '../../method/vote.js';
+import { probeModel } from '../../processes/probe-model.js';
+import { pythonPath } from '../../processes/python.js';
 import { openStore } from '../../storage/store.js';
 import { printable } from '../../text/text.js';
 import type { SrlmClient } from '../client.js';
@@ -115,6 +117,7 @@ async function modelOf(context: Context, target: string): Promise<Asked> {
   if (!target.includes('/') && !places.some((place) => existsSync(place))) return modelOfRun(context, target);
   const { models } = openStore(deployment);
   const { folder } = await models.inspect(target);
+  await probeModel(pythonPath(deployment), folder);
   const { sha256 } = await models.prepare(target);
   const engines = new EngineHost(deployment, null);
   const engine = engines.names.find((name) => engines.engine(name).capabilities.loadsWeights);

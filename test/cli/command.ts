@@ -14,7 +14,14 @@ export interface Ran {
 
 export function srlm(cwd: string, args: readonly string[], env: Record<string, string> = {}): Promise<Ran> {
   const main = join(packageRoot, 'dist', 'client', 'cli', 'main.js');
-  const environment = { ...process.env, TEMPORAL_ADDRESS: NO_TEMPORAL, NO_COLOR: '1', ...env };
+  // Without Python a client leaves it to the worker to try a model out, which takes seconds and refuses a made-up one.
+  const environment = {
+    ...process.env,
+    SRLM_PYTHON: '/no/such/python',
+    TEMPORAL_ADDRESS: NO_TEMPORAL,
+    NO_COLOR: '1',
+    ...env,
+  };
   return new Promise((resolve) => {
     execFile(process.execPath, [main, ...args], { cwd, env: environment }, (error, stdout, stderr) => {
       resolve({ code: error ? ((error.code as unknown as number) ?? null) : 0, stdout, stderr });

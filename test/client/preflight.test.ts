@@ -9,10 +9,13 @@ import { resolveDeployment } from '../../config/load.js';
 import type { Candidate } from '../../contracts/rows.js';
 import { RunSpec, SampleSpec, SpecTexts } from '../../contracts/spec.js';
 import { openStore } from '../../storage/store.js';
+import { python } from '../support/python.js';
 
 let folder: string;
 const jsonl = (...rows: object[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
-const deployment = () => resolveDeployment({ engines: ENGINES }, folder);
+/** The model of these tests is made up, and a client without Python leaves it to the worker to try it out. */
+const deployment = (interpreter = '/no/such/python') =>
+  resolveDeployment({ engines: ENGINES, python: interpreter }, folder);
 const ENGINES = {
   local: { kind: 'builtin' },
   teacher: { kind: 'endpoint', baseUrl: 'http://127.0.0.1:1/v1', model: 'x' },
@@ -45,6 +48,14 @@ it('stores the files and their rows, and names them in the input of the run', as
   expect(await objects.readJson(input.texts, SpecTexts)).toMatchObject({ model: 'good', data: { path: 'data.jsonl' } });
   expect(input).toMatchObject({ version: 2, catalysts: null, fork: null, settings: { name: 'lab', rounds: 0 } });
 });
+
+it('tries the model out', async () => {
+  const refused =
+    /models\/good: reading the headers of its weights fails|model\.safetensors is damaged: .*\[model\.unusable\]$/;
+  await expect(checkRun(spec(), deployment(python), folder)).rejects.toThrow(refused);
+  const sample = SampleSpec.parse({ data: { path: 'data.jsonl' }, model: { path: 'good' } });
+  await expect(checkSample(sample, deployment(python), folder)).rejects.toThrow(refused);
+}, 120_000);
 
 it('finds what is wrong between two files also when both were stored before', async () => {
   await checkRun(spec(), deployment(), folder);

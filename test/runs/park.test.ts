@@ -37,7 +37,7 @@ describe('a parked run', { timeout: 240_000 }, () => {
   });
 
   it('shows step and reason, continues when the cause is fixed, and parks again when it is not', async () => {
-    const runId = await harness.start(spec(1), 'fixed');
+    const runId = await harness.start({ ...spec(1), approvals: ['before-train'] }, 'fixed');
     await rename(join(models, 'tiny'), join(models, 'away'));
     await harness.startWorker();
 
@@ -55,8 +55,10 @@ describe('a parked run', { timeout: 240_000 }, () => {
     expect(again.halt).toEqual({ ...first.halt, since: again.halt?.since });
 
     await rename(join(models, 'away'), join(models, 'tiny'));
-    await rename(harness.python, `${harness.python}-away`);
     await harness.client.send(runId, 'retry', { why: 'the folder is back' });
+    await harness.status(runId, 'round 0 is to be approved', ({ halt }) => halt?.kind === 'waiting');
+    await rename(harness.python, `${harness.python}-away`);
+    await harness.client.send(runId, 'approve', { why: 'go on' });
     const round = await harness.status(
       runId,
       'round 0 is parked',
@@ -81,6 +83,7 @@ describe('a parked run', { timeout: 240_000 }, () => {
     expect(accepted).toMatchObject([
       { who: expect.stringMatching(/.+@.+/), why: 'perhaps it is back' },
       { who: expect.stringMatching(/.+@.+/), why: 'the folder is back' },
+      { who: expect.stringMatching(/.+@.+/), why: 'go on' },
       { who: expect.stringMatching(/.+@.+/), why: 'python is back' },
     ]);
   });

@@ -1,0 +1,129 @@
+/**
+ * Tries a model folder out before anything depends on it: python/probe.py evaluates what the folder holds, under limits
+ * of time and memory, in a process that may die. Once for each state of the folder in this process.
+ * Throws model.unusable and python.missing.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { z } from 'zod';
+import { modelUnusable, Problem, pythonMissing } from '../contracts/errors.js';
+import { folderState } from '../storage/model-folder.js';
+import { checkPython, pythonProgram } from './python.js';
+
+/** A line that the program prints. */
+const Line = z.union([
+  z.object({ doing: z.string() }),
+  z.object({ ok: z.literal(true) }),
+  z.object({ problem: z.string() }),
+]);
+
+/** The program has limits of its own; this one holds where it waits, and counts the imports, from a cold disk too. */
+const TIMEOUT_MS = 180_000;
+const MAX_OUTPUT_CHARS = 20_000;
+const MAX_REASON_CHARS = 400;
+const HINT = 'Use another model, or an unchanged copy of this one.';
+
+/** Paths and states of the folders that were found to be usable. */
+const usable = new Set<string>();
+
+export async function probeModel(python: string, folder: string, signal?: AbortSignal): Promise<void> {
+  const state = `${folder}\n${(await folderState(folder))?.state}`;
+  if (usable.has(state)) return;
+  const { parts, outcome, output, ended } = await run(python, folder, signal);
+  if (outcome === 'ok') {
+    usable.add(state);
+    return;
+  }
+  const doing = parts.at(-1);
+  if (outcome !== undefined) throw modelUnusable(folder, sentence(outcome), HINT);
+  if (doing === undefined) {
+    await checkPython(python);
+    throw pythonMissing(python, `probe.py ended with ${ended}: ${output.trim().split('\n').at(-1)}`);
+  }
+  const isSlow = ended === 'SIGXCPU' || ended === 'timeout';
+  throw modelUnusable(folder, `${doing} ${isSlow ? 'does not end' : 'takes too much memory, or crashes'}.`, HINT);
+}
+
+/** For a machine that need not have the Python environment, since the worker probes in any case. */
+export async function probeModelIfPossible(python: string, folder: string): Promise<void> {
+  await probeModel(python, folder).catch((error) => {
+    if (!(error instanceof Problem && error.type === 'python.missing')) throw error;
+  });
+}
+
+interface Probed {
+  /** What the program was doing, in order. */
+  parts: string[];
+  /** 'ok', or what is wrong; undefined: it ended before it could say. */
+  outcome: string | undefined;
+  output: string;
+  ended: string;
+}
+
+async function run(python: string, folder: string, signal?: AbortSignal): Promise<Probed> {
+  // A group of its own: whatever the program may have started ends with it.
+  const child = spawn(python, [pythonProgram('probe.py'), folder], {
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    stdout = (stdout + text).slice(0, MAX_OUTPUT_CHARS);
+  });
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    stderr = (stderr + text).slice(-MAX_OUTPUT_CHARS);
+  });
+  let isLate = false;
+  const kill = () => {
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+    } catch {
+      // It has just ended.
+    }
+  };
+  const timer = setTimeout(() => {
+    isLate = true;
+    kill();
+  }, TIMEOUT_MS);
+  signal?.addEventListener('abort', kill, { once: true });
+  try {
+    const [code, by] = await once(child, 'close');
+    signal?.throwIfAborted();
+    return { ...read(stdout), output: stderr, ended: isLate ? 'timeout' : (by ?? String(code)) };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    return { parts: [], outcome: undefined, output: '', ended: 'ENOENT' };
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', kill);
+  }
+}
+
+function read(stdout: string): Pick<Probed, 'parts' | 'outcome'> {
+  const parts: string[] = [];
+  let outcome: string | undefined;
+  for (const text of stdout.split('\n')) {
+    const line = lineOf(text);
+    if (!line) continue;
+    if ('doing' in line) parts.push(line.doing);
+    else outcome = 'ok' in line ? 'ok' : line.problem;
+  }
+  return { parts, outcome };
+}
+
+/** null: no line of the program's own; a library may print, and a limit may cut a line off. */
+function lineOf(text: string): z.infer<typeof Line> | null {
+  try {
+    return Line.parse(JSON.parse(text));
+  } catch {
+    return null;
+  }
+}
+
+/** What a library says about the folder, on one line of bounded length. */
+function sentence(text: string): string {
+  const line = text.replace(/\s+/g, ' ').trim();
+  const cut = line.length > MAX_REASON_CHARS ? `${line.slice(0, MAX_REASON_CHARS)}...` : line;
+  return /[.!?]$/.test(cut) ? cut : `${cut}.`;
+}
