@@ -1,11 +1,14 @@
 """The HTTP protocol of the model server: decodes the bodies of requests and words the error replies. Used by server.py.
 Decoder turns texts into token ids with the tokenizer of the loaded model, and back.
+Guard refuses requests that are not of a program with the token.
 Raises RequestError for everything that a client got wrong. (Not named requests.py: that would hide the package.)"""
 
+import hmac
 import json
 import random
 import sys
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -38,6 +41,27 @@ def failure(path: str, problem: Exception) -> JSONResponse:
         status, kind, problem = 500, "server_error", problem if isinstance(problem, UnservableModel) else f"{type(problem).__name__}: {problem}"
     print(f"{path} {status} {problem}", file=sys.stderr, flush=True)
     return JSONResponse({"error": {"message": str(problem), "type": kind}}, status)
+
+
+class Guard:
+    """Lets the requests through that a program of this host makes with the token. Any web page can make a browser send
+    requests here, too: those have an Origin, or the name of the page's own server as Host."""
+
+    def __init__(self, app, token: str):
+        self.app, self.expected = app, f"Bearer {token}".encode()
+
+    async def __call__(self, scope, receive, send):
+        problem = self.refusal(Headers(scope=scope), scope["server"][1])
+        await (failure(scope["path"], problem) if problem else self.app)(scope, receive, send)
+
+    def refusal(self, headers: Headers, port: int) -> RequestError | None:
+        if "origin" in headers:
+            return RequestError(403, "forbidden", "The request has an Origin: it is a browser's.")
+        if headers.getlist("host") not in ([f"127.0.0.1:{port}"], [f"localhost:{port}"]):
+            return RequestError(403, "forbidden", f"The Host of the request is not 127.0.0.1:{port}.")
+        if not hmac.compare_digest(headers.get("authorization", "").encode("latin-1"), self.expected):
+            return RequestError(401, "authentication_error", "The bearer token is missing or wrong.")
+        return None
 
 
 async def body_of(request) -> dict:

@@ -1,23 +1,25 @@
 """Model server: samples from one model and scores texts with it, over an HTTP interface like OpenAI's.
 Usage: SRLM_ENGINE_TOKEN=... python server.py --state-dir DIR --model-root DIR [--deterministic]
-Serves GET /health, POST /v1/chat/completions, /v1/completions (log-probabilities of prompts only), /tokenize,
+Each request needs the token, and to be made by a program of this host. Serves GET /health, POST /v1/chat/completions, /v1/completions (log-probabilities of prompts only), /tokenize,
 /engine/load, /engine/unload. The name of the model is the sha256 of its folder, so a reply cannot come from other weights.
-Writes DIR/server.json (by rename, once it listens), DIR/lock (held while alive, with its pid), DIR/requests.jsonl.
+Writes DIR/server.json (by rename, once it listens), DIR/lock (held while alive, with its pid), DIR/requests.jsonl. The last,
+and DIR/log.txt if that is its output, begin anew at 50 MB; what was in them is then in requests.jsonl.1 and log.txt.1.
 --deterministic: one request at a time in float32; a reply depends on request, weights and --threads only.
 Does not stream or call tools, reads no pickles, runs no code from a model folder. compute.py does the computing,
 protocol.py decodes requests.
-Exit: 0 stopped by SIGTERM or SIGINT, 2 bad arguments, 3 another server holds DIR."""
+Exit: 0 stopped by SIGTERM or SIGINT, 2 bad arguments or token, 3 another server holds DIR, 4 a template or tokenizer hung."""
 
 import argparse
 import asyncio
 import fcntl
-import hmac
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import datetime, timezone
 
@@ -30,45 +32,57 @@ os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
 import torch
 import uvicorn
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from compute import Engine, Job, ScoredText
 from folder import DigestCache, check_model_folder
-from protocol import Decoder, RequestError, bad, body_of, failure, take
+from protocol import Decoder, Guard, RequestError, bad, body_of, failure, take
 
 HOST = "127.0.0.1"  # a worker talks to the servers of its own host only
+TOKEN_CHARACTERS = 32  # at least; the supervisor makes tokens of 48
+FILE_BYTES = 50_000_000  # of requests.jsonl and log.txt
+TEXT_SECONDS = 120  # to render and encode one request, while up to hundreds wait for the same thread
+
+
+class TextHung(RequestError):
+    """A thread cannot be ended, and this one keeps a core busy: the process has to end."""
 
 
 class Server:
-    """The HTTP side, all of it on the asyncio thread: checks requests, makes jobs of them, builds the replies."""
+    """The HTTP side: checks requests, makes jobs of them, builds the replies. On the asyncio thread, except for templates
+    and tokenizers. Those come with the model: they were tried out before the run (probe.py), but may still hang at a text
+    that nobody tried. They have a thread of their own, so that /health answers; one, since tokenizers are not shared."""
 
     def __init__(self, args, engine: Engine):
         self.args, self.engine, self.digests = args, engine, DigestCache()
         self.decoder = Decoder(engine)
         self.roots = [os.path.realpath(root) for root in args.model_root]
-        self.token = os.environ.get("SRLM_ENGINE_TOKEN")
+        self.texts = ThreadPoolExecutor(1)
         self.in_flight = 0
         self.idle = asyncio.Event()
         self.gate = asyncio.Lock()  # held while weights are swapped: no new request is admitted
         self.idle.set()
 
-    def app(self) -> Starlette:
+    def app(self, token: str) -> Starlette:
         def route(path, method, handler):
             async def endpoint(request):
                 request.state.started, request.state.seconds = time.time(), 0.0
                 try:
-                    given = request.headers.get("authorization", "").encode()
-                    if self.token and path != "/health" and not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
-                        raise RequestError(401, "authentication_error", "The bearer token is missing or wrong.")
                     reply = await handler(request, await body_of(request))
                     return JSONResponse(reply, headers={"x-compute-seconds": f"{request.state.seconds:.4f}"})
                 except Exception as problem:
-                    return failure(path, problem)
+                    response = failure(path, problem)
+                    if isinstance(problem, TextHung):
+                        response.background = BackgroundTask(os._exit, 4)
+                    return response
             return Route(path, endpoint, methods=[method])
 
-        return Starlette(exception_handlers={HTTPException: lambda request, problem: failure(request.url.path, problem)}, routes=[
+        handlers = {HTTPException: lambda request, problem: failure(request.url.path, problem)}
+        return Starlette(middleware=[Middleware(Guard, token=token)], exception_handlers=handlers, routes=[
             route("/health", "GET", self.health),
             route("/v1/chat/completions", "POST", self.chat),
             route("/v1/completions", "POST", self.completions),
@@ -110,17 +124,19 @@ class Server:
         return {"model": None}
 
     async def tokenize(self, request, body):
-        self.require_model()
-        return {"tokens": self.decoder.tokens(body), "max_model_len": self.engine.context}
+        async with self.flight():
+            self.require_model()
+            return {"tokens": await self.text_work(self.decoder.tokens, body), "max_model_len": self.engine.context}
 
     async def chat(self, request, body):
         async with self.flight():
             self.require_model(body)
-            prompt = self.decoder.encode(self.decoder.chat_text(body), False)
+            prompt = await self.text_work(lambda: self.decoder.encode(self.decoder.chat_text(body), False))
             samples = self.decoder.samples(body, prompt)
             await self.compute(request, samples=samples)
-            choices = [{"index": i, "message": {"role": "assistant", "content": self.decoder.text(row)}, "finish_reason": row.finish,
-                        "completion_tokens": len(row.out)} for i, row in enumerate(samples)]
+            texts = await self.text_work(lambda: [self.decoder.text(row) for row in samples])
+            choices = [{"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": row.finish,
+                        "completion_tokens": len(row.out)} for i, (row, text) in enumerate(zip(samples, texts))]
             return self.reply(request, choices, [prompt], samples)
 
     async def completions(self, request, body):
@@ -157,6 +173,14 @@ class Server:
             wanted = f"The request wants {body.get('model')!r}" if body else "The request needs a model"
             raise RequestError(404, "wrong_model", f"{wanted}; loaded is {loaded or 'none'}.")
 
+    async def text_work(self, work, *args):
+        """Runs it on the thread of templates and tokenizers."""
+        try:
+            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self.texts, work, *args), TEXT_SECONDS)
+        except TimeoutError:
+            raise TextHung(503, "text_hung", f"The model's chat template or tokenizer did not end in {TEXT_SECONDS} s;"
+                           " the server ends, because nothing else ends them.") from None
+
     async def compute(self, request=None, call=None, samples=(), texts=()):
         """Passes a job to the compute thread and waits for it. When the client disconnects, its rows are dropped."""
         job = Job(asyncio.get_running_loop(), call, list(samples), list(texts))
@@ -184,6 +208,22 @@ class Server:
         return {"model": line["model"], "choices": choices, "usage": {"prompt_tokens": read, "completion_tokens": written}}
 
 
+async def bound_files(folder: str):
+    """Keeps requests.jsonl and log.txt from filling the disk."""
+    requests, log = os.path.join(folder, "requests.jsonl"), os.path.join(folder, "log.txt")
+    while True:
+        try:
+            if os.path.exists(requests) and os.path.getsize(requests) > FILE_BYTES:
+                os.replace(requests, requests + ".1")
+            # Its own output stays open, so this file is copied and emptied. The supervisor opened it to append.
+            if os.path.exists(log) and os.path.getsize(log) > FILE_BYTES and os.path.samestat(os.stat(log), os.fstat(sys.stderr.fileno())):
+                shutil.copyfile(log, log + ".1")
+                os.truncate(log, 0)
+        except OSError as problem:  # a disk that is full already; the next attempt may find room
+            print(f"log files: {problem}", file=sys.stderr, flush=True)
+        await asyncio.sleep(60)
+
+
 async def disconnected(request):
     while (await request.receive())["type"] != "http.disconnect":
         pass
@@ -203,6 +243,9 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     parser.add_argument("--max-batch", type=int, default=256, help="at most this many rows are generated at once")
     args = parser.parse_args()
+    token = os.environ.pop("SRLM_ENGINE_TOKEN", "")
+    if len(token) < TOKEN_CHARACTERS:
+        parser.error(f"SRLM_ENGINE_TOKEN must be a secret of at least {TOKEN_CHARACTERS} characters; without one, any program and any web page could use the server.")
 
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -217,6 +260,7 @@ def main() -> int:
     dtype = args.dtype if args.dtype != "auto" else "bfloat16" if fast and not args.deterministic else "float32"
 
     os.makedirs(args.state_dir, exist_ok=True)
+    os.chmod(args.state_dir, 0o700)  # prompts are nobody else's business
     lock = open(os.path.join(args.state_dir, "lock"), "a")  # not emptied by a server that does not get the lock
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -226,6 +270,7 @@ def main() -> int:
     lock.truncate(0)
     lock.write(str(os.getpid()))
     lock.flush()
+    os.fsync(lock.fileno())
     card = os.path.join(args.state_dir, "server.json")
     if os.path.exists(card):
         os.remove(card)  # left by a server that was killed, whose port nobody should wait for
@@ -246,15 +291,17 @@ def main() -> int:
     listener = socket.create_server((HOST, 0), backlog=2048)
 
     async def serve():
-        server = uvicorn.Server(uvicorn.Config(Server(args, engine).app(), log_level="warning", lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(Server(args, engine).app(token), log_level="warning", lifespan="off", ws="none"))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
             await asyncio.sleep(0.01)
         stop_on_signals()  # again, in place of uvicorn's handlers, which wait for requests to end
         with open(card + ".tmp", "w") as file:
             json.dump({"pid": os.getpid(), "port": listener.getsockname()[1], "host": HOST}, file)
+            file.flush()
+            os.fsync(file.fileno())
         os.rename(card + ".tmp", card)
-        await serving
+        await asyncio.gather(serving, bound_files(args.state_dir))
 
     asyncio.run(serve())
     return 0

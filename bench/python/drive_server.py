@@ -9,6 +9,7 @@ One JSON line each: tokens/s from the first request to the last answer. Fails if
 import argparse
 import json
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from folder import model_digest
 
 SERVER = os.path.join(PYTHON, "server.py")
 SAMPLES, MAX_TOKENS = 4, 128
+TOKEN = secrets.token_hex(24)  # the server demands one
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--model", required=True)
@@ -35,7 +37,8 @@ with open(args.data, encoding="utf-8") as file:
     rows = [json.loads(line) for _, line in zip(range(max(args.prompts, args.texts)), file)]
 
 with tempfile.TemporaryDirectory() as state:
-    server = subprocess.Popen([sys.executable, SERVER, "--state-dir", state, "--model-root", args.model, *server_args])
+    server = subprocess.Popen([sys.executable, SERVER, "--state-dir", state, "--model-root", args.model, *server_args],
+                              env={**os.environ, "SRLM_ENGINE_TOKEN": TOKEN})
     try:
         card = os.path.join(state, "server.json")
         while not os.path.exists(card):
@@ -46,7 +49,7 @@ with tempfile.TemporaryDirectory() as state:
             base = f"http://127.0.0.1:{json.load(file)['port']}"
 
         def call(path, body):
-            request = urllib.request.Request(base + path, json.dumps(body).encode(), {"content-type": "application/json"})
+            request = urllib.request.Request(base + path, json.dumps(body).encode(), {"content-type": "application/json", "authorization": f"Bearer {TOKEN}"})
             with urllib.request.urlopen(request) as reply:
                 return json.load(reply)
 

@@ -1,11 +1,11 @@
 /**
  * Supervisor of the built-in model server on this host. The server is a detached process with a folder of its own
- * (token, lock, server.json, requests.jsonl, log.txt): it outlives the worker, and the next worker finds it again.
+ * (token, lock, server.json, requests.jsonl, log.txt), open to this user only: it outlives the worker, and the next worker finds it again.
  * Weights are loaded and unloaded over HTTP and identified by their digest.
  * Throws python.missing, engine.unreachable (retried), model.unusable (not).
  */
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fetch } from 'undici';
@@ -14,11 +14,13 @@ import type { BuiltinEngine as BuiltinConfig } from '../../contracts/deployment.
 import { engineUnreachable, modelUnusable } from '../../contracts/errors.js';
 import { endGroup, isRunning, startDetached, tail } from '../../processes/detached.js';
 import { checkPython, pythonProgram } from '../../processes/python.js';
-import { readJson } from '../../storage/files.js';
+import { nullIfMissing, readJson, sweep, writeWhole, writeWholeNew } from '../../storage/files.js';
 import type { WeightServer } from '../hardware.js';
 import { HttpError, postJson } from '../http.js';
 
-const ServerFile = z.object({ pid: z.int(), port: z.int(), host: z.string() });
+const ServerFile = z.object({ pid: z.int().min(1), port: z.int().min(1).max(65_535), host: z.literal('127.0.0.1') });
+/** A file that says something else was torn by a crash. */
+const TOKEN = /^[0-9a-f]{48}$/;
 
 // Importing torch takes seconds on a laptop, and minutes from a cold network disk.
 const START_TIMEOUT_MS = 300_000;
@@ -58,6 +60,7 @@ export class ModelServer implements WeightServer {
   async ensure(): Promise<ServerAddress> {
     const { folder } = this.settings;
     await mkdir(folder, { recursive: true });
+    await chmod(folder, 0o700);
     this.token = await this.readToken();
     const found = await this.findAnswering();
     if (found) return found;
@@ -109,7 +112,8 @@ export class ModelServer implements WeightServer {
       // The server that holds the folder may write its server.json at any moment, and is then found.
       heldSince ||= Date.now();
       if (Date.now() > heldSince + PORT_TIMEOUT_MS) {
-        await endGroup(Number(await readFile(join(folder, 'lock'), 'utf8')), folder, STOP_GRACE_MS);
+        const holder = /^[1-9]\d*$/.exec(await readFile(join(folder, 'lock'), 'utf8'));
+        if (holder) await endGroup(Number(holder[0]), folder, STOP_GRACE_MS);
         throw engineUnreachable(name, 'another server held its folder without a server.json, and was ended');
       }
       await sleep(100);
@@ -141,28 +145,38 @@ export class ModelServer implements WeightServer {
     return `http://${server.host}:${server.port}`;
   }
 
+  /** Null also for a server that was started with another token. */
   private async findAnswering(): Promise<ServerAddress | null> {
     const baseUrl = await this.find();
     if (!baseUrl) return null;
-    const answers = await fetch(`${baseUrl}/health`, { signal: AbortSignal.timeout(10_000) }).then(
+    const { headers } = this;
+    const answers = await fetch(`${baseUrl}/health`, { headers, signal: AbortSignal.timeout(10_000) }).then(
       (reply) => reply.ok,
       () => false,
     );
     return answers ? { baseUrl, token: this.token } : null;
   }
 
-  private post(baseUrl: string, path: string, body: object): Promise<unknown> {
-    const headers = { authorization: `Bearer ${this.token}` };
-    return postJson(new URL(baseUrl + path), { body, headers }, ONCE, new AbortController().signal);
+  private get headers() {
+    return { authorization: `Bearer ${this.token}` };
   }
 
-  /** The token is a secret of this host: made once, readable by this user only, never in a history. */
+  private post(baseUrl: string, path: string, body: object): Promise<unknown> {
+    return postJson(new URL(baseUrl + path), { body, headers: this.headers }, ONCE, new AbortController().signal);
+  }
+
+  /** The token is a secret of this host: made once, in a folder of this user only, never in a history. */
   private async readToken(): Promise<string> {
-    const path = join(this.settings.folder, 'token');
-    await writeFile(path, randomBytes(24).toString('hex'), { flag: 'wx', mode: 0o600 }).catch((error) => {
-      if (error.code !== 'EEXIST') throw error;
-    });
+    const { folder } = this.settings;
+    const path = join(folder, 'token');
+    const present = await readFile(path, 'utf8').catch(nullIfMissing);
+    if (present !== null && TOKEN.test(present)) return present;
+    const made = randomBytes(24).toString('hex');
+    // Of two processes that make one at once, the first one's counts. What is torn is replaced.
+    if (present === null) await writeWholeNew(path, made, folder);
+    else await writeWhole(path, made, folder);
     await chmod(path, 0o600);
+    sweep(folder);
     return readFile(path, 'utf8');
   }
 }

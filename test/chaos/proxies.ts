@@ -148,7 +148,9 @@ export class HttpProxy {
     return new Promise<{ status: number; headers: IncomingMessage['headers']; body: Buffer }>((resolve, reject) => {
       const port = this.target();
       if (port === null) return reject(new Error('nobody listens'));
-      const { method, url: path, headers } = incoming;
+      const { method, url: path } = incoming;
+      // The model server answers to its own address only.
+      const headers = { ...incoming.headers, host: `127.0.0.1:${port}` };
       const options = { host: '127.0.0.1', port, method, path, headers, agent: false };
       const outward = request(options, (answer) => {
         whole(answer).then(
