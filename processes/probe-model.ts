@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { z } from 'zod';
 import { modelUnusable, Problem, pythonMissing } from '../contracts/errors.js';
 import { folderState } from '../storage/model-folder.js';
+import { passedEnvironment } from './detached.js';
 import { checkPython, pythonProgram } from './python.js';
 
 /** A line that the program prints. */
@@ -65,6 +66,7 @@ async function run(python: string, folder: string, signal?: AbortSignal): Promis
   const child = spawn(python, [pythonProgram('probe.py'), folder], {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
+    env: passedEnvironment(process.env),
   });
   let stdout = '';
   let stderr = '';
