@@ -156,6 +156,7 @@ it('is asked with inputs that are valid before they are changed', async () => {
     'srlmAssemble artifact.damaged',
     'srlmExport run.unknown',
     'srlmFineTune python.missing',
+    'srlmPrepareModel python.missing',
     'srlmShard python.missing',
   ]);
 });

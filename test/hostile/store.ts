@@ -100,7 +100,8 @@ async function validInputs(root: string, store: Store, run: Run): Promise<Pick<H
   );
   const grades = await dataset((id) => ({ id, correct: true, given: '2', expected: '2' }));
   const questions = await dataset((id) => ({ id, question: 'What is 1+1?', choices: null, answer: '2' }));
-  const base = (await run('srlmPrepareModel', { texts })) as object;
+  // Not by its activity, which tries a model out in Python.
+  const base = await store.models.prepare(join(root, 'models/base'));
   const { chunkSize: _, ...sampling } = settings.sampling;
   const sample = {
     ...{ step: 'sample', purpose: 'enrich', engine: 'local', model: base, data, texts, enrichFrom: 'original' },
