@@ -1,7 +1,7 @@
 """Model server: samples from one model and scores texts with it, over an HTTP interface like OpenAI's.
 Usage: SRLM_ENGINE_TOKEN=... python server.py --state-dir DIR --model-root DIR [--deterministic]
-Each request needs the token, and to be made by a program of this host. Serves GET /health, POST /v1/chat/completions, /v1/completions (log-probabilities of prompts only), /tokenize,
-/engine/load, /engine/unload. The name of the model is the sha256 of its folder, so a reply cannot come from other weights.
+Each request needs the token, and to be made by a program of this host. Serves GET /health, POST /v1/chat/completions,
+/v1/completions (log-probabilities of prompts only), /tokenize, /engine/load, /engine/unload. The name of the model is the sha256 of its folder, so a reply cannot come from other weights.
 Writes DIR/server.json (by rename, once it listens), DIR/lock (held while alive, with its pid), DIR/requests.jsonl. The last,
 and DIR/log.txt if that is its output, begin anew at 50 MB; what was in them is then in requests.jsonl.1 and log.txt.1.
 --deterministic: one request at a time in float32; a reply depends on request, weights and --threads only.
@@ -29,6 +29,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Nor is the network used, whatever a model folder names.
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
 
+TOKEN_CHARACTERS = 32  # at least; the supervisor makes tokens of 48
+TOKEN = os.environ.pop("SRLM_ENGINE_TOKEN", "")
+if len(TOKEN) < TOKEN_CHARACTERS:  # before the imports, which take seconds
+    print(f"SRLM_ENGINE_TOKEN must be a secret of at least {TOKEN_CHARACTERS} characters; without one, any program and any web page"
+          " could use the server.", file=sys.stderr)
+    sys.exit(2)
+
 import torch
 import uvicorn
 from starlette.applications import Starlette
@@ -43,7 +50,6 @@ from folder import DigestCache, check_model_folder
 from protocol import Decoder, Guard, RequestError, bad, body_of, failure, take
 
 HOST = "127.0.0.1"  # a worker talks to the servers of its own host only
-TOKEN_CHARACTERS = 32  # at least; the supervisor makes tokens of 48
 FILE_BYTES = 50_000_000  # of requests.jsonl and log.txt
 TEXT_SECONDS = 120  # to render and encode one request, while up to hundreds wait for the same thread
 
@@ -243,9 +249,6 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     parser.add_argument("--max-batch", type=int, default=256, help="at most this many rows are generated at once")
     args = parser.parse_args()
-    token = os.environ.pop("SRLM_ENGINE_TOKEN", "")
-    if len(token) < TOKEN_CHARACTERS:
-        parser.error(f"SRLM_ENGINE_TOKEN must be a secret of at least {TOKEN_CHARACTERS} characters; without one, any program and any web page could use the server.")
 
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -291,7 +294,7 @@ def main() -> int:
     listener = socket.create_server((HOST, 0), backlog=2048)
 
     async def serve():
-        server = uvicorn.Server(uvicorn.Config(Server(args, engine).app(token), log_level="warning", lifespan="off", ws="none"))
+        server = uvicorn.Server(uvicorn.Config(Server(args, engine).app(TOKEN), log_level="warning", lifespan="off", ws="none"))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
             await asyncio.sleep(0.01)

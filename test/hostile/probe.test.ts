@@ -1,14 +1,16 @@
 /** Model folders that would hang a server or a trainer, or fill its memory: each is refused in time, with a sentence. */
+import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { constants, tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { MockActivityEnvironment } from '@temporalio/testing';
-import { afterAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Deps } from '../../activities/activity.js';
 import { srlmPrepareModel } from '../../activities/prepare.js';
 import { resolveDeployment } from '../../config/load.js';
 import { RunSpec, splitRunSpec } from '../../contracts/spec.js';
 import { probeModel, probeModelIfPossible } from '../../processes/probe-model.js';
+import { pythonProgram } from '../../processes/python.js';
 import { openStore } from '../../storage/store.js';
 import { problemOf } from '../storage/support.js';
 import { python, tinyModel } from '../support/python.js';
@@ -41,9 +43,11 @@ const doubling = {
   content: 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx',
 };
 
+const SIGXCPU = constants.signals.SIGXCPU;
 const NESTED = `{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}`;
 
-it.each<[string, (model: string) => void, string | RegExp]>([
+/** What the folder holds, and what is said of it. */
+const CASES: [string, (model: string) => void, string | RegExp][] = [
   ['nested loops in a chat template', template(NESTED), 'rendering its chat template does not end.'],
   [
     'a chat template that multiplies a text',
@@ -125,16 +129,87 @@ it.each<[string, (model: string) => void, string | RegExp]>([
     (model) => writeFileSync(join(model, 'tokenizer.json'), '{}'),
     /^loading its tokenizer fails: /,
   ],
+];
+
+/**
+ * One process imports what is needed, which takes longer than the rest, and a child of it tries out each folder, with 3 s
+ * of computing: the last part that the child printed, what it said at its end, and the signal that ended it.
+ */
+const BATCH = `
+import json, os, sys
+sys.path.insert(0, sys.argv[1])
+import probe
+probe.CPU_SECONDS = 3
+for path in sys.argv[2:]:
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(write, 1)
+        sys.argv[1:] = [path]
+        try:
+            probe.main()
+        except BaseException:  # a panic of a library; as a program it would end here, too
+            os._exit(1)
+        os._exit(0)
+    os.close(write)
+    lines = [json.loads(line) for line in os.fdopen(read) if line.startswith("{")]
+    _, status = os.waitpid(child, 0)
+    print(json.dumps({"doing": [line["doing"] for line in lines if "doing" in line][-1], "ok": lines[-1].get("ok", False),
+                      "problem": lines[-1].get("problem"),
+                      "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None}), flush=True)
+`;
+interface Tried {
+  doing: string;
+  ok: boolean;
+  problem: string | null;
+  signal: number | null;
+}
+
+const modelWith = (name: string, change: (model: string) => void): string => {
+  const model = join(folder, name.replaceAll(' ', '-'));
+  cpSync(join(tinyModel(), 'tiny'), model, { recursive: true });
+  change(model);
+  return model;
+};
+
+describe('a model folder with', () => {
+  let tried: Tried[];
+  beforeAll(() => {
+    const models = CASES.map(([name, change]) => modelWith(name, change));
+    const args = ['-c', BATCH, dirname(pythonProgram('probe.py')), ...models];
+    const ended = spawnSync(python, args, { encoding: 'utf8', maxBuffer: 2 ** 24 });
+    tried = ended.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+  }, 300_000);
+
+  it.each(CASES.map(([name, , sentence], i) => [name, sentence, i] as const))('%s is refused', (_name, sentence, i) => {
+    const { doing, ok, problem, signal } = tried[i]!;
+    const ended = `${doing} ${signal === SIGXCPU ? 'does not end' : 'takes too much memory, or crashes'}.`;
+    const said = problem?.replace(/\s+/g, ' ') ?? (ok ? 'ok' : ended);
+    if (typeof sentence === 'string') expect(said).toBe(sentence);
+    else expect(said).toMatch(sentence);
+  });
+});
+
+it.each([
+  ['a template that never ends', template(NESTED), 'rendering its chat template does not end.'],
+  [
+    'more layers than weights',
+    config({ num_hidden_layers: 3 }),
+    'config.json: num_hidden_layers is 3, and the weights have 2 layers.',
+  ],
 ])(
-  '%s',
-  async (name, change, sentence) => {
-    const model = join(folder, name.replaceAll(' ', '-'));
-    cpSync(join(tinyModel(), 'tiny'), model, { recursive: true });
-    change(model);
+  '%s is reported as of the model, with what to do',
+  async (name, change, reason) => {
+    const model = modelWith(name, change);
     const problem = await problemOf(probeModel(python, model));
-    expect({ type: problem.type, retry: problem.retry }).toEqual({ type: 'model.unusable', retry: false });
-    if (typeof sentence === 'string') expect(problem.reason).toBe(sentence);
-    else expect(problem.reason).toMatch(sentence);
+    expect({ type: problem.type, retry: problem.retry, reason: problem.reason }).toEqual({
+      type: 'model.unusable',
+      retry: false,
+      reason,
+    });
     expect(problem.message).toContain('Use another model, or an unchanged copy of this one. [model.unusable]');
   },
   120_000,

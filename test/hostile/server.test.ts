@@ -119,7 +119,6 @@ describe('a server', () => {
 
   it.each([
     ['emptied', ''],
-    ['cut off', 'abcdef'],
     ['replaced by another token', 'f'.repeat(48)],
   ])(
     'is ended, and another one started, when its token is %s',
