@@ -227,16 +227,28 @@ describe('an export', () => {
   });
 
   it('is tried again whatever is wrong with the store, and only then', async () => {
-    const deps = { store } as Parameters<typeof srlmExport>[0];
-    const work = (of: string) => {
-      const environment = new MockActivityEnvironment(undefined, { client: clientOf(FIRST, SECOND) });
-      return environment.run(srlmExport(deps), { workflowId: WORKFLOW, firstRunId, runId: of, last: false });
+    // The activity takes ids of Temporal's form only.
+    const uuid = (n: number) => `01a21eb4-b04b-7ac4-9fca-${String(n).padStart(12, '0')}`;
+    const named = <T>(value: T): T => {
+      if (typeof value === 'string') return value.replace(/^exec-(\d)$/, (_, n) => uuid(Number(n))) as T;
+      if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return value;
+      if (Array.isArray(value)) return value.map(named) as T;
+      return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, named(one)])) as T;
     };
-    await expect(work('exec-9')).rejects.toMatchObject({ type: 'run.unknown', nonRetryable: true });
-    await work('exec-2');
-    await rm(own(), { recursive: true });
-    await writeFile(own(), 'in the way');
-    await expect(work('exec-2')).rejects.toMatchObject({ type: 'export.failed', nonRetryable: false });
+    const deps = { store } as Parameters<typeof srlmExport>[0];
+    const work = (of: number) => {
+      const info = { workflowExecution: { workflowId: WORKFLOW, runId: uuid(2) } };
+      const environment = new MockActivityEnvironment(info, { client: clientOf(named(FIRST), named(SECOND)) });
+      const input = { workflowId: WORKFLOW, firstRunId: uuid(1), runId: uuid(of), last: false };
+      return environment.run(srlmExport(deps), input);
+    };
+    const folder = exportOf(store.root, WORKFLOW, uuid(1));
+    await expect(work(9)).rejects.toMatchObject({ type: 'run.unknown', nonRetryable: true });
+    await work(2);
+    expect(await readdir(join(folder, 'histories'))).toHaveLength(1);
+    await rm(folder, { recursive: true });
+    await writeFile(folder, 'in the way');
+    await expect(work(2)).rejects.toMatchObject({ type: 'export.failed', nonRetryable: false });
   });
 });
 

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -28,6 +28,17 @@ describe('a whole file', () => {
     const path = join(folder(), 'a/b/c/state.json');
     await writeWhole(path, 'one', folder());
     expect(await readFile(path, 'utf8')).toBe('one');
+  });
+
+  it("is in folders of its owner's, whatever the umask", async () => {
+    const before = process.umask(0);
+    const store = openStore({ artifactRoot: join(folder(), 'private'), modelRoots: [] });
+    await store.objects.putRows([{ text: 'a' }]);
+    process.umask(before);
+    const modes = await Promise.all(
+      ['', 'tmp', 'objects'].map(async (name) => (await stat(join(folder(), 'private', name))).mode & 0o777),
+    );
+    expect(modes).toEqual([0o700, 0o700, 0o700]);
   });
 
   it('that must be new is written by one of many writers, and not replaced by the others', async () => {

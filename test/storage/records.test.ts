@@ -100,7 +100,13 @@ describe('the record of a step', () => {
     ['its key', { key: keyOf('mix', 'other') }],
     ['its inputs', { inputs: { version: 1, data: 'y' } }],
     ['its version', { version: 1 }],
-  ])('is void when %s disagrees with its name, and is replaced', async (_what, change) => {
+    ['its output', { output: 'all of them are correct' }],
+    ['what it holds', { holds: [] }],
+    ['who made it', { meta: { ...meta, run: 'another' } }],
+    ['its digest', { sha256: '0'.repeat(64) }],
+    ['its digest, which is gone,', { sha256: undefined }],
+    ['a field that no record has', { more: 1 }],
+  ])('is void when %s is not as it was written, and is replaced', async (_what, change) => {
     const { record } = await recorded();
     await writeFile(path(), JSON.stringify({ ...record, ...change }));
     expect(await store.records.find('mix', key)).toBeNull();
