@@ -53,8 +53,14 @@ describe('the history of a run', { timeout: 240_000 }, () => {
   };
 
   it('shows a park with retry --set, a killed worker and a roll-back, each in its place', async () => {
-    await rename(harness.python, `${harness.python}-away`);
     const runId = await harness.start(spec, 'whole');
+    // Python is needed to try the model out, and is gone when the training wants it.
+    await harness.client.send(runId, 'pause', {});
+    await harness.status(runId, 'the model is prepared', ({ steps }) =>
+      steps.some(({ step, state }) => step === 'prepare' && state === 'done'),
+    );
+    await rename(harness.python, `${harness.python}-away`);
+    await harness.client.send(runId, 'resume', {});
     await harness.status(
       runId,
       'training is parked',
