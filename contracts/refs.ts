@@ -92,7 +92,7 @@ export const StepRecord = z.strictObject({
   /** What the step returns. */
   output: z.json(),
   meta: RecordMeta,
-  /** Of the canonical JSON of all other fields: a record proves that it is as it was written. */
+  /** The digest of the canonical JSON of all other fields: a record proves that it is as it was written. */
   sha256: Sha256,
 });
 export type StepRecord = z.infer<typeof StepRecord>;

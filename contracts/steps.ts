@@ -281,7 +281,7 @@ export const GateOutput = z.strictObject({
 export type GateOutput = z.infer<typeof GateOutput>;
 
 // --- what a run keeps of itself ---------------------------------------------------------------------------------------
-/** Of a round, or of the preparation; there are far fewer. */
+/** A bound on the steps of a round, or of the preparation; there are far fewer. */
 const MAX_STEPS = 200;
 /** What one step of a round took; `reused`: it was found under its key. */
 export const StepCost = z.strictObject({

@@ -57,7 +57,7 @@ export type Training = z.infer<typeof Training>;
  */
 export const TrainingJob = Training.omit({ from: true }).extend({
   version: z.literal(2),
-  /** Of the step that the job is done for: a result of another job is not one of this. */
+  /** The key of the step that the job is done for: a result of another job is not one of this. */
   key: Sha256,
   baseModel: z.string().min(1),
   baseModelSha256: Sha256,

@@ -1,9 +1,10 @@
 """Model server: samples from one model and scores texts with it, over an HTTP interface like OpenAI's.
 Usage: SRLM_ENGINE_TOKEN=... python server.py --state-dir DIR --model-root DIR [--deterministic]
 Each request needs the token, and to be made by a program of this host. Serves GET /health, POST /v1/chat/completions,
-/v1/completions (log-probabilities of prompts only), /tokenize, /engine/load, /engine/unload. The name of the model is the sha256 of its folder, so a reply cannot come from other weights.
+/v1/completions (log-probabilities of prompts only), /tokenize, /engine/load, /engine/unload. The name of the model is the
+sha256 of its folder, so a reply cannot come from other weights.
 Writes DIR/server.json (by rename, once it listens), DIR/lock (held while alive, with its pid), DIR/requests.jsonl. The last,
-and DIR/log.txt if that is its output, begin anew at 50 MB; what was in them is then in requests.jsonl.1 and log.txt.1.
+and DIR/log.txt if that is its output, are started again at 50 MB; what was in them is then in requests.jsonl.1 and log.txt.1.
 --deterministic: one request at a time in float32; a reply depends on request, weights and --threads only.
 Does not stream or call tools, reads no pickles, runs no code from a model folder. compute.py does the computing,
 protocol.py decodes requests.

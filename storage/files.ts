@@ -103,7 +103,7 @@ async function withTemporary<T>(tmp: string, work: (temporary: string) => Promis
   }
 }
 
-/** Of the folders that srlm makes for itself: prompts, data and models are in them, and tokens beside them. */
+/** The mode of the folders that srlm makes for itself: prompts, data and models are in them, and tokens beside them. */
 export const OWNER_ONLY = 0o700;
 
 /** Creates a folder with its parents, so that a power failure does not lose them. Only its owner can look into it. */

@@ -20,7 +20,7 @@ export type Owner = z.infer<typeof Owner>;
 
 export interface Job {
   folder: string;
-  /** Of the step; the name of the folder. */
+  /** The key of the step, which is the name of the folder. */
   key: Sha256;
   owner: Owner;
   /** Absolute path of the model to start from. */
@@ -42,7 +42,7 @@ const Progress = z.object({
 export type TrainerProgress = z.infer<typeof Progress>;
 
 const Result = z.object({
-  /** Of the job's step. */
+  /** The key of the job's step. */
   key: Sha256,
   sha256: Sha256,
   bytes: z.int().min(0),

@@ -140,7 +140,7 @@ async function useEmbedded({ address }: Embedded, folder: string): Promise<void>
 /** The process that holds the folder, and its command line: a process id alone may belong to another program by now. */
 const Holder = z.object({ pid: z.int().min(1), mark: z.string().min(1) });
 
-/** Two of them would share a GPU and stop each other's server. Of two that start at once, the first to write goes on. */
+/** Two of them would share a GPU and stop each other's server. When two start at once, the first to write is the one that runs. */
 async function onlyOne(folder: string): Promise<() => Promise<void>> {
   await makeFolder(folder);
   const file = join(folder, 'up.json');
@@ -148,7 +148,7 @@ async function onlyOne(folder: string): Promise<() => Promise<void>> {
   while (!(await writeWholeNew(file, mine, folder))) {
     const held = await readJson(file, Holder);
     if (held && held.pid !== process.pid && (await isRunning(held.pid, held.mark))) throw upRunning(held.pid);
-    // Of a process that was killed, or torn by a power failure.
+    // Its process was killed, or a power failure has torn the file.
     await rm(file, { force: true });
   }
   return () => rm(file, { force: true });

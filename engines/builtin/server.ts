@@ -1,6 +1,7 @@
 /**
  * Supervisor of the built-in model server on this host. The server is a detached process with a folder of its own
- * (token, lock, server.json, requests.jsonl, log.txt), open to this user only: it outlives the worker, and the next worker finds it again.
+ * (token, lock, server.json, requests.jsonl, log.txt), open to this user only: it outlives the worker, and the next worker
+ * finds it again.
  * Weights are loaded and unloaded over HTTP and identified by their digest.
  * Throws python.missing, engine.unreachable (retried), model.unusable (not).
  */
@@ -172,7 +173,7 @@ export class ModelServer implements WeightServer {
     const present = await readFile(path, 'utf8').catch(nullIfMissing);
     if (present !== null && TOKEN.test(present)) return present;
     const made = randomBytes(24).toString('hex');
-    // Of two processes that make one at once, the first one's counts. What is torn is replaced.
+    // When two processes make one at once, the first one's counts. What is torn is replaced.
     if (present === null) await writeWholeNew(path, made, folder);
     else await writeWhole(path, made, folder);
     await chmod(path, 0o600);

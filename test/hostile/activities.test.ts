@@ -166,7 +166,7 @@ it(`leaves everything where it is, and opens nothing else, whatever its input ($
   const models = await filesOf(join(root, 'models'));
   const intact = async () => {
     const after = await filesOf(join(root, 'store'));
-    // A job folder may be prepared anew.
+    // A job folder may be prepared again.
     const moved = [...before].filter(([path, state]) => !path.includes('/jobs/') && after.get(path) !== state);
     expect(moved.map(([path]) => path)).toEqual([]);
     expect(await filesOf(join(root, 'models'))).toEqual(models);

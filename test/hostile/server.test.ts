@@ -138,7 +138,7 @@ describe('a server', () => {
   );
 });
 
-it('a template that hangs at a text that nobody tried stops that request, not /health; large files begin anew', async () => {
+it('a template that hangs at a text that nobody tried stops that request, not /health; large files are started again', async () => {
   const model = join(folder, 'models/hangs');
   cpSync(join(tinyModel(), 'tiny'), model, { recursive: true });
   const loop = (name: string, body: string) => `{% for ${name} in range(99999) %}${body}{% endfor %}`;
