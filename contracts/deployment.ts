@@ -18,15 +18,20 @@ const BuiltinEngine = z.strictObject({
 
 const EndpointEngine = z.strictObject({
   kind: z.literal('endpoint'),
-  baseUrl: z
-    .url({ protocol: /^https?$/ })
-    .refine(
-      (url) => !/[?#]|\/\/[^/]*@/.test(url),
-      'must hold no password, query or fragment: it is part of keys and messages. A key comes from apiKeyEnv',
-    ),
+  baseUrl: z.url({ protocol: /^https?$/ }).refine((url) => !/[?#]|\/\/[^/]*@/.test(url), {
+    error: 'must hold no password, query or fragment, since it is shown and stored; a key comes from apiKeyEnv',
+    params: { isSecret: true },
+  }),
   model: z.string().min(1),
   revision: z.string().default('').describe('change it when the weights behind the name change'),
-  apiKeyEnv: z.string().optional().describe('name of the environment variable that holds the key'),
+  apiKeyEnv: z
+    .string()
+    .refine((name) => /^[A-Za-z_]\w{0,99}$/.test(name), {
+      error: 'must be the name of an environment variable, not the key itself',
+      params: { isSecret: true },
+    })
+    .optional()
+    .describe('name of the environment variable that holds the key'),
   concurrency: z.int().min(1).default(64).describe('requests in flight from one worker'),
   seed: z.boolean().default(true).describe('false: the endpoint breaks on a seed'),
   topK: z.boolean().default(true).describe('false: the endpoint refuses top_k (the hosted ones do)'),

@@ -65,10 +65,11 @@ function unitOf(origin: string, count: number | bigint): string {
   return '';
 }
 
-/** Empty where zod was not asked for the value (`reportInput`). */
+/** Empty where zod was not asked for the value (`reportInput`), and where the value may be a key. */
 function foundIn(issue: Issue): string {
-  if (!('input' in issue) || isKind(issue)) return '';
-  const { input } = issue;
+  if (!('input' in issue) || isKind(issue) || (issue.code === 'custom' && issue.params?.isSecret)) return '';
+  // An address may hold a password, whatever else is wrong with it.
+  const input = typeof issue.input === 'string' ? issue.input.replace(/\/\/[^/]*@/, '//...@') : issue.input;
   const counted = issue.code === 'too_big' && (typeof input === 'string' || Array.isArray(input));
   return `, found ${counted ? input.length : show(input)}`;
 }

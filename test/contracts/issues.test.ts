@@ -42,6 +42,35 @@ it.each([
   expect(said(schema, value)).toBe(sentence);
 });
 
+const KEY = 'sk-0123456789abcdef';
+it.each([
+  [
+    'a key for the name of its variable',
+    { apiKeyEnv: KEY },
+    'apiKeyEnv: it must be the name of an environment variable, not the key itself',
+  ],
+  [
+    'a key in the query',
+    { baseUrl: `https://a.example/v1?key=${KEY}` },
+    'baseUrl: it must hold no password, query or fragment, since it is shown and stored; a key comes from apiKeyEnv',
+  ],
+  [
+    'a password',
+    { baseUrl: `https://me:${KEY}@a.example/v1` },
+    'baseUrl: it must hold no password, query or fragment, since it is shown and stored; a key comes from apiKeyEnv',
+  ],
+  [
+    'a password in an address that is none',
+    { baseUrl: `ftp://me:${KEY}@a.example/v1` },
+    'baseUrl: expected a URL, found "ftp://...@a.example/v1"',
+  ],
+])('does not show %s', (_what, fields, sentence) => {
+  const engine = { kind: 'endpoint', baseUrl: 'https://a.example/v1', model: 'm', ...fields };
+  const found = said(Deployment, { engines: { a: engine } });
+  expect(found).not.toContain(KEY);
+  expect(found).toBe(`engines.a.${sentence}`);
+});
+
 it('names the fields of a command whose shape is wrong', () => {
   const who = 'ann';
   expect(commandProblem('pause', { who })).toBeNull();
