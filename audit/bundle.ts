@@ -1,6 +1,6 @@
 /**
  * An export as a folder:
- *   histories/<start>-<run id>.json  one execution: {workflowId, history}, as Temporal's SDKs replay it
+ *   histories/<start>-<run id>.json  one execution: {workflowId, history}, as Temporal's SDKs replay it, and its digest
  *   timeline.json, timeline.md       what happened, for programs and for people
  *   run.json                         what is in here, the spec as it was and as it is, and the keys of the step records
  * run.json is removed first and written last: if it exists, everything that it lists is there.
@@ -85,12 +85,20 @@ export async function historyFiles(folder: string): Promise<Map<string, string>>
   );
 }
 
-/** null: it is missing or torn. */
+/** The content of a history file. Its digest shows a reader that nothing in it has changed. */
+export const historyText = ({ workflowId, history }: WorkflowHistory): string =>
+  JSON.stringify({ sha256: digestOf({ workflowId, history }), workflowId, history });
+
+const digestOf = ({ workflowId, history }: WorkflowHistory) => sha256(JSON.stringify({ workflowId, history }));
+
+/** null: it is missing or damaged. */
 export async function readHistory(path: string): Promise<WorkflowHistory | null> {
   const text = await readFile(path, 'utf8').catch(nullIfMissing);
   try {
-    const file = JSON.parse(text ?? '') as Partial<WorkflowHistory>;
-    return file.workflowId && file.history?.events?.length ? (file as WorkflowHistory) : null;
+    const file = JSON.parse(text ?? '') as WorkflowHistory & { sha256?: string };
+    // Release 0.3.0 wrote no digest.
+    const isWhole = file.sha256 === undefined || file.sha256 === digestOf(file);
+    return isWhole && file.workflowId && file.history.events.length > 0 ? file : null;
   } catch {
     return null;
   }

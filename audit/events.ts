@@ -17,7 +17,7 @@ export interface Execution {
   runId: string;
   /** null: neither Temporal nor an export has it any more. */
   history: { events: Event[] } | null;
-  /** Path of the file that it was read from; absent: it comes from Temporal. */
+  /** Path of its file in an export: read, or damaged where there is no history. Absent: the history comes from Temporal. */
   file?: string;
 }
 

@@ -10,7 +10,16 @@ import { SpecTexts } from '../contracts/spec.js';
 import type { ExportInput } from '../contracts/steps.js';
 import { OWNER_ONLY, sweep, writeWhole } from '../storage/files.js';
 import type { Store } from '../storage/store.js';
-import { exportOf, HISTORIES, historyFiles, historyName, inputOf, type RunFile, runFileOf } from './bundle.js';
+import {
+  exportOf,
+  HISTORIES,
+  historyFiles,
+  historyName,
+  historyText,
+  inputOf,
+  type RunFile,
+  runFileOf,
+} from './bundle.js';
 import { type Execution, firstRunIdOf } from './events.js';
 import { HistoryReader } from './history-reader.js';
 import { fetchEvents, loadRun } from './load.js';
@@ -107,7 +116,7 @@ async function writeHistory(folder: string, execution: Execution): Promise<strin
   const first = history?.events[0];
   if (!first) return null;
   const path = `${HISTORIES}/${historyName(runId, first)}`;
-  if (file !== join(folder, path)) await write(folder, path, JSON.stringify({ workflowId, history }));
+  if (file !== join(folder, path)) await write(folder, path, historyText({ workflowId, history }));
   return path;
 }
 

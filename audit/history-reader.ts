@@ -104,14 +104,14 @@ export class HistoryReader {
   private microBatchSize: number | undefined;
   private halt: { since: string; entry: EntryOf<'parked'> | EntryOf<'waiting'> } | null = null;
   private worker = '';
-  private lost: string[] = [];
+  private lost: Pick<Execution, 'runId' | 'file'>[] = [];
   private lastEvent: Event | null = null;
   private isEnded = false;
 
-  read({ runId, history }: Execution): void {
+  read({ runId, history, file }: Execution): void {
     const first = history?.events[0];
     if (!history || !first) {
-      this.lost.push(runId);
+      this.lost.push({ runId, ...(file ? { file } : {}) });
       this.executions.push({ runId, known: false, startedAt: null, round: null, events: 0, closed: true });
       return;
     }
@@ -156,8 +156,10 @@ export class HistoryReader {
   }
 
   private addGaps(event: Event): void {
-    for (const runId of this.lost)
-      this.log.add(event, null, 'gap', { message: `The history of execution ${runId} is no longer available.` });
+    for (const { runId, file } of this.lost) {
+      const why = file ? `is damaged (${file}), and Temporal no longer has it` : 'is no longer available';
+      this.log.add(event, null, 'gap', { message: `The history of execution ${runId} ${why}.` });
+    }
     this.lost = [];
   }
 

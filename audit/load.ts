@@ -6,7 +6,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Client } from '@temporalio/client';
-import { runUnknown } from '../contracts/errors.js';
+import { artifactDamaged, runUnknown } from '../contracts/errors.js';
 import { nullIfMissing } from '../storage/files.js';
 import { exportOf, exportsOf, HISTORIES, historyFiles, readHistory } from './bundle.js';
 import { continuedOf, type Event, type Execution, firstRunIdOf, isClosed, type WorkflowHistory } from './events.js';
@@ -23,7 +23,7 @@ export interface RunHistories {
 
 /**
  * `temporal` null: it is not reachable. `firstRunId`: the execution that began the run; default: that of the newest run
- * with this id. Throws run.unknown.
+ * with this id. Throws run.unknown, artifact.damaged.
  */
 export async function loadRun(
   temporal: Client | null,
@@ -60,8 +60,8 @@ class Source {
     const file = await this.file(runId);
     // A closed execution does not change any more.
     const events = file && isClosed(file) ? null : temporal && (await fetchEvents(temporal, workflowId, runId));
-    if (events || !file) return { workflowId, runId, history: events && { events } };
-    return { workflowId, runId, history: file.history, file: this.pathOf(runId) };
+    if (events) return { workflowId, runId, history: { events } };
+    return { workflowId, runId, history: file?.history ?? null, ...this.pathIn(runId) };
   }
 
   /**
@@ -107,22 +107,30 @@ class Source {
     return this.files.has(runId) ? readHistory(this.pathOf(runId)) : null;
   }
 
+  private pathIn(runId: string): { file?: string } {
+    return this.files.has(runId) ? { file: this.pathOf(runId) } : {};
+  }
+
   private pathOf(runId: string): string {
     return join(this.folder, HISTORIES, this.files.get(runId)!);
   }
 }
 
-/** The first execution of the newest run that was exported under this id. */
+/** The first execution of the newest run that was exported under this id. Throws artifact.damaged where none can be read. */
 async function newestExport(root: string, workflowId: string): Promise<string | null> {
   const folder = exportsOf(root, workflowId);
   let newest = { name: '', firstRunId: null as string | null };
+  let damaged = '';
   for (const run of (await readdir(folder).catch(nullIfMissing)) ?? [])
     for (const [runId, name] of await historyFiles(join(folder, run))) {
-      const event = (await readHistory(join(folder, run, HISTORIES, name)))?.history.events[0];
+      const path = join(folder, run, HISTORIES, name);
+      const event = (await readHistory(path))?.history.events[0];
+      damaged = event ? damaged : path;
       if (!event) continue;
       if (name > newest.name) newest = { name, firstRunId: firstRunIdOf(runId, event) };
       break;
     }
+  if (newest.firstRunId === null && damaged) throw artifactDamaged(damaged, 'the exported history was cut or altered.');
   return newest.firstRunId;
 }
 

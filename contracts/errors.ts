@@ -167,6 +167,12 @@ export const temporalMissing = () =>
   );
 export const temporalNotStarted = (reason: string, log: string) =>
   transient('temporal.not-started', `The Temporal server did not come up: ${reason}.`, `See ${log}.`);
+export const temporalDamaged = (database: string) =>
+  userError(
+    'temporal.damaged',
+    `The database of the Temporal server is damaged: ${database}.`,
+    `Move it away (mv ${show(database)} ${show(`${database}.damaged`)}), and \`srlm up\` makes a new one. Then start each run that had not ended again with its spec: it finds all that it had made.`,
+  );
 export const noClosedPort = (needed: number, free: number) =>
   userError(
     'temporal.no-closed-port',

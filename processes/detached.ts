@@ -4,7 +4,7 @@
  * to its state.json how far it is.
  */
 import { execFile, spawn } from 'node:child_process';
-import { closeSync, existsSync, openSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -29,13 +29,22 @@ export const passedEnvironment = (environment: NodeJS.ProcessEnv): Record<string
     ),
   );
 
-/** Starts `command` detached, its output appended to `log`. The pid is also that of its process group. */
+export interface Detached {
+  /** Also that of its process group. */
+  pid: number;
+  exited: Promise<number | null>;
+  /** Its last lines, for messages. The log holds those of earlier processes too. */
+  said(): Promise<string>;
+}
+
+/** Starts `command` detached, its output appended to `log`. */
 export async function startDetached(
   command: string,
   args: readonly string[],
   options: { log: string; env?: Record<string, string> },
-): Promise<{ pid: number; exited: Promise<number | null> }> {
+): Promise<Detached> {
   const log = openSync(options.log, 'a');
+  const before = fstatSync(log).size;
   try {
     const child = spawn(command, args, {
       detached: true,
@@ -48,10 +57,17 @@ export async function startDetached(
       child.once('error', reject);
     });
     child.unref();
-    return { pid: child.pid!, exited };
+    return { pid: child.pid!, exited, said: () => lastLines(options.log, before) };
   } finally {
     closeSync(log);
   }
+}
+
+/** `before`: the size that the log had. One that is smaller now was begun again meanwhile. */
+async function lastLines(log: string, before: number): Promise<string> {
+  const content = await readFile(log).catch(() => Buffer.alloc(0));
+  const text = content.subarray(content.length < before ? 0 : before).toString();
+  return text.trim().split('\n').slice(-3).join(' | ').slice(-400);
 }
 
 export async function isRunning(pid: number, mark: string): Promise<boolean> {
@@ -95,12 +111,6 @@ function signalGroup(pid: number, signal: NodeJS.Signals): void {
       // Not the leader of a group, or ended meanwhile.
     }
   }
-}
-
-/** The last lines of a log, for messages. */
-export async function tail(path: string, lines = 3): Promise<string> {
-  const text = await readFile(path, 'utf8').catch(() => '');
-  return text.trim().split('\n').slice(-lines).join(' | ').slice(-400);
 }
 
 // --- jobs -------------------------------------------------------------------------------------------------------------

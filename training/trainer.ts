@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TrainerConfig } from '../contracts/deployment.js';
 import { trainerFailed, trainerLost } from '../contracts/errors.js';
-import { endGroup, isRunning, readState, runningJobs, startDetached, tail } from '../processes/detached.js';
+import { endGroup, isRunning, readState, runningJobs, startDetached } from '../processes/detached.js';
 import { checkPython, pythonProgram } from '../processes/python.js';
 import {
   dropUnfinishedModel,
@@ -99,7 +99,8 @@ export async function followJob(
       started = null;
       if ((await readState(folder))?.host !== hostname()) await sleep(OTHER_HOST_MS);
     } else if (code === 0 && !(await readResult(job))) throw trainerLost('The trainer ended without a result.');
-    else if (typeof code === 'number' && code !== 0) throw await failureOf(folder, code, predecessor);
+    else if (typeof code === 'number' && code !== 0)
+      throw await failureOf(folder, code, predecessor, await started?.said());
     else if (code === 'alive' && !started && !(await isAliveOrDone(job)))
       throw await failureOf(folder, null, predecessor);
   }
@@ -109,15 +110,15 @@ function isUsedUp(used: TrainerProgress, { tokens, seconds }: NonNullable<Follow
   return (tokens !== undefined && used.tokens >= tokens) || (seconds !== undefined && used.seconds >= seconds);
 }
 
-/** Why the trainer ended. `code` null: it is gone, and was not our child. */
-async function failureOf(folder: string, code: number | null, predecessor: number | null): Promise<Error> {
+/** Why the trainer ended. `code` null: it is gone, and was not our child; `said`: its last lines. */
+async function failureOf(folder: string, code: number | null, predecessor: number | null, said = ''): Promise<Error> {
   const log = logOf(folder);
   const state = await readState(folder);
   if (state?.state === 'failed' && state.error && state.pid !== predecessor)
     return trainerFailed(state.error.type, state.error.message, log);
   // It could not write state.json.
   if (code === EXIT.diskFull) return trainerFailed('disk-full', 'The disk is full.', log);
-  if (code === EXIT.refused || code === EXIT.failed) return trainerFailed('failed', await tail(log), log);
+  if (code === EXIT.refused || code === EXIT.failed) return trainerFailed('failed', said, log);
   if (code === null) return trainerLost('The trainer process is gone.');
   return trainerLost(`The trainer process ended (${code === -1 ? 'killed' : code}).`);
 }

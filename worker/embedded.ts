@@ -5,7 +5,7 @@
  * No web page reaches it. What listens speaks gRPC, which no page can; or is on a port that no browser opens (the UI,
  * metrics, and the HTTP API, which besides refuses all but its Nexus routes); or is the guard in front of the UI.
  *
- * Throws temporal.missing, temporal.not-started, temporal.no-closed-port, port.taken.
+ * Throws temporal.missing, temporal.not-started, temporal.damaged, temporal.no-closed-port, port.taken.
  */
 import { existsSync } from 'node:fs';
 import { chmod } from 'node:fs/promises';
@@ -16,8 +16,8 @@ import { Connection } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
 import { searchAttributeArgs } from '../config/search-attributes.js';
 import type { Deployment } from '../contracts/deployment.js';
-import { portTaken, temporalMissing, temporalNotStarted } from '../contracts/errors.js';
-import { commandLine, endGroup, processesWith, startDetached, tail } from '../processes/detached.js';
+import { portTaken, temporalDamaged, temporalMissing, temporalNotStarted } from '../contracts/errors.js';
+import { commandLine, endGroup, processesWith, startDetached } from '../processes/detached.js';
 import { pythonPath } from '../processes/python.js';
 import { makeFolder, OWNER_ONLY } from '../storage/files.js';
 import { writeNote } from '../text/terminal.js';
@@ -30,6 +30,9 @@ const RETENTION = '30 days';
 
 /** The HTTP API has no off switch. No request can name a host with a space; an empty list would allow an empty name. */
 const NO_HTTP_API = 'frontend.httpAllowedHosts=["no host"]';
+
+/** What SQLite calls a file that was cut, overwritten or emptied. */
+const DAMAGED = /disk image is malformed|file is not a database|no such table/;
 
 const START_TIMEOUT_MS = 60_000;
 /** A killed server is gone from the process list before its ports are free. */
@@ -172,10 +175,13 @@ class DevServer {
         ...['--http-port', http, '--metrics-port', metrics, '--ui-port', ui],
         ...['--dynamic-config-value', NO_HTTP_API, '--log-level', 'error', ...searchAttributeArgs()],
       ];
-      this.last = (await startDetached(this.program, args, { log: this.log })).pid;
+      const server = await startDetached(this.program, args, { log: this.log });
+      this.last = server.pid;
       if (await this.untilReady()) return;
       const lostPort = (await this.pid()) === null && !(await Promise.all(ports.map(canListen))).every(Boolean);
-      if (!lostPort || tries === START_TRIES) throw temporalNotStarted(await tail(this.log), this.log);
+      if (lostPort && tries < START_TRIES) continue;
+      const said = await server.said();
+      throw DAMAGED.test(said) ? temporalDamaged(this.database) : temporalNotStarted(said, this.log);
     }
   }
 

@@ -13,7 +13,7 @@ import { fetch } from 'undici';
 import { z } from 'zod';
 import type { BuiltinEngine as BuiltinConfig } from '../../contracts/deployment.js';
 import { engineUnreachable, modelUnusable } from '../../contracts/errors.js';
-import { endGroup, isRunning, startDetached, tail } from '../../processes/detached.js';
+import { endGroup, isRunning, startDetached } from '../../processes/detached.js';
 import { checkPython, pythonProgram } from '../../processes/python.js';
 import { nullIfMissing, readJson, sweep, writeWhole, writeWholeNew } from '../../storage/files.js';
 import type { WeightServer } from '../hardware.js';
@@ -101,7 +101,7 @@ export class ModelServer implements WeightServer {
   private async start(): Promise<ServerAddress> {
     const { folder, name } = this.settings;
     const log = join(folder, 'log.txt');
-    const { pid, exited } = await this.spawn(log);
+    const { pid, exited, said } = await this.spawn(log);
     this.started = pid;
     let heldSince = 0;
     for (const until = Date.now() + START_TIMEOUT_MS; Date.now() < until; ) {
@@ -109,7 +109,7 @@ export class ModelServer implements WeightServer {
       if (found) return found;
       const code = await Promise.race([exited.then((exit) => exit ?? -1), sleep(100, 'alive' as const)]);
       if (code === 'alive') continue;
-      if (code !== FOLDER_HELD) throw engineUnreachable(name, `it ended with ${code}: ${await tail(log)}`);
+      if (code !== FOLDER_HELD) throw engineUnreachable(name, `it ended with ${code}: ${await said()}`);
       // The server that holds the folder may write its server.json at any moment, and is then found.
       heldSince ||= Date.now();
       if (Date.now() > heldSince + PORT_TIMEOUT_MS) {

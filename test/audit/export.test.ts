@@ -100,7 +100,7 @@ describe('an export', () => {
     const file = await read<{ workflowId: string; history: Parameters<typeof historyFromJSON>[0] }>(
       join(folder, 'histories', FILE_2),
     );
-    expect(Object.keys(file)).toEqual(['workflowId', 'history']);
+    expect(Object.keys(file)).toEqual(['sha256', 'workflowId', 'history']);
     expect(historyFromJSON(file.history).events).toHaveLength(SECOND.history!.events.length);
     const timeline = Timeline.parse(await read(join(folder, 'timeline.json')));
     const histories = await loadRun(clientOf(FIRST, SECOND), store.root, WORKFLOW);
@@ -340,15 +340,41 @@ describe('the histories of a run', () => {
     expect(summaryOf(await load([FIRST], root))).toEqual([WHOLE[0], ['exec-2', null]]);
   });
 
-  it('do not include a file that is torn', async () => {
-    const root = join(folder, 'torn');
-    const torn = openStore({ artifactRoot: root, modelRoots: [] });
-    const { workflowId, runId } = FIRST;
-    const temporal = new FakeTemporal([FIRST]).client;
-    await exportExecution({ temporal, store: torn, workflowId, firstRunId: 'exec-1', runId });
-    await writeFile(join(exportOf(torn.root, WORKFLOW, 'exec-1'), 'histories', FILE_1), '{"workflowId": "r');
-    await expect(load(null, root)).rejects.toThrow(runUnknown(WORKFLOW).message);
-  });
+  it.each<[string, (text: string) => string]>([
+    ['cut', (text) => text.slice(0, text.length / 2)],
+    ['emptied', () => ''],
+    ['zeroed', (text) => '\0'.repeat(text.length)],
+    ['edited', (text) => text.replace('"eventId":"1"', '"eventId":"2"')],
+    ['renamed to another workflow', (text) => text.replace(WORKFLOW, `${WORKFLOW}-2`)],
+  ])(
+    'do not include a file that was %s, which is named where Temporal no longer has the history',
+    async (how, harm) => {
+      const { root } = openStore({ artifactRoot: join(folder, how), modelRoots: [] });
+      const of = {
+        store: openStore({ artifactRoot: root, modelRoots: [] }),
+        workflowId: WORKFLOW,
+        firstRunId: 'exec-1',
+      };
+      for (const one of [FIRST, SECOND])
+        await exportExecution({ ...of, temporal: new FakeTemporal([one]).client, runId: one.runId });
+      const histories = join(exportOf(root, WORKFLOW, 'exec-1'), 'histories');
+      const harmed = async (name: string) => {
+        const text = await readFile(join(histories, name), 'utf8');
+        expect(harm(text)).not.toBe(text);
+        await writeFile(join(histories, name), harm(text));
+      };
+      await harmed(FILE_1);
+      const { entries } = await buildTimeline(await loadRun(null, root, WORKFLOW));
+      const path = join(histories, FILE_1);
+      expect(entries[0]).toMatchObject({
+        kind: 'gap',
+        message: `The history of execution exec-1 is damaged (${path}), and Temporal no longer has it.`,
+      });
+      expect(summaryOf(await load([FIRST, SECOND], root))).toEqual(WHOLE);
+      for (const name of await readdir(histories)) if (name !== FILE_1) await harmed(name);
+      await expect(load(null, root)).rejects.toThrow('the exported history was cut or altered. [artifact.damaged]');
+    },
+  );
 
   it('come in pages that fit into a gRPC message', async () => {
     const asked = async (one: FakeTemporal) => {

@@ -1,0 +1,177 @@
+/**
+ * Files at rest: a run has ended and everything has stopped, as by a power failure. Then each kind of file that srlm
+ * writes is cut, zeroed, emptied or deleted, one kind at a time and up to four files of it. `srlm up` starts, and the
+ * same run is started again: it must come to the same result, or the command must stop with one sentence that names the
+ * file and what to do. Whatever is then read (the history, the model) must be as it was, or refused in the same way.
+ */
+import { readdirSync, statSync } from 'node:fs';
+import { cp, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { buildTimeline } from '../../audit/history-reader.js';
+import { loadRun } from '../../audit/load.js';
+import type { Timeline } from '../../audit/timeline.js';
+import { random } from '../../method/random.js';
+import { type Finished, Harness, harnessSpec, outcome } from '../support/harness.js';
+
+export const DAMAGES = ['cut', 'zeroed', 'emptied', 'deleted'] as const;
+export type Damage = (typeof DAMAGES)[number];
+
+/** Every file that srlm writes is of one of these kinds: its path in the harness's folder. */
+const KINDS = {
+  'rows object': /^store\/objects\/.*\.jsonl$/,
+  'JSON object': /^store\/objects\/.*\.json$/,
+  "user's file": /^store\/objects\/.*\.raw$/,
+  record: /^store\/steps\/[^-]*\.json$/,
+  'record of a chunk': /^store\/steps\/\w+-chunk\//,
+  weights: /^store\/models\/.*\.safetensors$/,
+  'tokenizer or config of a model': /^store\/models\/.*(json|jinja)$/,
+  ...jobFiles('lock', 'log.txt', 'owner.json', 'progress.json', 'result.json', 'spec.json', 'state.json'),
+  ...jobFiles('steps.jsonl', 'train.jsonl'),
+  'exported history': /^store\/audit\/.*\/histories\//,
+  'run.json of an export': /^store\/audit\/.*\/run\.json$/,
+  'timeline of an export': /^store\/audit\/.*\/timeline\.(json|md)$/,
+  ...serverFiles('lock', 'log.txt', 'requests.jsonl', 'server.json', 'token'),
+  "Temporal's database": /^work\/temporal\/temporal\.db$/,
+  "Temporal's log": /^work\/temporal\/temporal\.log$/,
+  "Temporal's address": /^work\/temporal\/temporal\.toml$/,
+  'up.json': /^work\/temporal\/up\.json$/,
+} as const satisfies Record<string, RegExp>;
+type FileKind = keyof typeof KINDS;
+
+function jobFiles<Name extends string>(...names: Name[]) {
+  return Object.fromEntries(names.map((name) => [`${name} of a job`, at('store/jobs', name)])) as Record<
+    `${Name} of a job`,
+    RegExp
+  >;
+}
+function serverFiles<Name extends string>(...names: Name[]) {
+  return Object.fromEntries(names.map((name) => [`${name} of a model server`, at('work/servers', name)])) as Record<
+    `${Name} of a model server`,
+    RegExp
+  >;
+}
+function at(folder: string, name: string) {
+  return new RegExp(`^${folder}/[^/]+/${name.replace('.', '\\.')}$`);
+}
+
+/** What the harness itself puts into its folder. */
+const OWN = /^(models\/|[^/]+$)/;
+/** Files of which several are damaged at once. */
+const FILES_AT_ONCE = 4;
+
+export interface Case {
+  kind: string;
+  damage: Damage;
+  /** How it ended: as before, or the sentence. */
+  end: string;
+  /** What does not hold. Empty: everything does. */
+  wrong: string[];
+  seconds: number;
+}
+
+export class AtRest {
+  private constructor(
+    private readonly harness: Harness,
+    private readonly first: Finished,
+    private readonly timeline: Timeline,
+  ) {}
+
+  static async open(name: string): Promise<AtRest> {
+    const harness = await Harness.open(name, { temporal: 'own' });
+    try {
+      const first = await harness.finish(await harness.start(harnessSpec(), 'first'));
+      const atRest = new AtRest(harness, first, await timelineOf(harness));
+      await atRest.stop();
+      await cp(atRest.database, `${atRest.database}.good`);
+      return atRest;
+    } catch (error) {
+      await harness.close();
+      throw error;
+    }
+  }
+
+  close = () => this.harness.close();
+
+  /** Files of no kind: srlm has begun to write something that nobody has thought of here. */
+  unknown(): string[] {
+    return this.files().filter((path) => !OWN.test(path) && kindOf(path) === undefined && !path.endsWith('.good'));
+  }
+
+  async damage(kind: FileKind, damage: Damage, seed: number): Promise<Case> {
+    const startedAt = Date.now();
+    const next = random(seed);
+    const files = this.files().filter((path) => kindOf(path) === kind);
+    const wrong = files.length === 0 ? ['there is no such file'] : [];
+    while (files.length > FILES_AT_ONCE) files.splice(Math.floor(next() * files.length), 1);
+    for (const file of files) await spoil(join(this.harness.folder, file), damage);
+    const end = await this.again(`${startedAt}`, wrong).catch((error: Error) => sentenceOf(error));
+    await this.stop();
+    if (kind === "Temporal's database") await cp(`${this.database}.good`, this.database);
+    return { kind, damage, end, wrong, seconds: (Date.now() - startedAt) / 1000 };
+  }
+
+  private async again(id: string, wrong: string[]): Promise<string> {
+    const { harness, first } = this;
+    await harness.startWorker();
+    const result = await harness.finish(await harness.start(harnessSpec(), id));
+    if (JSON.stringify(outcome(result)) !== JSON.stringify(outcome(first))) wrong.push('the result is another');
+    const ends = ['the same result'];
+    const model = await harness.store.models.local(result.model).then(() => '', sentenceOf);
+    if (model) {
+      ends.push(`reading the model: ${model}`);
+      const third = await harness.finish(await harness.start(harnessSpec(), `${id}-again`));
+      await harness.store.models.local(third.model);
+    }
+    const timeline = await timelineOf(harness).catch(sentenceOf);
+    if (typeof timeline === 'string') ends.push(`history: ${timeline}`);
+    else if (JSON.stringify(timeline) !== JSON.stringify(this.timeline)) wrong.push('the history is another');
+    return ends.join('; ');
+  }
+
+  /** SIGKILL to everything. */
+  private async stop(): Promise<void> {
+    await this.harness.killWorker();
+    await this.harness.killTemporal();
+    await this.harness.killModelServers();
+  }
+
+  private files(): string[] {
+    const { folder } = this.harness;
+    return readdirSync(folder, { recursive: true })
+      .map(String)
+      .filter((path) => statSync(join(folder, path), { throwIfNoEntry: false })?.isFile())
+      .sort();
+  }
+
+  private get database(): string {
+    return join(this.harness.folder, 'work/temporal/temporal.db');
+  }
+}
+
+export const fileKinds = Object.keys(KINDS) as FileKind[];
+
+const kindOf = (path: string) => fileKinds.find((kind) => KINDS[kind].test(path));
+
+/** Of the newest run of this id, wherever its histories are. */
+async function timelineOf({ client, store }: Harness): Promise<Timeline> {
+  return buildTimeline(await loadRun(client.temporal, store.root, 'first'));
+}
+
+/** A worker that did not start has its sentence in its log. */
+function sentenceOf(error: Error): string {
+  return (
+    error.message
+      .trim()
+      .split('\n')
+      .filter((line) => !/^(Starting|Stopping)/.test(line))
+      .at(-1) ?? ''
+  );
+}
+
+async function spoil(path: string, damage: Damage): Promise<void> {
+  const { size } = statSync(path);
+  if (damage === 'deleted') await rm(path);
+  else if (damage === 'emptied') await truncate(path);
+  else if (damage === 'cut') await truncate(path, Math.floor(size / 2));
+  else await writeFile(path, Buffer.alloc(size));
+}
