@@ -59,9 +59,34 @@ const OWN = /^(models\/|[^/]+$)/;
 /** Files of which several are damaged at once. */
 const FILES_AT_ONCE = 4;
 
-export interface Case {
-  kind: string;
-  damage: Damage;
+export interface AtRestOptions {
+  seed: number;
+  kinds: readonly FileKind[];
+  say: (line: string) => void;
+}
+
+/** Every damage of each of these kinds, on one site. */
+export async function atRest({ seed, kinds, say }: AtRestOptions): Promise<{ held: number; cases: number }> {
+  const site = await AtRest.open('at-rest');
+  let [held, cases] = [0, 0];
+  try {
+    const unknown = site.unknown();
+    if (unknown.length > 0) throw new Error(`no kind of file: ${unknown.join(', ')}`);
+    for (const kind of kinds)
+      for (const damage of DAMAGES) {
+        const { end, wrong, seconds } = await site.damage(kind, damage, seed + cases++);
+        if (wrong.length === 0) held++;
+        say(
+          `${kind} ${damage}: ${wrong.length > 0 ? `WRONG: ${wrong.join('; ')}; ` : ''}${end}; ${seconds.toFixed(0)} s`,
+        );
+      }
+  } finally {
+    await site.close();
+  }
+  return { held, cases };
+}
+
+interface Case {
   /** How it ended: as before, or the sentence. */
   end: string;
   /** What does not hold. Empty: everything does. */
@@ -69,7 +94,7 @@ export interface Case {
   seconds: number;
 }
 
-export class AtRest {
+class AtRest {
   private constructor(
     private readonly harness: Harness,
     private readonly first: Finished,
@@ -104,10 +129,11 @@ export class AtRest {
     const wrong = files.length === 0 ? ['there is no such file'] : [];
     while (files.length > FILES_AT_ONCE) files.splice(Math.floor(next() * files.length), 1);
     for (const file of files) await spoil(join(this.harness.folder, file), damage);
+    for (const step of doneAgain(kind)) await rm(join(this.harness.artifactRoot, 'steps', step), { recursive: true });
     const end = await this.again(`${startedAt}`, wrong).catch((error: Error) => sentenceOf(error));
     await this.stop();
     if (kind === "Temporal's database") await cp(`${this.database}.good`, this.database);
-    return { kind, damage, end, wrong, seconds: (Date.now() - startedAt) / 1000 };
+    return { end, wrong, seconds: (Date.now() - startedAt) / 1000 };
   }
 
   private async again(id: string, wrong: string[]): Promise<string> {
@@ -149,6 +175,12 @@ export class AtRest {
 }
 
 export const fileKinds = Object.keys(KINDS) as FileKind[];
+
+/** The steps whose records are removed too: otherwise nothing would need the trainer, or a model server. */
+function doneAgain(kind: FileKind): string[] {
+  if (kind.endsWith(' of a job')) return ['fineTune'];
+  return kind.endsWith(' of a model server') ? ['sample', 'sample-chunk'] : [];
+}
 
 const kindOf = (path: string) => fileKinds.find((kind) => KINDS[kind].test(path));
 

@@ -1,7 +1,7 @@
 /** A run's chain of executions, as Temporal's histories have it: how they ended, and what of them is exported. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { exportOf, RunFile } from '../../audit/bundle.js';
+import { exportOf, RunFile, readHistory } from '../../audit/bundle.js';
 import type { SrlmClient } from '../../client/client.js';
 import { executionsOf, type History } from '../support/executions.js';
 
@@ -18,7 +18,7 @@ export async function chainOf(client: SrlmClient, runId: string, artifactRoot: s
   return {
     executions: executions.length,
     retried: executions.filter(({ history }) => continuedInRetriedTask(history)).length,
-    wrong: exportProblems(exportOf(artifactRoot, runId, executions[0]!.runId), executions.length),
+    wrong: await exportProblems(exportOf(artifactRoot, runId, executions[0]!.runId), executions.length),
   };
 }
 
@@ -34,10 +34,11 @@ function continuedInRetriedTask({ events }: History): boolean {
 }
 
 /** By the time a run has ended, the history of every execution is exported. */
-function exportProblems(folder: string, executions: number): string[] {
+async function exportProblems(folder: string, executions: number): Promise<string[]> {
   const path = join(folder, 'run.json');
   if (!existsSync(path)) return ['its histories are not exported'];
   const run = RunFile.parse(JSON.parse(readFileSync(path, 'utf8')));
-  const kept = run.executions.filter(({ file }) => file && existsSync(join(folder, file))).length;
+  const found = await Promise.all(run.executions.map(({ file }) => file && readHistory(join(folder, file))));
+  const kept = found.filter(Boolean).length;
   return kept === executions ? [] : [`${kept} of ${executions} histories are exported`];
 }

@@ -153,7 +153,7 @@ export class ChaosHarness {
       wrong.push(...differences(this.reference, found));
     }
     const { done, twice } = workDone(this.harness, this.probe.jobs(), this.teacher.answered);
-    wrong.push(...tooMuchTwice(twice, injections), ...trainingProblems(this.harness, this.probe.jobs()));
+    wrong.push(...tooMuchTwice(twice, injections), ...trainingProblems(this.harness, this.probe.jobs(), injections));
     return { injections, parked, wrong: [...wrong, ...this.overlaps], seconds, done, twice, chain };
   }
 

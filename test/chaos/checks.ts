@@ -66,7 +66,12 @@ export function tooMuchTwice({ samples, logprobs }: Work, injections: readonly I
 }
 
 /** One writer after the other, each resuming from the newest checkpoint that was complete. */
-export function trainingProblems(harness: Harness, jobs: readonly string[]): string[] {
+export function trainingProblems(
+  harness: Harness,
+  jobs: readonly string[],
+  injections: readonly Injection[],
+): string[] {
+  const lost = injections.filter(({ fault, injected }) => injected && fault.kind === 'checkpoint damaged').length;
   const wrong: string[] = [];
   for (const job of jobs.filter((folder) => existsSync(folder))) {
     const turns: TrainingStep[][] = [];
@@ -82,7 +87,7 @@ export function trainingProblems(harness: Harness, jobs: readonly string[]): str
     for (const turn of turns) {
       const first = turn[0]!.step;
       // A step is written before the checkpoint after it: a checkpoint is certain to be complete once the next step is done.
-      const kept = CHECKPOINT_STEPS * Math.floor(Math.max(0, reached - 1) / CHECKPOINT_STEPS);
+      const kept = CHECKPOINT_STEPS * (Math.floor(Math.max(0, reached - 1) / CHECKPOINT_STEPS) - lost);
       if (first <= kept || first > reached + 1) wrong.push(`${name}: step ${first} came after step ${reached}`);
       if (turn.some(({ step }, i) => step !== first + i)) wrong.push(`${name}: steps are left out`);
       reached = Math.max(reached, turn.at(-1)!.step);

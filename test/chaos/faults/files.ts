@@ -1,9 +1,12 @@
-/** Files that are damaged: chunks, the objects that list them, inputs of steps, records, models, uploads, jobs. */
+/**
+ * Files that are damaged: chunks, the objects that list them, inputs of steps, records, models, uploads, files of jobs,
+ * checkpoints, exports, files of model servers.
+ */
 import { existsSync, readdirSync } from 'node:fs';
 import { readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ChaosHarness, signal } from '../chaos-harness.js';
-import { anywhere, type Draw, type Kind, type Moment, training } from './fault.js';
+import { anywhere, type Draw, type Kind, type Moment, serving, training } from './fault.js';
 
 const DAMAGES = ['truncated', 'altered', 'zeroed', 'deleted'] as const;
 type Damage = (typeof DAMAGES)[number];
@@ -140,17 +143,75 @@ const jobFileDamaged: Kind = (draw) => {
   return {
     moment: training(draw),
     detail: `${name}, ${damage}`,
+    inject: (chaos) => afterPowerFailure(chaos, (job) => spoil(join(job, name), damage, at)),
+  };
+};
+
+/** A file of the newest checkpoint: the training continues from the one before. */
+const checkpointDamaged: Kind = (draw) => {
+  const [damage, at, which] = [draw.one(DAMAGES), choice(draw), choice(draw)];
+  return {
+    moment: { in: 'training', round: draw.one([0, 1]), steps: draw.whole(11, 28) },
+    detail: damage,
+    inject: (chaos) =>
+      afterPowerFailure(chaos, async (job) => {
+        const [newest] = readdirSync(join(job, 'checkpoints')).sort((a, b) => stepOf(b) - stepOf(a));
+        if (!newest) return false;
+        const folder = join(job, 'checkpoints', newest);
+        return spoil(join(folder, pick(readdirSync(folder).sort(), which)!), damage, at);
+      }),
+  };
+};
+
+const stepOf = (checkpoint: string) => Number(checkpoint.split('-')[1]);
+
+async function afterPowerFailure(chaos: ChaosHarness, spoils: (job: string) => Promise<boolean>) {
+  const job = chaos.harness.trainer()?.folder;
+  if (!job) return null;
+  await chaos.harness.killWorker();
+  for (const pid of chaos.trainers()) signal(pid, 'SIGKILL');
+  const isSpoilt = await spoils(job);
+  const since = Date.now();
+  await chaos.startWorker();
+  return isSpoilt ? since : null;
+}
+
+/** A file by which the model server is found: after a power failure, or while the server and its worker are at work. */
+const serverFileDamaged: Kind = (draw) => {
+  const name = draw.one(['token', 'server.json', 'lock']);
+  const [damage, at, isAlive] = [draw.one(DAMAGES), choice(draw), draw.one([true, false])];
+  return {
+    moment: serving(draw),
+    detail: `${name}, ${damage}${isAlive ? '' : ', the server and its worker killed'}`,
+    // A worker that finds its server's token gone ends the server under the feet of its other shards.
+    interrupts: 2,
     inject: async (chaos) => {
-      const folder = chaos.harness.trainer()?.folder;
-      if (!folder) return null;
-      await chaos.harness.killWorker();
-      for (const pid of chaos.trainers()) signal(pid, 'SIGKILL');
-      const isSpoilt = await spoil(join(folder, name), damage, at);
+      if (!isAlive) {
+        await chaos.harness.killWorker();
+        for (const pid of chaos.servers()) signal(pid, 'SIGKILL');
+      }
+      const servers = join(chaos.harness.folder, 'work/servers');
+      const spoilt: boolean[] = [];
+      for (const server of readdirSync(servers)) spoilt.push(await spoil(join(servers, server, name), damage, at));
       const since = Date.now();
-      await chaos.startWorker();
-      return isSpoilt ? since : null;
+      if (!isAlive) await chaos.startWorker();
+      return spoilt.includes(true) ? since : null;
     },
   };
+};
+
+/** An execution's history, which the last export writes again. */
+const exportDamaged: Kind = (draw) => {
+  const moment: Moment = draw.one([
+    { in: draw.one(['sampling', 'logprob'] as const), requests: draw.whole(1, 18) },
+    { in: 'training', round: 1, steps: draw.whole(0, 20) },
+  ]);
+  return damaged(moment, draw.one(DAMAGES), choice(draw), async ({ harness }) => {
+    const root = join(harness.artifactRoot, 'audit');
+    const names = existsSync(root) ? readdirSync(root, { recursive: true }).map(String) : [];
+    const history = names.find((name) => name.includes('/histories/') && name.endsWith('.json'));
+    return history && join(root, history);
+  });
 };
 
 const pick = <T>(list: readonly T[], which: number): T | undefined => list[which % list.length];
@@ -183,4 +244,7 @@ export const FILE_FAULTS: Record<string, Kind> = {
   'record of a chunk damaged': chunkRecordDamaged,
   'model damaged': modelDamaged,
   'job file damaged': jobFileDamaged,
+  'checkpoint damaged': checkpointDamaged,
+  'model server file damaged': serverFileDamaged,
+  'export damaged': exportDamaged,
 };

@@ -18,10 +18,6 @@ const KINDS: Record<string, Kind> = {
 };
 export const kinds = Object.keys(KINDS);
 
-/** Kinds whose name contains one of these words. */
-export const kindsWith = (words: readonly string[]) =>
-  kinds.filter((kind) => words.some((word) => kind.includes(word)));
-
 /**
  * The faults of each run. Kinds are dealt like cards, so that all of them occur about equally often. `faultsEach`: how
  * many a run gets; default: one, and every third time two.
