@@ -8,9 +8,10 @@ import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activ
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { ZodError, type z } from 'zod';
 import type { Deployment } from '../contracts/deployment.js';
-import { inputInvalid, Problem, storageFull } from '../contracts/errors.js';
+import { inputInvalid, Problem } from '../contracts/errors.js';
 import { explain } from '../contracts/issues.js';
 import type { EngineHost } from '../engines/index.js';
+import { fileSystemProblem } from '../storage/files.js';
 import type { Store } from '../storage/store.js';
 import { ProgressReporter } from './progress.js';
 
@@ -25,6 +26,9 @@ export interface Deps {
 
 /** Errors nobody foresaw are retried, but not as often as a lost engine is. */
 const UNKNOWN_ATTEMPTS = 10;
+/** What a command meets as well, where there is nothing to retry. */
+const FULL_OR_REFUSED = new Set(['storage.full', 'storage.not-writable']);
+const THEN_RETRY = 'Then `srlm retry`.';
 /** A failure is part of the history, so its message is bounded. */
 const MAX_MESSAGE_CHARS = 1000;
 
@@ -56,13 +60,12 @@ export function activity<In, Out>(
   };
 }
 
-export function asFailure(error: unknown): unknown {
+export function asFailure(thrown: unknown): unknown {
+  const error = fileSystemProblem(thrown);
   // Temporal recognises cancellation, pause and shutdown by this class.
   if (error instanceof CancelledFailure || error instanceof ApplicationFailure) return error;
   if (Context.current().cancellationSignal.aborted) return Context.current().cancellationSignal.reason ?? error;
-  if (error instanceof Problem) return failureOf(error);
-  const { code } = error as NodeJS.ErrnoException;
-  if (code === 'ENOSPC' || code === 'EDQUOT') return failureOf(storageFull((error as Error).message));
+  if (error instanceof Problem) return failureOf(FULL_OR_REFUSED.has(error.type) ? error.adding(THEN_RETRY) : error);
   // A fault of ours, or data of another version: the same again would give the same.
   if (error instanceof ZodError || error instanceof TypeError) return finalFailure(error);
   return Context.current().info.attempt >= UNKNOWN_ATTEMPTS ? finalFailure(error as Error) : error;

@@ -4,6 +4,7 @@ import { exportOf } from '../audit/bundle.js';
 import { exportExecution, exportRun } from '../audit/export.js';
 import { inputInvalid, Problem, show } from '../contracts/errors.js';
 import { ExportInput } from '../contracts/steps.js';
+import { fileSystemProblem } from '../storage/files.js';
 import { activity, type Deps } from './activity.js';
 
 export const srlmExport = ({ store }: Deps) =>
@@ -23,6 +24,7 @@ export const srlmExport = ({ store }: Deps) =>
       const isFinal = error instanceof Problem && (error.type === 'run.unknown' || error.type === 'input.invalid');
       if (isFinal || cancellationSignal.aborted) throw error;
       // Somebody may put a full or broken store right within hours: the retry policy decides when to give up.
-      throw ApplicationFailure.retryable((error as Error).message.slice(0, 1000), 'export.failed');
+      const { message } = fileSystemProblem(error) as Error;
+      throw ApplicationFailure.retryable(message.slice(0, 1000), 'export.failed');
     }
   });

@@ -15,7 +15,7 @@ import { NO_USAGE } from '../method/budget.js';
 import { pythonPath } from '../processes/python.js';
 import { keyOf } from '../storage/records.js';
 import type { Store } from '../storage/store.js';
-import { prepareJob, readResult, type TrainerResult } from '../training/job.js';
+import { DATA, prepareJob, readResult, type TrainerResult } from '../training/job.js';
 import { followJob } from '../training/trainer.js';
 import { activity, type Deps, isUnwanted, stopSignal } from './activity.js';
 import { fineTuneInputs } from './keys.js';
@@ -89,8 +89,8 @@ async function fineTune(
 }
 
 async function finished(folder: string, model: ModelRef, result: TrainerResult, processes: number) {
-  // Checkpoints are large and of no more use; spec, log and the list of steps stay for the audit.
-  await rm(join(folder, 'checkpoints'), { recursive: true, force: true });
+  // Large, and of no more use: the rows are the mixture's, in the store. Spec, log and the list of steps stay for the audit.
+  for (const name of ['checkpoints', DATA]) await rm(join(folder, name), { recursive: true, force: true });
   const { steps, trainLoss, tokens, precision } = result;
   const output: FineTuneOutput = { model, steps, trainLoss, tokens, precision };
   return { holds: [{ kind: 'model' as const, ref: model }], output, usage: usageOf(result, processes) };

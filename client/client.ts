@@ -15,7 +15,7 @@ import { explain } from '../contracts/issues.js';
 import type { RunStatus } from '../contracts/run.js';
 import { OperatorRecord, RunInput, type RunMemo, RunResult, SampleInput, SampleResult } from '../contracts/run.js';
 import { RunSpec, SampleSpec } from '../contracts/spec.js';
-import { openStore, type Store } from '../storage/store.js';
+import { readableStore, type Store } from '../storage/store.js';
 import { argumentsOf } from './executions.js';
 import { type Fork, recordOfFork } from './fork.js';
 import { type CommandFields, send } from './operate.js';
@@ -61,8 +61,9 @@ export class SrlmClient {
     await this.temporal.connection.close();
   }
 
+  /** To read from: what is stored for a run is stored before it starts (client/preflight.ts). */
   get store(): Store {
-    this.opened ??= openStore(this.deployment);
+    this.opened ??= readableStore(this.deployment);
     return this.opened;
   }
 

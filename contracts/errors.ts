@@ -264,8 +264,16 @@ export const inputInvalid = (what: string, reason: string) =>
 // --- while a run runs -------------------------------------------------------------------------------------------------
 /** A stored object is missing or altered. A run that meets it makes it again; a command adds what its user can do. */
 export const artifactDamaged = (name: string, reason: string) => fileError('artifact.damaged', { file: name }, reason);
-export const storageFull = (reason: string) =>
-  userError('storage.full', `There is no space left: ${reason}.`, 'Free some, then `srlm retry`.');
+export const storageFull = (path: string) =>
+  fileError('storage.full', { file: path }, 'there is no space left on its file system.', 'Free some.');
+/** `code`: EROFS, EACCES or EPERM. */
+export const storageRefused = (path: string, code: string) =>
+  fileError(
+    'storage.not-writable',
+    { file: path },
+    `the file system refuses access (${code}).`,
+    'Make it readable and writable for this user.',
+  );
 export const engineUnreachable = (engine: string, reason: string, waitMs?: number) =>
   transient(
     'engine.unreachable',

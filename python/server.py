@@ -8,10 +8,12 @@ and DIR/log.txt if that is its output, are started again at 50 MB; what was in t
 --deterministic: one request at a time in float32; a reply depends on request, weights and --threads only.
 Does not stream or call tools, reads no pickles, runs no code from a model folder. compute.py does the computing,
 protocol.py decodes requests.
-Exit: 0 stopped by SIGTERM or SIGINT, 2 bad arguments or token, 3 another server holds DIR, 4 a template or tokenizer hung."""
+Exit: 0 stopped by SIGTERM or SIGINT, 2 bad arguments or token, 3 another server holds DIR, 4 a template or tokenizer hung,
+5 no space left for the files above."""
 
 import argparse
 import asyncio
+import errno
 import fcntl
 import json
 import os
@@ -209,10 +211,35 @@ class Server:
         read, written = sum(map(len, prompts)), sum(len(row.out) for row in samples)
         line = {"time": now(), "path": request.url.path, "request": request.headers.get("x-request-id"), "model": f"srlm-{self.engine.sha256}",
                 "n": len(choices), "prompt_tokens": read, "completion_tokens": written, "ms": round((time.time() - request.state.started) * 1000)}
-        with open(os.path.join(self.args.state_dir, "requests.jsonl"), "a") as file:
-            file.write(json.dumps(line) + "\n")
+        try:
+            with open(os.path.join(self.args.state_dir, "requests.jsonl"), "a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as problem:  # a full disk must not cost a reply that was computed
+            print(f"requests.jsonl: {problem}", file=sys.stderr, flush=True)
         # Without an id and a time: in deterministic mode equal requests have equal replies, byte for byte.
         return {"model": line["model"], "choices": choices, "usage": {"prompt_tokens": read, "completion_tokens": written}}
+
+
+class Log:
+    """A stream whose text is dropped where it cannot be written: a full disk must not fail the request that is reported."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, text):
+        try:
+            return self.stream.write(text)
+        except OSError:
+            return len(text)
+
+    def flush(self):
+        try:
+            self.stream.flush()
+        except OSError:
+            pass
 
 
 async def bound_files(folder: str):
@@ -263,6 +290,7 @@ def main() -> int:
     fast = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu.get_capabilities().get("avx512_bf16", False)
     dtype = args.dtype if args.dtype != "auto" else "bfloat16" if fast and not args.deterministic else "float32"
 
+    sys.stdout, sys.stderr = Log(sys.stdout), Log(sys.stderr)
     os.makedirs(args.state_dir, exist_ok=True)
     os.chmod(args.state_dir, 0o700)  # prompts are nobody else's business
     lock = open(os.path.join(args.state_dir, "lock"), "a")  # not emptied by a server that does not get the lock
@@ -312,4 +340,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(5)

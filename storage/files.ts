@@ -4,18 +4,55 @@
  * names contain host and process id, so `sweep` can remove the files of dead processes and leave those of live ones.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { constants, createReadStream, createWriteStream, readdirSync, rmSync } from 'node:fs';
-import { copyFile, link, mkdir, open, readFile, rename, unlink, writeFile } from 'node:fs/promises';
+import {
+  accessSync,
+  constants,
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  readdirSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
+import { copyFile, link, mkdir, open, readFile, rename, stat, truncate, unlink, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { z } from 'zod';
+import { storageFull, storageRefused } from '../contracts/errors.js';
 
 export function temporaryName(): string {
   return `${hostname()}~${process.pid}~${randomBytes(6).toString('hex')}`;
 }
 
 export const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException | null)?.code;
+
+/**
+ * What a file system refuses (no space, read-only, not this user's), as a Problem that names `path`; any other error as it
+ * is. A write that finds no space names no path itself.
+ */
+export function fileSystemProblem(error: unknown, path = (error as NodeJS.ErrnoException | null)?.path): unknown {
+  const code = refusalCode(error);
+  if (isFull(code)) return storageFull(path ?? 'disk');
+  if (path && (code === 'EROFS' || code === 'EACCES' || code === 'EPERM')) return storageRefused(path, code);
+  return error;
+}
+
+export const isFull = (code: string | undefined): boolean => code === 'ENOSPC' || code === 'EDQUOT';
+
+/** The code of an error; the true one where Node reports ENOENT for a folder that a file system does not let it make. */
+export function refusalCode(error: unknown): string | undefined {
+  const { code, syscall, path } = (error ?? {}) as NodeJS.ErrnoException;
+  if (code !== 'ENOENT' || syscall !== 'mkdir' || path === undefined) return code;
+  let present = resolve(path);
+  while (!existsSync(present)) present = dirname(present);
+  try {
+    accessSync(present, constants.W_OK);
+    return code;
+  } catch (refusal) {
+    return codeOf(refusal);
+  }
+}
 
 /** For `.catch`: null where there is no such file; other errors are thrown. */
 export function nullIfMissing(error: unknown): null {
@@ -93,13 +130,20 @@ async function durably(path: string, place: () => Promise<void>): Promise<void> 
   await syncFolder(dirname(path));
 }
 
-/** Passes the name of a file in `tmp` to `work`, and removes what `work` leaves there. */
+/**
+ * Passes the name of a file in `tmp` to `work`, and removes what `work` leaves there. Throws storage.full and
+ * storage.not-writable.
+ */
 async function withTemporary<T>(tmp: string, work: (temporary: string) => Promise<T>): Promise<T> {
   const temporary = join(tmp, temporaryName());
   try {
     return await work(temporary);
+  } catch (error) {
+    const { path, dest } = error as NodeJS.ErrnoException & { dest?: string };
+    throw fileSystemProblem(error, dest ?? (path === temporary ? tmp : path) ?? tmp);
   } finally {
-    await unlink(temporary).catch(nullIfMissing);
+    // Whatever prevents it was reported above, or leaves a file for `sweep`.
+    await unlink(temporary).catch(() => {});
   }
 }
 
@@ -144,13 +188,34 @@ export async function sha256File(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** Removes what dead processes of this host left in a folder of temporary files. */
+const LOG_BYTES = 50_000_000;
+
+/** Empties a log that has grown too large, after copying it to LOG.1: its writer, which appends, keeps it open. */
+export async function boundLog(log: string, maxBytes = LOG_BYTES): Promise<void> {
+  if ((await stat(log)).size <= maxBytes) return;
+  await copyFile(log, `${log}.1`);
+  await truncate(log);
+}
+
+/** No file takes as long to write as this. */
+const ABANDONED_MS = 7 * 86_400_000;
+
+/**
+ * Removes what dead processes of this host left in a folder of temporary files. Hosts with names that never come back
+ * (containers) leave files too: what nobody has written to for a week is removed, whoever made it.
+ */
 export function sweep(tmp: string): void {
   for (const name of readdirSync(tmp)) {
-    const [host, pid] = name.split('~');
-    if (host === hostname() && pid && !isAlive(Number(pid))) rmSync(join(tmp, name), { recursive: true, force: true });
+    const [host, pid, random] = name.split('~');
+    if (!pid || !random) continue;
+    const path = join(tmp, name);
+    const isDead = host === hostname() && !isAlive(Number(pid));
+    if (isDead || Date.now() - mtimeOf(path) > ABANDONED_MS) rmSync(path, { recursive: true, force: true });
   }
 }
+
+/** Infinity: it is gone. */
+const mtimeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Infinity;
 
 export function isAlive(pid: number): boolean {
   try {

@@ -13,11 +13,11 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Deployment } from '../contracts/deployment.js';
-import { rootNotWritable } from '../contracts/errors.js';
+import { rootNotWritable, storageFull } from '../contracts/errors.js';
 import { Sha256 } from '../contracts/refs.js';
 import type { Bucket } from './bucket.js';
 import { Datasets } from './datasets.js';
-import { codeOf, OWNER_ONLY, sweep, temporaryName } from './files.js';
+import { isFull, OWNER_ONLY, refusalCode, sweep, temporaryName } from './files.js';
 import { FolderBucket } from './folder-bucket.js';
 import { Models } from './models.js';
 import { Objects } from './objects.js';
@@ -36,13 +36,21 @@ export interface Store {
   freeBytes(): Promise<number>;
 }
 
-/** Creates the folder where needed. Throws storage.not-writable. */
-export function openStore({ artifactRoot, modelRoots }: Pick<Deployment, 'artifactRoot' | 'modelRoots'>): Store {
-  const root = resolve(artifactRoot);
-  const tmp = join(root, 'tmp');
+type Place = Pick<Deployment, 'artifactRoot' | 'modelRoots'>;
+
+/** To write to: creates the folder where needed. Throws storage.not-writable, storage.full. */
+export function openStore(place: Place): Store {
+  const root = resolve(place.artifactRoot);
+  const tmp = tmpOf(root);
   makeWritable(root, tmp);
   sweep(tmp);
-  const bucket: Bucket = new FolderBucket(root, tmp);
+  return readableStore(place);
+}
+
+/** To read from: makes and removes nothing, so it may be on a full disk, or one that this user or host may only read. */
+export function readableStore({ artifactRoot, modelRoots }: Place): Store {
+  const root = resolve(artifactRoot);
+  const bucket: Bucket = new FolderBucket(root, tmpOf(root));
   const objects = new Objects(bucket);
   const datasets = new Datasets(objects);
   const models = new Models(root, modelRoots);
@@ -61,6 +69,8 @@ export function openStore({ artifactRoot, modelRoots }: Pick<Deployment, 'artifa
   };
 }
 
+const tmpOf = (root: string) => join(root, 'tmp');
+
 function makeWritable(root: string, tmp: string): void {
   const probe = join(tmp, temporaryName());
   try {
@@ -68,6 +78,7 @@ function makeWritable(root: string, tmp: string): void {
     writeFileSync(probe, '');
     rmSync(probe);
   } catch (error) {
-    throw rootNotWritable(root, codeOf(error) ?? String(error));
+    const code = refusalCode(error);
+    throw isFull(code) ? storageFull(root) : rootNotWritable(root, code ?? String(error));
   }
 }

@@ -55,7 +55,8 @@ const Result = z.object({
 });
 export type TrainerResult = z.infer<typeof Result>;
 
-const DATA = 'train.jsonl';
+/** The copy of the mixture, for the trainer. */
+export const DATA = 'train.jsonl';
 
 /**
  * Makes the folder ready to start, or to start again. `chunks` are verified JSONL bytes, which are copied without being

@@ -2,13 +2,13 @@
  * Supervisor of one training job (job.ts): starts the detached trainer, or attaches to the one that is running, and
  * follows it until the model folder is complete. After a worker's death the next attempt attaches to the process; if
  * that died too, a new one resumes from the newest checkpoint.
- * Throws python.missing and trainer.<type> (not retried), trainer.lost (retried).
+ * Throws python.missing, storage.full and trainer.<type> (not retried), trainer.lost (retried).
  */
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TrainerConfig } from '../contracts/deployment.js';
-import { trainerFailed, trainerLost } from '../contracts/errors.js';
+import { storageFull, trainerFailed, trainerLost } from '../contracts/errors.js';
 import { endGroup, isRunning, readState, runningJobs, startDetached } from '../processes/detached.js';
 import { checkPython, pythonProgram } from '../processes/python.js';
 import {
@@ -114,11 +114,12 @@ function isUsedUp(used: TrainerProgress, { tokens, seconds }: NonNullable<Follow
 async function failureOf(folder: string, code: number | null, predecessor: number | null, said = ''): Promise<Error> {
   const log = logOf(folder);
   const state = await readState(folder);
-  if (state?.state === 'failed' && state.error && state.pid !== predecessor)
-    return trainerFailed(state.error.type, state.error.message, log);
-  // It could not write state.json.
-  if (code === EXIT.diskFull) return trainerFailed('disk-full', 'The disk is full.', log);
-  if (code === EXIT.refused || code === EXIT.failed) return trainerFailed('failed', said, log);
+  const error = state?.state === 'failed' && state.pid !== predecessor ? state.error : null;
+  // A full disk may have no room for state.json.
+  if (error?.type === 'disk-full' || (!error && code === EXIT.diskFull)) return storageFull(folder);
+  if (error) return trainerFailed(error.type, error.message, log);
+  if (code === EXIT.refused || code === EXIT.failed)
+    return trainerFailed('failed', said || `It ended with ${code} and wrote no reason.`, log);
   if (code === null) return trainerLost('The trainer process is gone.');
   return trainerLost(`The trainer process ended (${code === -1 ? 'killed' : code}).`);
 }

@@ -8,7 +8,7 @@
  * Throws temporal.missing, temporal.not-started, temporal.damaged, temporal.no-closed-port, port.taken.
  */
 import { existsSync } from 'node:fs';
-import { chmod } from 'node:fs/promises';
+import { chmod, statfs } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,10 +16,10 @@ import { Connection } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
 import { searchAttributeArgs } from '../config/search-attributes.js';
 import type { Deployment } from '../contracts/deployment.js';
-import { portTaken, temporalDamaged, temporalMissing, temporalNotStarted } from '../contracts/errors.js';
+import { portTaken, storageFull, temporalDamaged, temporalMissing, temporalNotStarted } from '../contracts/errors.js';
 import { commandLine, endGroup, processesWith, startDetached } from '../processes/detached.js';
 import { pythonPath } from '../processes/python.js';
-import { makeFolder, OWNER_ONLY } from '../storage/files.js';
+import { boundLog, makeFolder, OWNER_ONLY } from '../storage/files.js';
 import { writeNote } from '../text/terminal.js';
 import { CLOSED_PORTS, canListen, closedPorts } from './closed-ports.js';
 import { guardUi } from './ui-guard.js';
@@ -34,6 +34,9 @@ const NO_HTTP_API = 'frontend.httpAllowedHosts=["no host"]';
 /** What SQLite calls a file that was cut, overwritten or emptied. */
 const DAMAGED = /disk image is malformed|file is not a database|no such table/;
 
+/** The database needs more for its next page and its journal. */
+const FULL_BYTES = 64 * 1024;
+const FULL = (folder: string) => storageFull(folder).adding('Its runs continue once there is some.').message;
 const START_TIMEOUT_MS = 60_000;
 /** A killed server is gone from the process list before its ports are free. */
 const PORT_FREE_MS = 3000;
@@ -97,7 +100,13 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
 
 async function keepRunning(server: DevServer, isStopping: () => boolean): Promise<void> {
   let reported = '';
+  let wasFull = false;
   for (let notBefore = 0; !isStopping(); await sleep(CHECK_EVERY_MS)) {
+    // The server lives on without space, and answers nothing that has to be written.
+    const isFull = await server.isDiskFull();
+    if (isFull && !wasFull) writeNote(FULL(server.folder));
+    wasFull = isFull;
+    await boundLog(server.log).catch(() => {});
     if (Date.now() < notBefore || (await server.pid()) !== null || isStopping()) continue;
     if (!reported) writeNote('The Temporal server is gone; it is started again on its database.');
     try {
@@ -116,7 +125,7 @@ class DevServer {
   readonly address: string;
   /** Where the UI of the running server listens. */
   uiPort = 0;
-  private readonly folder: string;
+  readonly folder: string;
   private readonly port: number;
   private readonly program: string;
   /** The process that was started or found last. */
@@ -185,6 +194,11 @@ class DevServer {
     }
   }
 
+  async isDiskFull(): Promise<boolean> {
+    const found = await statfs(this.folder).catch(() => null);
+    return found !== null && found.bavail * found.bsize < FULL_BYTES;
+  }
+
   async stop(): Promise<void> {
     const pid = await this.pid();
     if (pid !== null) await endGroup(pid, this.database, 10_000);
@@ -203,7 +217,7 @@ class DevServer {
     return join(this.folder, 'temporal.db');
   }
 
-  private get log(): string {
+  get log(): string {
     return join(this.folder, 'temporal.log');
   }
 }

@@ -20,7 +20,7 @@ import { rowSeed } from '../../method/random.js';
 import { type Vote, vote } from '../../method/vote.js';
 import { probeModel } from '../../processes/probe-model.js';
 import { pythonPath } from '../../processes/python.js';
-import { openStore } from '../../storage/store.js';
+import { readableStore } from '../../storage/store.js';
 import { printable } from '../../text/text.js';
 import type { SrlmClient } from '../client.js';
 import { argumentsOf, describe } from '../executions.js';
@@ -115,7 +115,7 @@ async function modelOf(context: Context, target: string): Promise<Asked> {
   const deployment = await context.deployment();
   const places = [target, ...deployment.modelRoots.map((root) => join(root, target))];
   if (!target.includes('/') && !places.some((place) => existsSync(place))) return modelOfRun(context, target);
-  const { models } = openStore(deployment);
+  const { models } = readableStore(deployment);
   const { folder } = await models.inspect(target);
   await probeModel(pythonPath(deployment), folder);
   const { sha256 } = await models.prepare(target);

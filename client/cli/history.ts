@@ -9,7 +9,7 @@ import { buildTimeline } from '../../audit/history-reader.js';
 import { loadRun } from '../../audit/load.js';
 import { renderTimeline } from '../../audit/render-timeline.js';
 import { Problem } from '../../contracts/errors.js';
-import { openStore } from '../../storage/store.js';
+import { readableStore } from '../../storage/store.js';
 import { action, type Context, EXIT, runName, UsageError } from './context.js';
 
 export function addHistoryCommands(program: Command): void {
@@ -42,7 +42,7 @@ export function addHistoryCommands(program: Command): void {
           throw new UsageError(`--out ${out}: this is not a folder. Choose another.`);
         if (!force && existsSync(folder) && readdirSync(folder).length > 0)
           throw new UsageError(`--out ${out}: the folder is not empty. Choose another, or add --force.`);
-        const store = openStore(await context.deployment());
+        const store = readableStore(await context.deployment());
         const by = `${userInfo().username}@${hostname()}`;
         const run = await withoutTemporal(context, (temporal) =>
           exportRun({ temporal, store, workflowId: runId, by }, folder),

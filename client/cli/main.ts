@@ -9,6 +9,7 @@ import { Command, CommanderError } from 'commander';
 import { CommandName } from '../../contracts/commands.js';
 import { Problem } from '../../contracts/errors.js';
 import { packageRoot } from '../../processes/python.js';
+import { fileSystemProblem } from '../../storage/files.js';
 import { writeJson, writeNote } from '../../text/terminal.js';
 import { printable } from '../../text/text.js';
 import { isAway } from '../away.js';
@@ -73,7 +74,8 @@ function report(error: unknown): Exit {
   return exit;
 }
 
-function explained(error: unknown): { exit: Exit; type: string; message: string } {
+function explained(thrown: unknown): { exit: Exit; type: string; message: string } {
+  const error = fileSystemProblem(thrown);
   if (error instanceof Problem) {
     const { message } = error.type === 'artifact.damaged' ? error.adding(MADE_AGAIN) : error;
     return { exit: error.retry ? EXIT.failed : EXIT.wrongInput, type: error.type, message: printable(message) };

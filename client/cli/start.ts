@@ -9,12 +9,12 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
 import type { z } from 'zod';
-import { fileNotWritable } from '../../contracts/errors.js';
+import { fileNotWritable, Problem } from '../../contracts/errors.js';
 import { Candidate, PromptRow } from '../../contracts/rows.js';
 import type { RunInput, SampleInput, SampleResult } from '../../contracts/run.js';
 import { RunSpec, SampleSpec } from '../../contracts/spec.js';
 import { groupById } from '../../method/rows.js';
-import { syncFolder, temporaryName } from '../../storage/files.js';
+import { fileSystemProblem, syncFolder, temporaryName } from '../../storage/files.js';
 import type { Store } from '../../storage/store.js';
 import type { SrlmClient } from '../client.js';
 import type { Checked } from '../preflight.js';
@@ -82,10 +82,15 @@ export function addStartCommands(program: Command): void {
         if (!out && !watch) return started(context, runId);
         // With --out and --json the one document comes at the end, unless --watch asks for a line a status.
         const status = await follow(context, client, runId, context.json && watch === true);
+        const hint = out === undefined ? '' : notWritten(out, options.id);
         const rows =
-          write && status.state === 'done' ? await write(client.store, await client.sampleResult(runId)) : null;
+          write && status.state === 'done'
+            ? await write(client.store, await client.sampleResult(runId)).catch((error) => {
+                throw error instanceof Problem ? error.adding(hint) : error;
+              })
+            : null;
         if (rows !== null) context.say(`${out}: ${rows} rows`);
-        else if (out) context.say(notWritten(out, options.id));
+        else if (out) context.say(hint);
         if (out && context.json)
           context.print({ runId, state: status.state, out: rows === null ? null : out, rows }, []);
         return exitOf(status);
@@ -167,8 +172,8 @@ export async function fileWriter(file: string): Promise<Writer> {
       await rename(temporary, path);
       await syncFolder(folder);
     } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
+      await rm(temporary, { force: true }).catch(() => {});
+      throw fileSystemProblem(error, folder);
     }
     return result.prompts.rows;
   };

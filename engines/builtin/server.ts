@@ -3,7 +3,7 @@
  * (token, lock, server.json, requests.jsonl, log.txt), open to this user only: it outlives the worker, and the next worker
  * finds it again.
  * Weights are loaded and unloaded over HTTP and identified by their digest.
- * Throws python.missing, engine.unreachable (retried), model.unusable (not).
+ * Throws engine.unreachable (retried), python.missing, model.unusable, storage.full (not).
  */
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, readFile } from 'node:fs/promises';
@@ -12,7 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fetch } from 'undici';
 import { z } from 'zod';
 import type { BuiltinEngine as BuiltinConfig } from '../../contracts/deployment.js';
-import { engineUnreachable, modelUnusable } from '../../contracts/errors.js';
+import { engineUnreachable, modelUnusable, storageFull } from '../../contracts/errors.js';
 import { endGroup, isRunning, startDetached } from '../../processes/detached.js';
 import { checkPython, pythonProgram } from '../../processes/python.js';
 import { nullIfMissing, readJson, sweep, writeWhole, writeWholeNew } from '../../storage/files.js';
@@ -30,8 +30,8 @@ const PORT_TIMEOUT_MS = 20_000;
 const STOP_GRACE_MS = 10_000;
 /** Loading takes as long as it takes, and is tried again by whoever asked for it. */
 const ONCE = { retries: 0, timeoutMs: 0 };
-/** Exit code of a server whose folder is held by another one. */
-const FOLDER_HELD = 3;
+/** Exit codes of server.py. */
+const EXIT = { folderHeld: 3, diskFull: 5 } as const;
 
 interface ServerSettings {
   /** The engine's name in temporal.config.ts, for messages. */
@@ -109,7 +109,8 @@ export class ModelServer implements WeightServer {
       if (found) return found;
       const code = await Promise.race([exited.then((exit) => exit ?? -1), sleep(100, 'alive' as const)]);
       if (code === 'alive') continue;
-      if (code !== FOLDER_HELD) throw engineUnreachable(name, `it ended with ${code}: ${await said()}`);
+      if (code === EXIT.diskFull) throw storageFull(folder);
+      if (code !== EXIT.folderHeld) throw engineUnreachable(name, `it ended with ${code}: ${await said()}`);
       // The server that holds the folder may write its server.json at any moment, and is then found.
       heldSince ||= Date.now();
       if (Date.now() > heldSince + PORT_TIMEOUT_MS) {

@@ -9,6 +9,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { request } from 'node:http';
@@ -77,9 +78,10 @@ describe('a server', () => {
   let port = 0;
   let token = '';
   beforeAll(async () => {
-    // As a release before left it, open to everybody; a crash has emptied its token.
+    // As a release before left it, open to everybody; a crash has emptied its token. Its log is on a disk that is full.
     mkdirSync(state, { mode: 0o755 });
     writeFileSync(join(state, 'token'), '');
+    if (existsSync('/dev/full')) symlinkSync('/dev/full', join(state, 'log.txt'));
     const address = await supervisor().ensure();
     port = Number(new URL(address.baseUrl).port);
     token = address.token;
