@@ -121,11 +121,11 @@ describe(`a run killed at three points (SRLM_TEST_SEED=${SEED})`, () => {
     'starts Temporal, model server and trainer without the keys of the worker',
     () => {
       expect(Object.fromEntries(programs.map(({ name, hasKey }) => [name, hasKey]))).toEqual({
-      'main.js': true,
-      'server start-dev': false,
-      'server.py': false,
-      'trainer.py': false,
-    });
+        'main.js': true,
+        'server start-dev': false,
+        'server.py': false,
+        'trainer.py': false,
+      });
     },
   );
 
