@@ -298,10 +298,11 @@ export const engineRefused = (engine: string, status: number, message: string) =
   );
 export const engineWrongWeights = (engine: string, want: string, found: string) =>
   transient('engine.wrong-weights', `Engine ${show(engine)} holds ${found}, not ${want}.`, 'They are loaded again.');
-export const keyMissing = (engine: string, variable: string) =>
+/** `isUnsendable`: something is there that no header may hold, and which is not shown. */
+export const keyMissing = (engine: string, variable: string, isUnsendable = false) =>
   userError(
     'engine.key-missing',
-    `Engine ${show(engine)} needs the environment variable ${variable} on the worker.`,
+    `Engine ${show(engine)} needs the environment variable ${variable} on the worker${isUnsendable ? ' to hold a key alone, without spaces or line breaks' : ''}.`,
     'Set it, start the worker again, then `srlm retry`.',
   );
 export const trainerFailed = (type: string, message: string, log: string) =>

@@ -1,20 +1,13 @@
 /**
  * EngineClient: what steps ask of an engine. ChatClient: the part of it that every server with OpenAI's chat API can do
  * (vLLM's field names where OpenAI has none).
- * A server is not trusted: its key is taken out of whatever it says, and what it counts is bounded by what was asked for.
- * Throws engine.unreachable and engine.wrong-weights (retried); engine.refused, engine.lacks, engine.batch-halved and
- * engine.out-of-memory (not).
+ * A server is not trusted: its key is taken out of whatever it says, and what it counts is bounded by what was asked for
+ * and by what came.
+ * Throws engine.unreachable (retried), engine.refused and engine.lacks (not).
  */
 import type { LimitFunction } from 'p-limit';
 import { z } from 'zod';
-import {
-  engineBatchHalved,
-  engineLacks,
-  engineOutOfMemory,
-  engineRefused,
-  engineUnreachable,
-  engineWrongWeights,
-} from '../contracts/errors.js';
+import { engineLacks, engineRefused, engineUnreachable, type Problem } from '../contracts/errors.js';
 import type { Message } from '../contracts/rows.js';
 import {
   ConnectionError,
@@ -100,18 +93,16 @@ export interface ClientOptions {
   secondsHeader?: string;
 }
 
-const Tokens = z.int().min(0);
-const Usage = z.object({ prompt_tokens: Tokens.optional(), completion_tokens: Tokens });
+/** What is no count counts as not reported: the texts are paid for, and a second request would be, too. */
+const Tokens = z.int().min(0).optional().catch(undefined);
+export const Usage = z.object({ prompt_tokens: Tokens, completion_tokens: Tokens }).nullish().catch(null);
 type Usage = z.infer<typeof Usage>;
-const ChatReply = z.object({
-  choices: z.array(
-    z.object({
-      message: z.object({ content: z.string().nullish() }),
-      finish_reason: z.string().nullish(),
-      completion_tokens: Tokens.optional(),
-    }),
-  ),
-  usage: Usage.nullish(),
+/** The choices are decoded once they are known to be as many as were asked for: a hostile reply may hold millions. */
+const ChatReply = z.object({ choices: z.array(z.unknown()), usage: Usage });
+const Choice = z.object({
+  message: z.object({ content: z.string().nullish() }),
+  finish_reason: z.string().nullish(),
+  completion_tokens: Tokens,
 });
 
 /** More than a token takes in JSON, however it is escaped, on average; and what a reply holds besides its texts. */
@@ -119,11 +110,19 @@ const BYTES_PER_TOKEN = 64;
 const REPLY_OVERHEAD_BYTES = 2 ** 20;
 /** More than a chat template adds to a prompt. */
 const TEMPLATE_TOKENS = 4096;
+/** What a token takes on average where a server counts none, and the longest token of any common tokenizer. */
+const BYTES_PER_UNCOUNTED_TOKEN = 4;
+const MAX_TOKEN_BYTES = 128;
 /** A shorter key is too short to be one, and would be found everywhere. */
 const MIN_KEY_CHARS = 8;
+const MAX_MESSAGE_CHARS = 300;
 
 export class ChatClient implements EngineClient {
-  constructor(protected readonly options: ClientOptions) {}
+  private readonly spellings: readonly string[];
+
+  constructor(protected readonly options: ClientOptions) {
+    this.spellings = options.apiKey.length < MIN_KEY_CHARS ? [] : spellingsOf(options.apiKey);
+  }
 
   async sample(request: SampleRequest, signal: AbortSignal, cost?: RequestCost): Promise<Completion[]> {
     const { name, model, seeds, topK } = this.options;
@@ -147,21 +146,33 @@ export class ChatClient implements EngineClient {
       if (isTooLong(error)) return [];
       throw error;
     }
-    const { choices, usage } = this.decode(ChatReply, raw);
-    // A token is at least a byte of the prompt, which some servers count once for each choice.
-    const promptTokens = Buffer.byteLength(JSON.stringify(request.messages)) + TEMPLATE_TOKENS;
-    charge(cost, usage, { prompt: request.n * promptTokens, completion: request.n * request.maxTokens });
+    const { choices: raw_K, usage } = this.decode(ChatReply, raw);
     // Not retried: an endpoint that ignores `n` would ignore it again, and bill each try.
-    if (choices.length !== request.n) {
-      const found = `${choices.length} choice${choices.length === 1 ? '' : 's'}`;
+    if (raw_K.length !== request.n) {
+      const found = `${raw_K.length} choice${raw_K.length === 1 ? '' : 's'}`;
       throw engineRefused(name, 200, `it returned ${found} for n=${request.n}`);
     }
-    return choices.map((choice, i) => ({
-      text: this.withoutKey(choice.message.content ?? ''),
-      finish: choice.finish_reason === 'stop' ? 'stop' : choice.finish_reason === 'length' ? 'length' : 'other',
-      tokens: choice.completion_tokens ?? (request.n === 1 ? (usage?.completion_tokens ?? null) : null),
-      seed: seeds ? request.seed + i : null,
-    }));
+    const choices = raw_K.map((choice) => this.decode(Choice, choice));
+    // Half of a surrogate pair is no text: Python's tokenizers stop at it.
+    const texts_K = choices.map(({ message }) =>
+      this.withoutKey((message.content ?? '').replace(/\p{Cs}/gu, '\ufffd')),
+    );
+    // A token is at least a byte of the prompt, which some servers count once for each choice.
+    const promptBytes = Buffer.byteLength(JSON.stringify(request.messages));
+    const bounds = {
+      prompt: { bytes: promptBytes, most: request.n * (promptBytes + TEMPLATE_TOKENS) },
+      completion: { bytes: Buffer.byteLength(texts_K.join('')), most: request.n * request.maxTokens },
+    };
+    if (cost) charge(cost, usage, bounds);
+    return choices.map(({ finish_reason, completion_tokens }, k) => {
+      const counted = completion_tokens ?? (request.n === 1 ? usage?.completion_tokens : undefined);
+      return {
+        text: texts_K[k]!,
+        finish: finish_reason === 'stop' || finish_reason === 'length' ? finish_reason : 'other',
+        tokens: counted === undefined ? null : Math.min(counted, request.maxTokens),
+        seed: seeds ? request.seed + k : null,
+      };
+    });
   }
 
   async logprobs(_request: LogprobRequest, _signal: AbortSignal, _cost?: RequestCost): Promise<Logprobs> {
@@ -196,44 +207,75 @@ export class ChatClient implements EngineClient {
   protected decode<T>(schema: z.ZodType<T>, raw: unknown): T {
     const result = schema.safeParse(raw);
     if (result.success) return result.data;
-    const reason = result.error.issues[0]?.message;
+    const { path, message } = result.error.issues[0]!;
+    const reason = [...path, message].join(': ');
     throw engineUnreachable(this.options.name, `its reply does not have the form of OpenAI's API: ${reason}`);
   }
 
   /** Some servers repeat the key in an error, or to a model that repeats it: it must not get into a history or a store. */
   private withoutKey(text: string): string {
-    const { apiKey } = this.options;
-    return apiKey.length < MIN_KEY_CHARS ? text : text.replaceAll(apiKey, '[the key]');
+    return this.spellings.reduce((left, spelling) => left.replaceAll(spelling, '[the key]'), text);
   }
 
   private problem(error: unknown): unknown {
-    const { name, model } = this.options;
+    const { name } = this.options;
     if (error instanceof ConnectionError) return engineUnreachable(name, this.withoutKey(error.message));
     if (!(error instanceof HttpError) || isTooLong(error)) return error;
-    const { status, type, waitMs } = error;
-    // Before it is cut: half a key would not be found.
-    const message = this.withoutKey(error.message);
-    if (type === 'batch_halved') return engineBatchHalved(name, message);
-    if (type === 'out_of_memory') return engineOutOfMemory(name, message);
-    if (status === 404 && type === 'wrong_model') return engineWrongWeights(name, model, 'other weights');
-    if (isTransient(status)) return engineUnreachable(name, `${status} ${message}`.slice(0, 200), waitMs);
-    return engineRefused(name, status, message.slice(0, 300));
+    // The key is taken out before the message is cut: half a key would not be found.
+    const message = oneLine(this.withoutKey(error.message)).slice(0, MAX_MESSAGE_CHARS);
+    return this.problemOf(error, message || messageWithout(error.status));
+  }
+
+  /** `message`: what the server says, on one line, without the key. */
+  protected problemOf({ status, waitMs }: HttpError, message: string): Problem {
+    const { name } = this.options;
+    if (isTransient(status)) return engineUnreachable(name, `${status} ${message}`, waitMs);
+    return engineRefused(name, status, message);
   }
 }
 
-/** `most`: what a request can have cost. A server that reports more is charged with that. */
-export function charge(
-  cost: RequestCost | undefined,
-  usage: Usage | null | undefined,
-  most: { prompt: number; completion: number },
-): void {
-  if (!cost || !usage) return;
-  cost.promptTokens += Math.min(usage.prompt_tokens ?? 0, most.prompt);
-  cost.completionTokens += Math.min(usage.completion_tokens, most.completion);
+/** The key as a server may repeat it: as it is, escaped in JSON, in an address, or in base64, also as a part of a text. */
+function spellingsOf(key: string): string[] {
+  const base64 = [0, 1, 2].flatMap((before) => {
+    const bytes = Buffer.from(`${' '.repeat(before)}${key}`);
+    // The characters at both ends depend on what is around the key.
+    const inner = (text: string) =>
+      text.replace(/=+$/, '').slice(before > 0 ? before + 1 : 0, bytes.length % 3 ? -1 : undefined);
+    return [inner(bytes.toString('base64')), inner(bytes.toString('base64url'))];
+  });
+  return [...new Set([key, JSON.stringify(key).slice(1, -1), encodeURIComponent(key), ...base64])];
+}
+
+/** Also of the page of a proxy. */
+const oneLine = (text: string): string => text.replace(/[\s\p{C}]+/gu, ' ').trim();
+
+const messageWithout = (status: number): string =>
+  status >= 300 && status < 400
+    ? 'it redirects to another address, to which no key is sent; set baseUrl to the one that answers'
+    : 'without a reason';
+
+interface Bounds {
+  /** Length of the text that the tokens make up. */
+  bytes: number;
+  /** What a request can have cost. */
+  most: number;
+}
+
+/** A server is charged neither with more than was asked for nor with less than what came takes. */
+function charge(cost: RequestCost, usage: Usage, bounds: { prompt: Bounds; completion: Bounds }): void {
+  cost.promptTokens += countOf(usage?.prompt_tokens, bounds.prompt);
+  cost.completionTokens += countOf(usage?.completion_tokens, bounds.completion);
+}
+
+function countOf(counted: number | undefined, { bytes, most }: Bounds): number {
+  const tokens = counted ?? Math.ceil(bytes / BYTES_PER_UNCOUNTED_TOKEN);
+  return Math.min(Math.max(tokens, Math.ceil(bytes / MAX_TOKEN_BYTES)), most);
 }
 
 /** The prompt does not fit the context: OpenAI's code, or the wording of vLLM and of the built-in server. */
 function isTooLong(error: unknown): boolean {
   if (!(error instanceof HttpError) || error.status !== 400) return false;
-  return error.code === 'context_length_exceeded' || /context|maximum.*length/i.test(error.message);
+  // Of a message of any length, this pattern would take as long as its square.
+  const beginning = error.message.slice(0, 10 * MAX_MESSAGE_CHARS);
+  return error.code === 'context_length_exceeded' || /context|maximum.*length/i.test(beginning);
 }

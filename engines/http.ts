@@ -16,14 +16,14 @@ export class HttpError extends Error {
     message: string,
     readonly code: string | null,
     readonly type: string | null,
-    /** The wait that the server asks for. */
+    /** The wait that the server asks for, where it is longer than what a request itself waits. */
     readonly waitMs?: number,
   ) {
     super(message);
   }
 }
 
-/** No connection, half a reply, or one that is not JSON. */
+/** No connection, half a reply, or one that is not JSON. Its message is a clause that follows "does not answer". */
 export class ConnectionError extends Error {}
 
 export interface RetryOptions {
@@ -48,7 +48,10 @@ export const MAX_REPLY_BYTES = 64 * 2 ** 20;
 const MAX_ERROR_BYTES = 64 * 2 ** 10;
 const AGENT = new Agent({ connectTimeout: 10_000 });
 const MAX_WAIT_MS = 60_000;
-/** A server may ask for longer than a request waits: the next attempt of the step does, up to this. */
+/**
+ * A server may ask for longer than a request waits: the next attempt of the step does, up to this. A shorter wait is not
+ * passed on: a step whose delays a server could set to nothing would use up its attempts at once.
+ */
 const MAX_STEP_WAIT_MS = 3_600_000;
 
 class TooLarge extends Error {}
@@ -78,7 +81,7 @@ export async function postJson(
       const deadline = timeoutMs > 0 ? Date.now() + timeoutMs : Number.POSITIVE_INFINITY;
       reply = await request(url, options);
       if (reply.statusCode < 300) {
-        const value = JSON.parse(await textOf(reply.body, maxBytes, deadline));
+        const value = parsed(await textOf(reply.body, maxBytes, deadline));
         onHeaders(reply.headers);
         return value;
       }
@@ -92,6 +95,30 @@ export async function postJson(
     }
     if (reply && (tries === retries || !isRetryable(reply))) throw errorOf(reply, text);
     await sleep(waitMs(reply, tries), undefined, { signal }).catch(() => signal.throwIfAborted());
+  }
+}
+
+/** The message of JSON.parse quotes the reply, and might end in the middle of a key. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Error(text.trim() === '' ? 'its reply is empty' : 'its reply is not JSON');
+  }
+}
+
+/** The status of a GET; its body is not read. Does not follow redirects. Throws ConnectionError. */
+export async function statusOf(url: URL, headers: Record<string, string>, timeoutMs: number): Promise<number> {
+  try {
+    const { statusCode, body } = await request(url, {
+      headers,
+      dispatcher: AGENT,
+      signal: AbortSignal.timeout(timeoutMs),
+    });
+    body.on('error', () => {}).destroy();
+    return statusCode;
+  } catch (error) {
+    throw new ConnectionError(reasonOf(error), { cause: error });
   }
 }
 
@@ -144,20 +171,43 @@ function requestedWaitMs({ headers }: Dispatcher.ResponseData): number | undefin
 
 function errorOf(reply: Dispatcher.ResponseData, text: string): HttpError {
   let error: { message?: unknown; code?: unknown; type?: unknown } = {};
+  let shown = text;
   try {
     const body = JSON.parse(text);
+    // Not the text itself, in which escapes might hide a key.
+    shown = JSON.stringify(body);
     error = (typeof body.error === 'object' && body.error) || body;
   } catch {
     // Not JSON, perhaps the page of a proxy: its text is the message.
   }
   const asText = (value: unknown) => (typeof value === 'string' ? value : null);
   const { message, code, type } = error;
-  return new HttpError(reply.statusCode, asText(message) ?? text, asText(code), asText(type), requestedWaitMs(reply));
+  const wait = requestedWaitMs(reply) ?? 0;
+  const waitMs = wait > MAX_WAIT_MS ? wait : undefined;
+  return new HttpError(reply.statusCode, asText(message) ?? shown, asText(code), asText(type), waitMs);
 }
+
+/** What codes of Node, OpenSSL and undici mean; others, such as ECONNREFUSED, are shown as they are. */
+const REASONS: [RegExp, string][] = [
+  [/^(HPE_|ERR_ASSERTION$)/, 'what answers there does not speak HTTP'],
+  [/^UND_ERR_(HEADERS|BODY)_TIMEOUT$/, 'its reply was not complete in time'],
+  [/^UND_ERR_CONNECT_TIMEOUT$/, 'no connection came about in time'],
+  [/^UND_ERR_HEADERS_OVERFLOW$/, 'the headers of its reply are too large'],
+  [/^UND_ERR_(SOCKET|RES_CONTENT_LENGTH_MISMATCH)$/, 'its reply ended before it was complete'],
+  [/^CERT_HAS_EXPIRED$/, 'its TLS certificate has expired; renew it'],
+  [/^CERT_NOT_YET_VALID$/, "its TLS certificate is not valid yet; check this machine's clock"],
+  [/^ERR_TLS_CERT_ALTNAME_INVALID$/, 'its TLS certificate is for another host; set baseUrl to the name that it has'],
+  [
+    /^(DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_\w+)$/,
+    "no authority known here has signed its TLS certificate; if it is your own, set NODE_EXTRA_CA_CERTS to that authority's file",
+  ],
+  [/^(EPROTO|ERR_SSL_\w+)$/, 'it does not speak TLS as expected; baseUrl may have to begin with http://'],
+];
 
 /** undici's `fetch failed` hides the reason in its innermost cause. */
 export function reasonOf(error: unknown): string {
   let inner = error as Error & { code?: string };
   while (inner.cause instanceof Error) inner = inner.cause as typeof inner;
-  return inner.code ?? inner.message ?? String(error);
+  const { code } = inner;
+  return REASONS.find(([codes]) => codes.test(code ?? ''))?.[1] ?? code ?? inner.message ?? String(error);
 }

@@ -6,6 +6,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import type { Deployment } from '../contracts/deployment.js';
 import { pythonMissing, pythonSetUpFailed } from '../contracts/errors.js';
+import { passedEnvironment } from './detached.js';
 
 /** The folder of this package, whether this runs from source or from dist. */
 export const packageRoot = ((): string => {
@@ -27,6 +28,12 @@ export function pythonPath(deployment: Pick<Deployment, 'python'>): string {
 /** What the programs import directly. */
 const MODULES = ['torch', 'transformers', 'safetensors', 'starlette', 'uvicorn', 'jsonschema'];
 
+/** What a short program prints. It gets no key of this process: Python runs code of installed packages when it starts. */
+export async function runPython(python: string, program: string): Promise<string> {
+  const options = { maxBuffer: 1 << 24, env: passedEnvironment(process.env) };
+  return (await promisify(execFile)(python, ['-c', program], options)).stdout;
+}
+
 /** The version of an interpreter that is recent enough and has the packages. */
 export async function checkPython(python: string): Promise<string> {
   const probe = `
@@ -35,7 +42,7 @@ modules = ${JSON.stringify(MODULES)}
 print(sys.version.split()[0], *[name for name in modules if importlib.util.find_spec(name) is None])`;
   let out: string;
   try {
-    out = (await promisify(execFile)(python, ['-c', probe])).stdout.trim();
+    out = (await runPython(python, probe)).trim();
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     throw pythonMissing(python, code === 'ENOENT' ? 'there is no such program' : String(code ?? error));

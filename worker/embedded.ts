@@ -14,6 +14,7 @@ import { delimiter, dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
+import { directIfHere } from '../config/connection.js';
 import { searchAttributeArgs } from '../config/search-attributes.js';
 import type { Deployment } from '../contracts/deployment.js';
 import { portTaken, storageFull, temporalDamaged, temporalMissing, temporalNotStarted } from '../contracts/errors.js';
@@ -235,7 +236,9 @@ function isClosed(line: string): boolean {
 
 /** It answers, and its namespace is there and keeps histories for as long as it should. */
 async function isReady(address: string): Promise<boolean> {
-  const connection = await Connection.connect({ address, connectTimeout: 1000 }).catch(() => null);
+  const connection = await Connection.connect({ address, ...directIfHere(address), connectTimeout: 1000 }).catch(
+    () => null,
+  );
   if (!connection) return false;
   const config = { workflowExecutionRetentionTtl: msToTs(RETENTION) };
   const updated = await connection.workflowService.updateNamespace({ namespace: NAMESPACE, config }).catch(() => null);

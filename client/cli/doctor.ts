@@ -2,11 +2,9 @@
  * srlm doctor: checks everything that a run needs, and says what to do about what is missing. Starts nothing and changes
  * nothing, except with --fix, which makes the Python environment. Exit code 1 when there is a problem.
  */
-import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { promisify } from 'node:util';
 import type { Client, Connection } from '@temporalio/client';
 import type { Command } from 'commander';
 import { connect, connectionOptions, DEFAULT_ADDRESS } from '../../config/connection.js';
@@ -14,7 +12,7 @@ import { missingSearchAttributes } from '../../config/search-attributes.js';
 import { type Deployment, SEARCH_ATTRIBUTES } from '../../contracts/deployment.js';
 import { Problem } from '../../contracts/errors.js';
 import { EngineHost } from '../../engines/index.js';
-import { checkPython, packageRoot, pythonPath, setUpPython } from '../../processes/python.js';
+import { checkPython, packageRoot, pythonPath, runPython, setUpPython } from '../../processes/python.js';
 import { openStore } from '../../storage/store.js';
 import { pad, printable } from '../../text/text.js';
 import { temporalBinary } from '../../worker/embedded.js';
@@ -87,7 +85,7 @@ import torch, transformers, server, trainer
 gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
 print(json.dumps({"torch": torch.__version__, "transformers": transformers.__version__, "gpus": gpus, "threads": torch.get_num_threads()}))`;
   try {
-    const { stdout } = await promisify(execFile)(python, ['-c', probe], { maxBuffer: 1 << 24 });
+    const stdout = await runPython(python, probe);
     const seen = JSON.parse(stdout.trim().split('\n').at(-1)!) as {
       torch: string;
       transformers: string;

@@ -1,11 +1,21 @@
-/** Client of the built-in server: OpenAI's chat API, and log-probabilities of a prompt through its own fields. */
+/**
+ * Client of the built-in server: OpenAI's chat API, and log-probabilities of a prompt through its own fields. Besides what
+ * ChatClient throws: engine.wrong-weights (retried), engine.batch-halved and engine.out-of-memory (not).
+ */
 import type { LimitFunction } from 'p-limit';
 import { z } from 'zod';
-import { engineRefused } from '../../contracts/errors.js';
-import { ChatClient, charge, type LogprobRequest, type Logprobs, type RequestCost } from '../client.js';
+import {
+  engineBatchHalved,
+  engineOutOfMemory,
+  engineRefused,
+  engineWrongWeights,
+  type Problem,
+} from '../../contracts/errors.js';
+import { ChatClient, type LogprobRequest, type Logprobs, type RequestCost, Usage } from '../client.js';
+import type { HttpError } from '../http.js';
 
 const LogprobReply = z.object({
-  usage: z.object({ prompt_tokens: z.int().min(0), completion_tokens: z.int().min(0) }).nullish(),
+  usage: Usage,
   choices: z.array(
     z.object({ index: z.int(), logprobs: z.object({ token_logprobs: z.array(z.number().nullable()) }) }),
   ),
@@ -57,7 +67,10 @@ export class BuiltinClient extends ChatClient {
       LogprobReply,
       await this.post('/completions', body, signal, { requestId, ...(cost ? { cost } : {}) }),
     );
-    charge(cost, usage, { prompt: fits.reduce((sum, k) => sum + prompts_K[k]!.length, 0), completion: 0 });
+    const asked = fits.reduce((sum, k) => sum + prompts_K[k]!.length, 0);
+    if (cost) cost.promptTokens += Math.min(usage?.prompt_tokens ?? asked, asked);
+    if (new Set(choices.map(({ index }) => index)).size !== fits.length || choices.length !== fits.length)
+      throw engineRefused(this.options.name, 200, `it does not give each of ${fits.length} log-probabilities once`);
     for (const { index, logprobs } of choices) {
       const at = starts[index]!;
       const answer_T = logprobs.token_logprobs.slice(at, at + tokens);
@@ -66,6 +79,14 @@ export class BuiltinClient extends ChatClient {
       logprobNats_K[fits[index]!] = Math.min(0, answer_T.reduce<number>((sum, value) => sum + value!, 0) / tokens);
     }
     return { logprobNats_K, tokens };
+  }
+
+  protected override problemOf(error: HttpError, message: string): Problem {
+    const { name, model } = this.options;
+    if (error.type === 'batch_halved') return engineBatchHalved(name, message);
+    if (error.type === 'out_of_memory') return engineOutOfMemory(name, message);
+    if (error.status === 404 && error.type === 'wrong_model') return engineWrongWeights(name, model, 'other weights');
+    return super.problemOf(error, message);
   }
 
   private async tokenize(body: object, signal: AbortSignal): Promise<z.infer<typeof TokenizeReply>> {

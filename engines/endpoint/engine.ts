@@ -4,16 +4,17 @@
  * model's name; the deployment identifies them by `revision`.
  */
 import pLimit from 'p-limit';
-import { fetch } from 'undici';
 import type { EndpointEngine as EndpointConfig } from '../../contracts/deployment.js';
 import { engineLacks, keyMissing } from '../../contracts/errors.js';
 import type { ModelRef } from '../../contracts/refs.js';
 import { ChatClient, type EngineClient } from '../client.js';
 import type { Capabilities, Engine, EngineCheck } from '../engine.js';
-import { reasonOf } from '../http.js';
+import { statusOf } from '../http.js';
 
 const RETRIES = 4;
 const CHECK_TIMEOUT_MS = 10_000;
+/** Nothing else may be in a header; an error of Node's own would show the key. */
+const SENDABLE = /^[\x21-\x7e]+$/;
 
 export class EndpointEngine implements Engine {
   readonly capabilities: Capabilities = { loadsWeights: false, promptLogprobs: false };
@@ -53,24 +54,30 @@ export class EndpointEngine implements Engine {
     const { baseUrl, apiKeyEnv } = this.config;
     const key = this.key();
     if (!key) return { ok: false, text: `${apiKeyEnv} is not set`, hint: 'Set it where the GPU worker runs.' };
+    if (!SENDABLE.test(key))
+      return {
+        ok: false,
+        text: `${apiKeyEnv} holds spaces, line breaks or other characters that no key has`,
+        hint: 'Set it to the key alone.',
+      };
+    const hint = 'Start it, or fix baseUrl in temporal.config.ts.';
     try {
-      const { status } = await fetch(`${trimmed(baseUrl)}/models`, {
-        headers: { authorization: `Bearer ${key}` },
-        signal: AbortSignal.timeout(CHECK_TIMEOUT_MS),
-      });
+      const headers = { authorization: `Bearer ${key}` };
+      const status = await statusOf(new URL(`${trimmed(baseUrl)}/models`), headers, CHECK_TIMEOUT_MS);
+      if (status >= 300 && status < 400)
+        return { ok: false, text: `${baseUrl} redirects to another address (${status})`, hint };
       if (status !== 401 && status !== 403) return { ok: true, text: `${baseUrl} answers`, hint: '' };
-      const hint = `Set ${apiKeyEnv ?? 'apiKeyEnv'} to a valid key.`;
-      return { ok: false, text: `${baseUrl} refuses the key (${status})`, hint };
+      const renew = `Set ${apiKeyEnv ?? 'apiKeyEnv'} to a valid key.`;
+      return { ok: false, text: `${baseUrl} refuses the key (${status})`, hint: renew };
     } catch (error) {
-      const hint = 'Start it, or fix baseUrl in temporal.config.ts.';
-      return { ok: false, text: `${baseUrl} does not answer (${reasonOf(error)})`, hint };
+      return { ok: false, text: `${baseUrl} does not answer (${(error as Error).message})`, hint };
     }
   }
 
   private open(): ChatClient {
     const { name, config } = this;
     const apiKey = this.key();
-    if (!apiKey) throw keyMissing(name, config.apiKeyEnv!);
+    if (!apiKey || !SENDABLE.test(apiKey)) throw keyMissing(name, config.apiKeyEnv!, !!apiKey);
     const { model, concurrency, seed, topK, timeoutSeconds } = config;
     return new ChatClient({
       name,
@@ -87,7 +94,8 @@ export class EndpointEngine implements Engine {
   /** undefined: the variable that should hold it is not set. */
   private key(): string | undefined {
     const { apiKeyEnv } = this.config;
-    return apiKeyEnv ? process.env[apiKeyEnv] : 'none';
+    // A file that a variable is set from often ends with a line break.
+    return apiKeyEnv ? process.env[apiKeyEnv]?.trim() : 'none';
   }
 }
 

@@ -1,12 +1,14 @@
 /**
  * A sample run from the command line, with a real Temporal server, worker processes and an endpoint that speaks
- * OpenAI's API: what comes out, what a parked run looks like, and the exit codes.
+ * OpenAI's API: what comes out, what a parked run looks like, and the exit codes. The endpoint repeats its key wherever
+ * it can, and counts no tokens.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Client, Connection } from '@temporalio/client';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { packageRoot } from '../../processes/python.js';
 import { temporalAddress } from '../support/harness.js';
@@ -17,8 +19,18 @@ let folder: string;
 let endpoint: Server;
 let worker: ChildProcess;
 let up = true;
+/** The statuses of its errors, in turn. */
+let refusals = [401];
+let requests = 0;
 let environment: Record<string, string>;
-const run = (...args: string[]) => srlm(folder, args, environment);
+const KEY = 'sk-test/0123456789+abcdef';
+/** Whatever commands and the worker have written. */
+const written: string[] = [];
+async function run(...args: string[]) {
+  const ran = await srlm(folder, args, environment);
+  written.push(ran.stdout, ran.stderr);
+  return ran;
+}
 
 beforeAll(async () => {
   environment = { TEMPORAL_ADDRESS: await temporalAddress(), SRLM_PYTHON: python };
@@ -28,19 +40,28 @@ beforeAll(async () => {
     request.on('data', (part: Buffer) => parts.push(part));
     request.on('end', () => {
       const { messages, n, seed } = JSON.parse(Buffer.concat(parts).toString());
+      const { authorization = '' } = request.headers;
+      const key = authorization.replace('Bearer ', '');
       const choices = Array.from({ length: n }, (_, i) => ({
-        message: { content: `${messages[0].content} ${up ? i : seed}` },
-        finish_reason: 'stop',
+        message: { content: `${messages[0].content} ${up ? i : seed} ${key}`, role: key },
+        finish_reason: key,
       }));
-      response.writeHead(up ? 200 : 401, { 'content-type': 'application/json' });
-      response.end(JSON.stringify(up ? { choices } : { error: { message: 'no' } }));
+      const status = up ? 200 : refusals[requests++ % refusals.length]!;
+      response.writeHead(status, { 'content-type': 'application/json', 'x-key': key, 'retry-after': '0' });
+      const error = { message: `no, ${authorization}`, code: key, type: key };
+      response.end(JSON.stringify(up ? { id: key, model: key, choices } : { error, key }));
     });
   });
   await new Promise<void>((resolve) => endpoint.listen(0, '127.0.0.1', resolve));
   const { port } = endpoint.address() as { port: number };
   const config = {
     taskQueue: folder.slice(folder.lastIndexOf('/') + 1),
-    engines: { teacher: { kind: 'endpoint', baseUrl: `http://127.0.0.1:${port}/v1`, model: 'stub' } },
+    engines: {
+      teacher: {
+        ...{ kind: 'endpoint', baseUrl: `http://127.0.0.1:${port}/v1`, model: 'stub', apiKeyEnv: 'TEACHER_KEY' },
+        price: { inputPerMillion: 1, outputPerMillion: 1 },
+      },
+    },
   };
   writeFileSync(join(folder, 'temporal.config.json'), JSON.stringify(config));
   writeFileSync(
@@ -55,9 +76,10 @@ beforeAll(async () => {
   const main = join(packageRoot, 'dist', 'client', 'cli', 'main.js');
   worker = spawn(process.execPath, [main, 'worker', '--role', 'all'], {
     cwd: folder,
-    env: { ...process.env, ...environment },
-    stdio: ['ignore', 'pipe', 'ignore'],
+    env: { ...process.env, ...environment, TEACHER_KEY: KEY },
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
+  for (const stream of [worker.stdout!, worker.stderr!]) stream.on('data', (text) => written.push(String(text)));
   await new Promise<void>((resolve, reject) => {
     worker.stdout!.on('data', (text: Buffer) => text.toString().startsWith('Worker ') && resolve());
     worker.once('exit', (code) => reject(new Error(`the worker ended with ${code}`)));
@@ -80,9 +102,13 @@ it('sample --out writes each prompt with its texts, once the run is done', async
     .split('\n')
     .map((line) => JSON.parse(line));
   expect(rows).toEqual([
-    { id: 'r000001', instruction: 'Say hi', texts: ['Say hi 0', 'Say hi 1'] },
-    { id: 'r000002', instruction: 'مرحبا <b>&amp;</b>', texts: ['مرحبا <b>&amp;</b> 0', 'مرحبا <b>&amp;</b> 1'] },
-    { id: 'r000003', instruction: '🙂\tand a tab', texts: ['🙂\tand a tab 0', '🙂\tand a tab 1'] },
+    { id: 'r000001', instruction: 'Say hi', texts: ['Say hi 0 [the key]', 'Say hi 1 [the key]'] },
+    {
+      id: 'r000002',
+      instruction: 'مرحبا <b>&amp;</b>',
+      texts: ['مرحبا <b>&amp;</b> 0 [the key]', 'مرحبا <b>&amp;</b> 1 [the key]'],
+    },
+    { id: 'r000003', instruction: '🙂\tand a tab', texts: ['🙂\tand a tab 0 [the key]', '🙂\tand a tab 1 [the key]'] },
   ]);
 });
 
@@ -91,7 +117,7 @@ it('a run that parks ends watch with 3, waits, and continues after retry', async
   const parked = await run('sample', 'teach.yaml', '--id', 'cli-parked', '--set', 'seed=1', '--out', 'parked.jsonl');
   expect(parked.stderr.trimEnd().split('\n').slice(-5)).toEqual([
     'sample  parked after 1 attempt: engine.refused',
-    'Engine "teacher" refused the request (401: no). Fix the cause, then `srlm retry`. [engine.refused]',
+    'Engine "teacher" refused the request (401: no, Bearer [the key]). Fix the cause, then `srlm retry`. [engine.refused]',
     'Fix the cause, then: srlm retry cli-parked',
     'Or end the run: srlm abort cli-parked',
     'parked.jsonl is not written. When the run is done, the same command with another --id writes it; nothing is sampled twice.',
@@ -113,6 +139,7 @@ it('a run that parks ends watch with 3, waits, and continues after retry', async
 
 it('abort ends a parked run, and status of it fails with its reason', async () => {
   up = false;
+  refusals = [400];
   await run('sample', 'teach.yaml', '--id', 'cli-aborted', '--set', 'seed=2', '--watch');
   const aborted = await run('abort', 'cli-aborted', '--why', 'enough');
   expect(aborted.stdout).toBe('cli-aborted ended (aborted). Everything it made is kept.\n');
@@ -136,7 +163,53 @@ it.each([
   ],
 ])('refuses %s with exit code 2', async (_, args, reason) => {
   up = false;
+  refusals = [429, 500];
   if (args.includes('cli-twice')) await run(...args);
   const { stderr, code } = await run(...args);
   expect({ stderr, code }).toEqual({ stderr: `${reason}\n`, code: 2 });
 });
+
+it('the key of an endpoint that repeats it is nowhere: not in histories, the store, a log or what a command writes', async () => {
+  await run('audit', 'export', 'cli-parked', '--out', 'exported');
+  const { stdout } = await run('status', 'cli-teach', '--json');
+  // Three prompts and six texts, which the endpoint does not count.
+  const { usage } = JSON.parse(stdout);
+  expect(usage.tokens).toBeGreaterThan(6);
+  expect(usage.money).toBeGreaterThan(usage.tokens / 1_000_000);
+
+  const connection = await Connection.connect({ address: environment.TEMPORAL_ADDRESS! });
+  const { workflow } = new Client({ connection });
+  const histories: string[] = [];
+  for (const id of ['cli-teach', 'cli-parked', 'cli-aborted', 'cli-twice']) {
+    const handle = workflow.getHandle(id);
+    histories.push(...stringsOf(await handle.fetchHistory()), ...stringsOf((await handle.describe()).raw));
+  }
+  await connection.close();
+  const files = readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => readFileSync(join(entry.parentPath, entry.name), 'latin1'));
+
+  // What is not found below was there to be found.
+  for (const status of [400, 401, 429, 500])
+    expect(histories.join('\n')).toMatch(new RegExp(`${status}:? no, Bearer \\[the key\\]`));
+  expect(files.filter((text) => text.includes('[the key]'))).not.toEqual([]);
+  const found = [...histories, ...files, ...written].filter((text) => spellings.some((key) => text.includes(key)));
+  expect(found).toEqual([]);
+});
+
+/** As it is, and wherever it may be in what is exported in base64. */
+const spellings = [
+  KEY,
+  ...[0, 1, 2].map((before) =>
+    Buffer.from(`${'x'.repeat(before)}${KEY}`)
+      .toString('base64')
+      .slice(4, -4),
+  ),
+];
+
+/** All strings of a message of Temporal, and its payloads as text. */
+function stringsOf(value: unknown): string[] {
+  if (typeof value === 'string') return [value];
+  if (value instanceof Uint8Array) return [Buffer.from(value).toString('latin1')];
+  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(stringsOf) : [];
+}

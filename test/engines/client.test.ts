@@ -116,8 +116,14 @@ describe('ChatClient', () => {
 
   it.each([
     ['more tokens than were asked for', { prompt_tokens: 9e15, completion_tokens: 9e15 }, [4132, 8]],
-    ['no prompt tokens', { completion_tokens: 3 }, [0, 3]],
-  ])('charges no more than was asked for where a server counts %s', async (_what, usage, [prompt, completion]) => {
+    ['no prompt tokens', { completion_tokens: 3 }, [9, 3]],
+    ['nothing', undefined, [9, 1]],
+    ['none', { prompt_tokens: 0, completion_tokens: 0 }, [1, 1]],
+    ['less than none', { prompt_tokens: -5, completion_tokens: -5 }, [9, 1]],
+    ['halves', { prompt_tokens: 2.5, completion_tokens: 1.5 }, [9, 1]],
+    ['in words', { prompt_tokens: '7', completion_tokens: '7' }, [9, 1]],
+    ['a number', 7, [9, 1]],
+  ])('charges what can have been used where a server counts %s', async (_what, usage, [prompt, completion]) => {
     const { url } = await replying(JSON.stringify({ ...JSON.parse(YES), usage }));
     const cost = { promptTokens: 0, completionTokens: 0, gpuSeconds: 0 };
     await clientOf(url).sample(request(), never, cost);
@@ -125,8 +131,6 @@ describe('ChatClient', () => {
   });
 
   it.each([
-    ['negative counts', { usage: { prompt_tokens: -5, completion_tokens: -5 } }],
-    ['counts that are no numbers', { usage: { completion_tokens: '7' } }],
     ['no choices', { choices: null }],
     ['a list', []],
   ])('refuses a reply with %s', async (_what, change) => {

@@ -1,8 +1,10 @@
-import { mkdtempSync, readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { passedEnvironment, startDetached } from '../../processes/detached.js';
+import { probeModel } from '../../processes/probe-model.js';
+import { checkPython } from '../../processes/python.js';
 
 describe('the environment of a program that srlm starts', () => {
   it('has what finds files, libraries and devices', () => {
@@ -35,5 +37,21 @@ describe('the environment of a program that srlm starts', () => {
     expect(names).toContain('SRLM_ENGINE_TOKEN');
     expect(names).toContain('PATH');
     expect(names).not.toContain('STUB_KEY');
+  });
+
+  it('is what Python gets, too, when it is looked at and when it tries a model out', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'srlm-environment-'));
+    const python = join(folder, 'python');
+    const model = join(folder, 'model');
+    mkdirSync(model);
+    const answers = `case $1 in -c) echo 3.11.0;; *) echo '{"ok":true}';; esac`;
+    writeFileSync(python, `#!/bin/sh\nenv >> '${folder}/seen'\n${answers}\n`, { mode: 0o755 });
+    process.env.STUB_KEY = 'of the worker';
+    await checkPython(python);
+    await probeModel(python, model);
+    delete process.env.STUB_KEY;
+    const seen = readFileSync(join(folder, 'seen'), 'utf8');
+    expect(seen.match(/^PATH=/gm)).toHaveLength(2);
+    expect(seen).not.toContain('STUB_KEY');
   });
 });

@@ -3,7 +3,7 @@
  * another store and on a Temporal server of its own, is killed three times at points drawn from a seed (SRLM_TEST_SEED,
  * printed), and both are compared digest by digest.
  */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DatasetRef } from '../../contracts/refs.js';
@@ -18,6 +18,7 @@ import {
   type ServedRequest,
   type Trainer,
   type TrainingStep,
+  WORKER_KEY,
 } from '../support/harness.js';
 
 const SEED = Number(process.env.SRLM_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
@@ -47,6 +48,9 @@ describe(`a run killed at three points (SRLM_TEST_SEED=${SEED})`, () => {
   let sampled: { before: ServedRequest[]; after: ServedRequest[] };
   /** Worker, trainer and Temporal server killed in the training of round 1. */
   let lost: { before: Trainer; doneBefore: number; checkpoint: number; steps: TrainingStep[] };
+
+  /** The programs that ran when that worker was killed, and whether they had its key. */
+  let programs: { name: string; hasKey: boolean }[];
 
   beforeAll(async () => {
     console.log(`kill.test.ts: SRLM_TEST_SEED=${SEED}, points ${JSON.stringify(points)}`);
@@ -81,6 +85,10 @@ describe(`a run killed at three points (SRLM_TEST_SEED=${SEED})`, () => {
     process.kill(second.pid, 'SIGSTOP');
     const doneBefore = harness.steps(second.folder).length;
     const checkpoint = newestCheckpoint(second.folder);
+    programs = harness.processes().map(({ pid, command }) => ({
+      name: /main\.js|trainer\.py|server\.py|server start-dev/.exec(command)?.[0] ?? command,
+      hasKey: existsSync('/proc/self/environ') && readFileSync(`/proc/${pid}/environ`, 'latin1').includes(WORKER_KEY),
+    }));
     await harness.killWorker();
     await harness.kill(second.pid);
     await harness.killTemporal();
@@ -108,6 +116,18 @@ describe(`a run killed at three points (SRLM_TEST_SEED=${SEED})`, () => {
     expect(one?.model.sha256).not.toBe(zero?.model.sha256);
     expect(Object.keys(alone.digests).filter((path) => path.startsWith('models/'))).toHaveLength(2);
   });
+
+  it.skipIf(process.platform !== 'linux')(
+    'starts Temporal, model server and trainer without the keys of the worker',
+    () => {
+      expect(Object.fromEntries(programs.map(({ name, hasKey }) => [name, hasKey]))).toEqual({
+        'main.js': true,
+        'server start-dev': false,
+        'server.py': false,
+        'trainer.py': false,
+      });
+    },
+  );
 
   it('leaves the trainer alone when its worker dies, and does no step twice', () => {
     expect(new Set(orphan.steps.map(({ pid }) => pid))).toEqual(new Set([orphan.before.pid]));

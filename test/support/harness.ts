@@ -33,6 +33,9 @@ const PATIENCE_MS = 240_000;
 /** temporal.api.enums.v1.PendingActivityState */
 const STARTED = 2;
 
+/** A variable of every worker: the key of an endpoint. */
+export const WORKER_KEY = 'HARNESS_API_KEY';
+
 export interface HarnessOptions {
   /** An address: what workers connect to, and what the client does. */
   temporal?: 'shared' | 'own' | { forWorkers: string; forClient: string };
@@ -160,7 +163,11 @@ export class Harness {
       ? ['up', '--port', String(this.up.port), '--ui-port', String(this.up.uiPort)]
       : ['worker', '--role', 'all'];
     const main = join(packageRoot, 'dist/client/cli/main.js');
-    const env: NodeJS.ProcessEnv = { ...process.env, TEMPORAL_CONFIG_FILE: join(this.folder, 'temporal.toml') };
+    const env: NodeJS.ProcessEnv = {
+      ...process.env,
+      TEMPORAL_CONFIG_FILE: join(this.folder, 'temporal.toml'),
+      [WORKER_KEY]: 'a key that no program of the worker may see',
+    };
     for (const key of Object.keys(env)) if (/^(TEMPORAL_(?!CONFIG_FILE)|VITEST|NODE_ENV)/.test(key)) delete env[key];
     const out = openSync(log, 'a');
     const worker = spawn(process.execPath, [main, '--config', join(this.folder, 'temporal.config.json'), ...command], {
