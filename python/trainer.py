@@ -295,7 +295,7 @@ def classify(problem):
     if isinstance(problem, JobError):
         return 2, *problem.args
     if isinstance(problem, MemoryError) or any(sign in text.lower() for sign in ("out of memory", "can't allocate memory", "bad_alloc")):
-        return 4, "out-of-memory", f"Out of memory; a smaller microBatchSize or gradientCheckpointing needs less. {text}"
+        return 4, "out-of-memory", f"Out of memory; a smaller microBatchSize or maxLength, or gradientCheckpointing, needs less. {text}"
     full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or any(sign in text for sign in ("No space left", "PytorchStreamWriter", "inline_container")):
         return 5, "disk-full", f"The disk is full. {text}"

@@ -43,7 +43,7 @@ interface Following {
   bounds?: { tokens?: number | undefined; seconds?: number | undefined };
 }
 
-const LESS_MEMORY = 'A smaller microBatchSize or gradientCheckpointing needs less.';
+const LESS_MEMORY = 'A smaller microBatchSize or maxLength, or gradientCheckpointing, needs less.';
 const POLL_MS = 250;
 const OTHER_HOST_MS = 5000;
 /** The time that the trainer has to write a checkpoint (STOP_WITHIN_SECONDS in trainer.py). */

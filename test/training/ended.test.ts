@@ -56,7 +56,7 @@ it.each([
     kills.counts = [...counts];
     expect(await followed(end)).toMatchObject({
       retry: false,
-      message: `The trainer stopped: Memory ran out, and the system ended it. A smaller microBatchSize or gradientCheckpointing needs less. See ${log()}, fix the cause, then \`srlm retry\`. [trainer.out-of-memory]`,
+      message: `The trainer stopped: Memory ran out, and the system ended it. A smaller microBatchSize or maxLength, or gradientCheckpointing, needs less. See ${log()}, fix the cause, then \`srlm retry\`. [trainer.out-of-memory]`,
     });
   },
 );
