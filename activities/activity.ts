@@ -4,7 +4,7 @@
  */
 import { setMaxListeners } from 'node:events';
 import { hostname } from 'node:os';
-import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
+import { ApplicationFailure, asyncLocalStorage, CancelledFailure, Context } from '@temporalio/activity';
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { ZodError, type z } from 'zod';
 import type { Deployment } from '../contracts/deployment.js';
@@ -16,6 +16,21 @@ import type { Store } from '../storage/store.js';
 import { ProgressReporter } from './progress.js';
 
 export const HOST = hostname();
+
+/** When each activity began here, by the steady clock of this process. */
+const begun = new WeakMap<Context, number>();
+
+/**
+ * Now, in milliseconds since 1970, by the clock of the Temporal server: what an activity writes down or compares must
+ * agree with the times of workflows and of other hosts, and the clock of this one may be wrong or set at any moment. The
+ * time that the attempt waited for a worker is left out. Outside of an activity, the clock of this host.
+ */
+export function temporalNow(): number {
+  const context = asyncLocalStorage.getStore();
+  const startedAt = context && begun.get(context);
+  if (startedAt === undefined) return Date.now();
+  return Math.floor(context!.info.currentAttemptScheduledTimestampMs + performance.now() - startedAt);
+}
 
 /** Made once a worker. */
 export interface Deps {
@@ -44,6 +59,7 @@ export function activity<In, Out>(
 ) {
   return async (raw: In): Promise<Out> => {
     const progress = new ProgressReporter(name);
+    begun.set(Context.current(), performance.now());
     try {
       if (!Context.current().info.workflowExecution) throw inputInvalid(name, 'no workflow has asked for it');
       const parsed = schema.safeParse(raw, { reportInput: true });
@@ -71,9 +87,10 @@ export function asFailure(thrown: unknown): unknown {
   return Context.current().info.attempt >= UNKNOWN_ATTEMPTS ? finalFailure(error as Error) : error;
 }
 
-function failureOf({ message, type, retry, waitMs }: Problem): ApplicationFailure {
+function failureOf({ message, type, retry, waitMs, attempts = Number.POSITIVE_INFINITY }: Problem): ApplicationFailure {
   const nextRetryDelay = waitMs === undefined ? {} : { nextRetryDelay: waitMs };
-  return ApplicationFailure.create({ message: bounded(message), type, nonRetryable: !retry, ...nextRetryDelay });
+  const nonRetryable = !retry || Context.current().info.attempt >= attempts;
+  return ApplicationFailure.create({ message: bounded(message), type, nonRetryable, ...nextRetryDelay });
 }
 
 function finalFailure(error: Error): ApplicationFailure {
@@ -102,14 +119,21 @@ export async function isUnwanted(): Promise<boolean> {
   const { cancellationDetails, client, info } = Context.current();
   if (cancellationDetails?.cancelRequested) return true;
   if (!cancellationDetails?.notFound || !info.workflowExecution) return false;
-  return isClosed(client, info.workflowExecution);
+  return isClosed(client, info.workflowExecution, true);
 }
 
-/** False where nobody answers: what is not known is left alone. */
-export async function isClosed(client: Client, run: { workflowId: string; runId: string }): Promise<boolean> {
+/**
+ * False where nobody answers: what is not known is left alone. `ifUnknown`: of a run that this Temporal does not know. It
+ * may be one of another Temporal, whose workers use the same store.
+ */
+export async function isClosed(
+  client: Client,
+  run: { workflowId: string; runId: string },
+  ifUnknown = false,
+): Promise<boolean> {
   try {
     return (await client.workflow.getHandle(run.workflowId, run.runId).describe()).status.name !== 'RUNNING';
   } catch (error) {
-    return error instanceof WorkflowNotFoundError;
+    return ifUnknown && error instanceof WorkflowNotFoundError;
   }
 }

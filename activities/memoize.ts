@@ -8,7 +8,7 @@ import type { StepRecord, StoredRef, Usage } from '../contracts/refs.js';
 import type { StepDone } from '../contracts/steps.js';
 import { keyOf } from '../storage/records.js';
 import type { Store } from '../storage/store.js';
-import { HOST } from './activity.js';
+import { HOST, temporalNow } from './activity.js';
 
 interface Work {
   holds: StoredRef[];
@@ -51,12 +51,12 @@ export async function recorded(
 ): Promise<StepRecord> {
   const found = await store.records.find(step, keyOf(step, inputs));
   if (found) return found;
-  const startedAt = Date.now();
+  const startedAt = performance.now();
   const { usage = null, ...result } = await work();
   const meta = {
-    seconds: (Date.now() - startedAt) / 1000,
+    seconds: (performance.now() - startedAt) / 1000,
     host: HOST,
-    endedAt: new Date().toISOString(),
+    endedAt: new Date(temporalNow()).toISOString(),
     run,
     usage,
   };

@@ -10,7 +10,7 @@ export class ProgressReporter {
   /** Already done at the start: excluded from the rate. */
   private found = 0;
   private note: string | undefined;
-  private readonly startedAt = Date.now();
+  private readonly startedAt = performance.now();
   private readonly timer: NodeJS.Timeout;
 
   /** `step`: as the run's status names it. */
@@ -46,7 +46,7 @@ export class ProgressReporter {
 
   private beat(): void {
     const { step, unit, done, total, found, note } = this;
-    const seconds = (Date.now() - this.startedAt) / 1000;
+    const seconds = (performance.now() - this.startedAt) / 1000;
     const rate = seconds > 0.5 && done > found ? (done - found) / seconds : null;
     const secondsLeft = rate && total > 0 ? (total - done) / rate : null;
     const beat: Heartbeat = { step, unit, done, total, rate, secondsLeft, ...(note === undefined ? {} : { note }) };

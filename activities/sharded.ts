@@ -22,7 +22,7 @@ import { addUsage, NO_USAGE, shareUsedUp } from '../method/budget.js';
 import { sha256 } from '../storage/files.js';
 import { canonical } from '../storage/objects.js';
 import { keyOf } from '../storage/records.js';
-import { activity, type Deps } from './activity.js';
+import { activity, type Deps, temporalNow } from './activity.js';
 import { pausableSignal } from './interrupt.js';
 import { chunkInputs, shardedInputs } from './keys.js';
 import { logprob } from './logprob.js';
@@ -99,7 +99,7 @@ export const srlmShard = (deps: Deps) =>
       await engine.withClient(model, step.deterministic, stop.signal, async (client) => {
         for (const chunks of todo) {
           // One chunk at least, so that a run with little left still makes progress.
-          if (stop.paused || (out.chunksDone > 0 && share && shareUsedUp(share, out.usage, Date.now()))) {
+          if (stop.paused || (out.chunksDone > 0 && share && shareUsedUp(share, out.usage, temporalNow()))) {
             out.complete = false;
             return;
           }

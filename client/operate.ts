@@ -65,15 +65,15 @@ async function update(temporal: Client, runId: string, name: CommandName, comman
   const options = { args: [command] as [object], updateId: randomUUID() };
   const handle = temporal.workflow.getHandle(runId);
   for (let failingSince: number | null = null; ; await sleep(RETRY_MS)) {
-    const startedAt = Date.now();
+    const startedAt = performance.now();
     try {
       return await handle.executeUpdate<string, [object]>(updateName(name), options);
     } catch (error) {
       if (error instanceof WorkflowUpdateFailedError)
         throw commandRefused(runId, name, (error.cause?.message ?? error.message).replace(/\.$/, ''));
       if (!(await mayPass(temporal, runId, name, error))) throw error;
-      if (failingSince === null || Date.now() - startedAt > WAITING_MS) failingSince = startedAt;
-      if (Date.now() - failingSince > RETRY_FOR_MS) throw error;
+      if (failingSince === null || performance.now() - startedAt > WAITING_MS) failingSince = startedAt;
+      if (performance.now() - failingSince > RETRY_FOR_MS) throw error;
     }
   }
 }

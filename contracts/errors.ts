@@ -22,6 +22,8 @@ export interface ProblemData {
   hint?: string | undefined;
   /** A retry before that is of no use, because the server said so (Retry-After). */
   waitMs?: number | undefined;
+  /** A step parks after so many attempts; default: `maxAttempts` of the deployment. */
+  attempts?: number | undefined;
 }
 
 export class Problem extends Error {
@@ -32,6 +34,7 @@ export class Problem extends Error {
   readonly reason: string;
   readonly hint: string;
   readonly waitMs: number | undefined;
+  readonly attempts: number | undefined;
 
   constructor(data: ProblemData) {
     super(sentence(data));
@@ -41,12 +44,13 @@ export class Problem extends Error {
     this.reason = data.reason;
     this.hint = data.hint ?? '';
     this.waitMs = data.waitMs;
+    this.attempts = data.attempts;
   }
 
   /** The same problem, with a sentence added to its hint. */
   adding(sentence: string): Problem {
-    const { type, retry, at, reason, hint, waitMs } = this;
-    return new Problem({ type, retry, at, reason, hint: [hint, sentence].filter(Boolean).join(' '), waitMs });
+    const { type, retry, at, reason, hint, waitMs, attempts } = this;
+    return new Problem({ type, retry, at, reason, hint: [hint, sentence].filter(Boolean).join(' '), waitMs, attempts });
   }
 }
 
@@ -144,6 +148,14 @@ export const rootNotWritable = (folder: string, reason: string) =>
     `the artifact root cannot be written (${reason}).`,
     'Set artifactRoot in temporal.config.ts to a folder you can write.',
   );
+/** `setting`: the field of temporal.config.ts that says where the folder is. */
+export const noFileLocks = (folder: string, setting: 'artifactRoot' | 'workRoot') =>
+  fileError(
+    'storage.no-locks',
+    { file: folder },
+    'its file system has no file locks, without which two processes could write here at once.',
+    `Mount it with locks, or move ${setting} in temporal.config.ts to another file system; then \`srlm retry\`.`,
+  );
 export const diskTooFull = (folder: string, needBytes: number, freeBytes: number) =>
   fileError(
     'storage.disk-full',
@@ -158,6 +170,13 @@ export const upRunning = (pid: number) =>
     'up.running',
     `\`srlm up\` already runs here (process ${pid}).`,
     'Stop that one first, or give this one a config with a workRoot of its own.',
+  );
+/** A process of another host cannot be looked at. `file`: what it has left. */
+export const upElsewhere = (host: string, file: string) =>
+  userError(
+    'up.running',
+    `\`srlm up\` of host ${show(host)} uses this folder, or was killed there.`,
+    `Give each host a workRoot of its own; if that one is stopped, delete ${file}.`,
   );
 export const temporalMissing = () =>
   userError(
@@ -290,6 +309,15 @@ export const engineOutOfMemory = (engine: string, reason: string) =>
     `Engine ${show(engine)} ran out of memory at its smallest batch: ${reason}`,
     'Lower sampling.maxTokens or free memory, then `srlm retry`.',
   );
+/** By the kernel, which any process of the machine may have caused: tried again, but not a hundred times. */
+export const engineEndedForMemory = (engine: string) =>
+  new Problem({
+    type: 'engine.out-of-memory',
+    retry: true,
+    attempts: 5,
+    reason: `Memory ran out, and the system ended the model server of engine ${show(engine)}.`,
+    hint: 'Lower sampling.maxTokens, or the maxBatch of the engine in temporal.config.ts, or free memory; then `srlm retry`.',
+  });
 export const engineRefused = (engine: string, status: number, message: string) =>
   userError(
     'engine.refused',

@@ -78,7 +78,7 @@ export async function postJson(
     let reply: Dispatcher.ResponseData | null = null;
     let text = '';
     try {
-      const deadline = timeoutMs > 0 ? Date.now() + timeoutMs : Number.POSITIVE_INFINITY;
+      const deadline = timeoutMs > 0 ? performance.now() + timeoutMs : Number.POSITIVE_INFINITY;
       reply = await request(url, options);
       if (reply.statusCode < 300) {
         const value = parsed(await textOf(reply.body, maxBytes, deadline));
@@ -130,7 +130,7 @@ async function textOf(body: Dispatcher.ResponseData['body'], maxBytes: number, d
     bytes += part.length;
     parts.push(part);
     if (bytes > maxBytes) throw new TooLarge(`its reply is larger than ${Math.ceil(maxBytes / 2 ** 20)} MiB`);
-    if (Date.now() > deadline) throw new Error('its reply was not complete in time');
+    if (performance.now() > deadline) throw new Error('its reply was not complete in time');
   }
   return Buffer.concat(parts).toString('utf8');
 }
@@ -141,7 +141,7 @@ async function beginningOf(body: Dispatcher.ResponseData['body'], deadline: numb
   for await (const part of body as AsyncIterable<Buffer>) {
     bytes += part.length;
     parts.push(part);
-    if (bytes >= MAX_ERROR_BYTES || Date.now() > deadline) break;
+    if (bytes >= MAX_ERROR_BYTES || performance.now() > deadline) break;
   }
   return Buffer.concat(parts).toString('utf8');
 }
@@ -165,7 +165,9 @@ function waitMs(reply: Dispatcher.ResponseData | null, tries: number): number {
 function requestedWaitMs({ headers }: Dispatcher.ResponseData): number | undefined {
   const after = headers['retry-after'];
   if (typeof after !== 'string') return undefined;
-  const wait = /^\d/.test(after) ? Number.parseFloat(after) * 1000 : Date.parse(after) - Date.now();
+  // A date is one of the server's clock, which the reply shows: the clock here may be another, or have been set.
+  const sentAt = Date.parse(String(headers.date)) || Date.now();
+  const wait = /^\d/.test(after) ? Number.parseFloat(after) * 1000 : Date.parse(after) - sentAt;
   return wait >= 0 ? Math.min(wait, MAX_STEP_WAIT_MS) : undefined;
 }
 

@@ -1,7 +1,7 @@
 /**
  * Processes that outlive the worker: started in a session of their own, found again by pid and command line (a pid
- * alone may belong to another program by then), ended by process group. A job works in a folder of its own and writes
- * to its state.json how far it is.
+ * alone may belong to another program by then), ended by process group. A job works in a folder of its own, which is an
+ * argument of its command, and writes to its state.json how far it is.
  */
 import { execFile, spawn } from 'node:child_process';
 import { closeSync, existsSync, fstatSync, openSync } from 'node:fs';
@@ -70,8 +70,34 @@ async function lastLines(log: string, before: number): Promise<string> {
   return text.trim().split('\n').slice(-3).join(' | ').slice(-400);
 }
 
+/** `mark`: a whole argument of its command line. A part of one may name another folder, as servers/a is in servers/ab. */
 export async function isRunning(pid: number, mark: string): Promise<boolean> {
-  return isAlive(pid) && (await commandLine(pid)).includes(mark);
+  return isAlive(pid) && words(await commandLine(pid)).includes(` ${mark} `);
+}
+
+/** A command line with spaces around its arguments, on every system. */
+export const words = (line: string): string => ` ${line.replaceAll('\0', ' ')} `;
+
+/**
+ * What distinguishes a process from a later one with its id, also after a restart of the machine. `boot` distinguishes
+ * machines and their starts where the system says so, else it is empty.
+ */
+export async function identityOf(pid: number): Promise<{ boot: string; started: string }> {
+  const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => '')).trim();
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => null);
+  // The name of the program, in parentheses, may hold anything; the time of the start is the twentieth field after it.
+  if (stat !== null) return { boot, started: stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '' };
+  const ps = promisify(execFile)('ps', ['-o', 'lstart=', '-p', String(pid)]);
+  return { boot, started: (await ps.catch(() => ({ stdout: '' }))).stdout.trim() };
+}
+
+/**
+ * How many processes the kernel has ended since the machine started because memory ran out; 0 where nobody says so. It
+ * tells nobody else: a process that it ends can say nothing any more, and its parent sees a SIGKILL like any other.
+ */
+export async function endedForMemory(vmstat = '/proc/vmstat'): Promise<number> {
+  const text = await readFile(vmstat, 'utf8').catch(() => '');
+  return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);
 }
 
 /** Empty for a zombie, which counts as ended. */
@@ -95,7 +121,7 @@ export async function processesWith(mark: string): Promise<number[]> {
 export async function endGroup(pid: number, mark: string, graceMs: number): Promise<void> {
   if (!(await isRunning(pid, mark))) return;
   signalGroup(pid, 'SIGTERM');
-  for (const until = Date.now() + graceMs; Date.now() < until; ) {
+  for (const until = performance.now() + graceMs; performance.now() < until; ) {
     await sleep(100);
     if (!(await isRunning(pid, mark))) return;
   }

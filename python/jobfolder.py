@@ -62,6 +62,13 @@ def read_sealed(path):
     return json.loads(text)
 
 
+def is_taken(job, pid, host):
+    """Another trainer has written its name into state.json, so the lock has kept neither out: a file system may lock within
+    one host only, while several share it. The one that wrote first must write no more."""
+    state = read_json(f"{job}/state.json")
+    return isinstance(state, dict) and (state.get("pid"), state.get("host")) != (pid, host)
+
+
 def drop_cut_line(path):
     """Removes the last line of a file if its writer died before the end of that line."""
     if os.path.exists(path):
@@ -171,13 +178,16 @@ def delete_checkpoint(folder):
     # The marker is deleted first: half a checkpoint must not look complete.
     if os.path.exists(f"{folder}/complete.json"):
         os.remove(f"{folder}/complete.json")
-    shutil.rmtree(folder)
+    # What stays does no harm: a shared file system keeps a file that somebody has open, under another name.
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def find_checkpoints(root, spec, on_incomplete=lambda folder: None):
     """[(step, folder, marker)] of the complete ones, oldest first. The others are unfinished, truncated or of another spec."""
     found = []
     for name in os.listdir(root) if os.path.isdir(root) else []:
+        if not os.path.isdir(f"{root}/{name}"):
+            continue  # a file manager or a file system has put it there
         marker = read_sealed(f"{root}/{name}/complete.json")
         if marker and marker["identity"] == identity(spec) and marker["files"] == file_sizes(f"{root}/{name}"):
             found.append((marker["step"], f"{root}/{name}", marker))

@@ -9,7 +9,7 @@ and DIR/log.txt if that is its output, are started again at 50 MB; what was in t
 Does not stream or call tools, reads no pickles, runs no code from a model folder. compute.py does the computing,
 protocol.py decodes requests.
 Exit: 0 stopped by SIGTERM or SIGINT, 2 bad arguments or token, 3 another server holds DIR, 4 a template or tokenizer hung,
-5 no space left for the files above."""
+5 no space left for the files above, 6 the file system of DIR has no locks."""
 
 import argparse
 import asyncio
@@ -48,7 +48,7 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from compute import Engine, Job, ScoredText
+from compute import Engine, Job, ScoredText, is_out_of_memory
 from folder import DigestCache, check_model_folder
 from protocol import Decoder, Guard, RequestError, bad, body_of, failure, take
 
@@ -79,7 +79,7 @@ class Server:
     def app(self, token: str) -> Starlette:
         def route(path, method, handler):
             async def endpoint(request):
-                request.state.started, request.state.seconds = time.time(), 0.0
+                request.state.started, request.state.seconds = time.monotonic(), 0.0
                 try:
                     reply = await handler(request, await body_of(request))
                     return JSONResponse(reply, headers={"x-compute-seconds": f"{request.state.seconds:.4f}"})
@@ -120,9 +120,9 @@ class Server:
                 await self.idle.wait()
                 try:
                     await self.compute(call=lambda: self.engine.load(real, sha256))
-                except (torch.OutOfMemoryError, MemoryError):
-                    raise
                 except Exception as problem:  # transformers and safetensors raise any exception for broken folders
+                    if is_out_of_memory(problem):
+                        raise
                     raise bad(f"The model cannot be loaded: {problem}") from problem
         return {"model": f"srlm-{sha256}"}
 
@@ -210,7 +210,7 @@ class Server:
     def reply(self, request, choices, prompts, samples=()):
         read, written = sum(map(len, prompts)), sum(len(row.out) for row in samples)
         line = {"time": now(), "path": request.url.path, "request": request.headers.get("x-request-id"), "model": f"srlm-{self.engine.sha256}",
-                "n": len(choices), "prompt_tokens": read, "completion_tokens": written, "ms": round((time.time() - request.state.started) * 1000)}
+                "n": len(choices), "prompt_tokens": read, "completion_tokens": written, "ms": round((time.monotonic() - request.state.started) * 1000)}
         try:
             with open(os.path.join(self.args.state_dir, "requests.jsonl"), "a") as file:
                 file.write(json.dumps(line) + "\n")
@@ -299,6 +299,9 @@ def main() -> int:
     except BlockingIOError:
         print(f"Another server is running in {args.state_dir}.", file=sys.stderr)
         return 3
+    except OSError as problem:
+        print(f"{args.state_dir} cannot be locked: {problem.strerror}.", file=sys.stderr)
+        return 6
     lock.truncate(0)
     lock.write(str(os.getpid()))
     lock.flush()

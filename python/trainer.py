@@ -3,10 +3,12 @@
 Reads JOB_DIR/spec.json and the rows that it names. Writes state.json and progress.json (by rename), steps.jsonl (a line per
 step), checkpoints/, and at the end model/ and result.json: if they exist, they are complete. The caller redirects the output
 to log.txt. Started again in the same folder, it resumes from the newest complete checkpoint; in deterministic mode the weights
-are then, byte for byte, those of an undisturbed run. One trainer per folder, ensured by a lock on JOB_DIR/lock.
+are then, byte for byte, those of an undisturbed run. One trainer per folder, ensured by a lock on JOB_DIR/lock,
+and where a file system's locks do not reach other hosts by state.json: who finds another trainer's name there stops.
 The loss is on the last message of a row and its end-of-turn, averaged over these tokens of the effective batch.
 "tokens" counts the tokens of the rows, prompt and reply, without padding.
-Exit: 0 done, 2 bad spec, data or model (do not retry), 3 locked, 4 out of memory, 5 disk full, 75 stopped by SIGTERM or SIGINT
+Exit: 0 done, 2 bad spec, data or model (do not retry), 3 locked, 4 out of memory, 5 disk full, 6 the file
+system has no locks, 75 stopped by SIGTERM or SIGINT
 (start again; state.json still says running), 1 anything else. `accelerate launch` turns all of these into 1: then state.json
 has the reason. Knows nothing of Temporal, rounds or selectors. Never runs code from a model folder."""
 
@@ -107,6 +109,12 @@ def load_model(spec, precision, attention, torch):
     return model, base_dtype
 
 
+def stop_if_taken(job):
+    if RANK == 0 and jobfolder.is_taken(job, os.getpid(), socket.gethostname()):
+        print(f"Another trainer has taken over {job}, although this one has its lock.", file=sys.stderr, flush=True)
+        os._exit(3)
+
+
 def train(job, spec, attempt, stop, set_state):
     """Trains, and writes model/ and .result.json. Returns False if it was stopped before the end."""
     rows = jobfolder.read_rows(job, spec)
@@ -166,8 +174,10 @@ def train(job, spec, attempt, stop, set_state):
             return (args[0][:, :-1][self.wanted_BT],)
 
         def _save_checkpoint(self, model, trial):
+            stop_if_taken(job)
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()  # each process writes its random state
+            stop_if_taken(job)
             if RANK == 0:
                 step = self.state.global_step
                 jobfolder.complete_checkpoint(f"{job}/checkpoints/checkpoint-{step}", spec, step, round(spent(), 1))
@@ -260,6 +270,7 @@ def train(job, spec, attempt, stop, set_state):
         say(f"trained in {str(model.dtype)[6:]}, saved in the base model's {str(base_dtype)[6:]}")
         model.to(base_dtype)
     model.config.use_cache = use_cache
+    stop_if_taken(job)
     partial = f"{job}/.model.partial"
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial, state_dict=weights)
@@ -268,6 +279,7 @@ def train(job, spec, attempt, stop, set_state):
         shutil.copyfile(f"{spec['baseModel']}/{name}", f"{partial}/{name}")
     sync_all(partial)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    stop_if_taken(job)
     jobfolder.write_sealed(f"{job}/.result.json", {
         "key": spec["key"], "sha256": model_digest(partial), "bytes": sum(os.path.getsize(f"{partial}/{name}") for name in model_files(partial)),
         "steps": len(tokens_S), "trainLoss": sum(losses) / len(losses), "tokens": sum(tokens_S),
@@ -283,7 +295,7 @@ def classify(problem):
     if isinstance(problem, JobError):
         return 2, *problem.args
     if isinstance(problem, MemoryError) or any(sign in text.lower() for sign in ("out of memory", "can't allocate memory", "bad_alloc")):
-        return 4, "out-of-memory", f"Out of memory; a smaller microBatchSize or gradientCheckpointing needs less. {text}"
+        return 4, "out-of-memory", f"Out of memory; a smaller microBatchSize or maxLength, or gradientCheckpointing, needs less. {text}"
     full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or any(sign in text for sign in ("No space left", "PytorchStreamWriter", "inline_container")):
         return 5, "disk-full", f"The disk is full. {text}"
@@ -314,6 +326,9 @@ def main():
         except BlockingIOError:
             print(f"Another trainer is running in {job}.", file=sys.stderr)
             sys.exit(3)
+        except OSError as problem:  # nothing else is written: another trainer may be at work
+            print(f"{job} cannot be locked: {problem.strerror}.", file=sys.stderr)
+            sys.exit(6)
     before = read_json(f"{job}/state.json") or {}
     attempt = before.get("attempt", 0) + 1
     state = {"state": "starting", "pid": os.getpid(), "host": socket.gethostname(), "attempt": attempt, "error": None}

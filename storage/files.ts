@@ -14,7 +14,7 @@ import {
   rmSync,
   statSync,
 } from 'node:fs';
-import { copyFile, link, mkdir, open, readFile, rename, stat, truncate, unlink, writeFile } from 'node:fs/promises';
+import { copyFile, link, mkdir, open, readFile, rename, rm, stat, truncate, unlink, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -117,6 +117,17 @@ export async function linkInto(temporary: string, path: string): Promise<boolean
 async function copyWithoutLinks(error: unknown, temporary: string, path: string): Promise<void> {
   if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(codeOf(error) ?? '')) throw error;
   await copyFile(temporary, path, constants.COPYFILE_EXCL);
+}
+
+/**
+ * Removes the file if it still has this content (null: it cannot be read). Of several processes that found the same one
+ * stale, one may have replaced it already: what that one wrote stays.
+ */
+export async function removeSame(path: string, content: string | null): Promise<void> {
+  const aside = join(dirname(path), temporaryName());
+  if ((await rename(path, aside).catch(nullIfMissing)) === null) return;
+  if ((await readFile(aside, 'utf8').catch(() => null)) !== content) await linkInto(aside, path);
+  await rm(aside, { recursive: true, force: true });
 }
 
 async function durably(path: string, place: () => Promise<void>): Promise<void> {

@@ -7,12 +7,17 @@
  * one record the first wins, and the others get its record. Concurrent writers that replace a void record may each
  * return their own; all of them are intact.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type RecordMeta, type Sha256, StepRecord, type StoredRef } from '../contracts/refs.js';
 import type { Bucket } from './bucket.js';
 import type { Datasets } from './datasets.js';
 import { sha256 } from './files.js';
 import type { Models } from './models.js';
 import { canonical, type Objects } from './objects.js';
+
+/** Together half a second; whoever asked tries again later. */
+const UNSEEN_TRIES = 10;
+const UNSEEN_WAIT_MS = 50;
 
 export function keyOf(step: string, inputs: unknown): Sha256 {
   return sha256(canonical({ step, inputs }));
@@ -55,9 +60,14 @@ export class Records {
     const text = canonical({ ...content, sha256: sha256(canonical(content)) });
     const record = StepRecord.parse(JSON.parse(text));
     const name = recordName(step, key);
-    while (!(await this.bucket.writeNew(name, Buffer.from(`${text}\n`)))) {
+    for (let tries = 1; !(await this.bucket.writeNew(name, Buffer.from(`${text}\n`))); tries++) {
       const stored = await this.bucket.read(name);
-      if (!stored) continue;
+      if (!stored) {
+        // A shared file system may show late what another host wrote; a link that leads nowhere stays as it is.
+        if (tries === UNSEEN_TRIES) throw new Error(`${name}: a file of this name exists, but cannot be opened.`);
+        await sleep(UNSEEN_WAIT_MS);
+        continue;
+      }
       const found = parsed(stored, step, key);
       if (found && (await this.isWhole(found))) return found;
       // Another writer may replace the void record at the same moment: only the one that was read is moved.

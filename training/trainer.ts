@@ -2,14 +2,14 @@
  * Supervisor of one training job (job.ts): starts the detached trainer, or attaches to the one that is running, and
  * follows it until the model folder is complete. After a worker's death the next attempt attaches to the process; if
  * that died too, a new one resumes from the newest checkpoint.
- * Throws python.missing, storage.full and trainer.<type> (not retried), trainer.lost (retried).
+ * Throws python.missing, storage.full, storage.no-locks and trainer.<type> (not retried), trainer.lost (retried).
  */
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TrainerConfig } from '../contracts/deployment.js';
-import { storageFull, trainerFailed, trainerLost } from '../contracts/errors.js';
-import { endGroup, isRunning, readState, runningJobs, startDetached } from '../processes/detached.js';
+import { noFileLocks, storageFull, trainerFailed, trainerLost } from '../contracts/errors.js';
+import { endedForMemory, endGroup, isRunning, readState, runningJobs, startDetached } from '../processes/detached.js';
 import { checkPython, pythonProgram } from '../processes/python.js';
 import {
   dropUnfinishedModel,
@@ -35,13 +35,14 @@ interface Following {
   bounds?: { tokens?: number | undefined; seconds?: number | undefined };
 }
 
+const LESS_MEMORY = 'A smaller microBatchSize or maxLength, or gradientCheckpointing, needs less.';
 const POLL_MS = 250;
 const OTHER_HOST_MS = 5000;
 /** The time that the trainer has to write a checkpoint (STOP_WITHIN_SECONDS in trainer.py). */
 const STOP_GRACE_MS = 20_000;
 
 /** Exit codes of trainer.py. Through accelerate all of them become 1. */
-const EXIT = { failed: 1, refused: 2, locked: 3, diskFull: 5 } as const;
+const EXIT = { failed: 1, refused: 2, locked: 3, diskFull: 5, noLocks: 6 } as const;
 
 /** Ends the trainers of this host whose run was closed while no worker was there to end them. */
 export async function endOrphans(jobs: string, isClosed: (run: Owner) => Promise<boolean>): Promise<void> {
@@ -65,6 +66,7 @@ export async function followJob(
   let started: Awaited<ReturnType<typeof start>> | null = null;
   /** The process that left state.json before ours started: that state is not about ours. */
   let predecessor: number | null = null;
+  const killsBefore = await endedForMemory();
   for (;;) {
     const result = await readResult(job);
     const state = await readState(folder);
@@ -100,9 +102,9 @@ export async function followJob(
       if ((await readState(folder))?.host !== hostname()) await sleep(OTHER_HOST_MS);
     } else if (code === 0 && !(await readResult(job))) throw trainerLost('The trainer ended without a result.');
     else if (typeof code === 'number' && code !== 0)
-      throw await failureOf(folder, code, predecessor, await started?.said());
+      throw await failureOf(folder, code, { predecessor, killsBefore, said: await started?.said() });
     else if (code === 'alive' && !started && !(await isAliveOrDone(job)))
-      throw await failureOf(folder, null, predecessor);
+      throw await failureOf(folder, null, { predecessor, killsBefore });
   }
 }
 
@@ -110,14 +112,30 @@ function isUsedUp(used: TrainerProgress, { tokens, seconds }: NonNullable<Follow
   return (tokens !== undefined && used.tokens >= tokens) || (seconds !== undefined && used.seconds >= seconds);
 }
 
-/** Why the trainer ended. `code` null: it is gone, and was not our child; `said`: its last lines. */
-async function failureOf(folder: string, code: number | null, predecessor: number | null, said = ''): Promise<Error> {
+/** What was so before the trainer ended: whose state.json does not count, and what `endedForMemory` said. */
+interface Before {
+  predecessor: number | null;
+  killsBefore: number;
+  /** Its last lines. */
+  said?: string | undefined;
+}
+
+/** Why the trainer ended. `code` null: it is gone, and was not our child. */
+async function failureOf(
+  folder: string,
+  code: number | null,
+  { predecessor, killsBefore, said }: Before,
+): Promise<Error> {
   const log = logOf(folder);
   const state = await readState(folder);
   const error = state?.state === 'failed' && state.pid !== predecessor ? state.error : null;
   // A full disk may have no room for state.json.
   if (error?.type === 'disk-full' || (!error && code === EXIT.diskFull)) return storageFull(folder);
   if (error) return trainerFailed(error.type, error.message, log);
+  if (code === EXIT.noLocks) return noFileLocks(folder, 'artifactRoot');
+  // The kernel leaves it no time to write state.json, and `accelerate` makes any code of it 1.
+  if (code !== EXIT.refused && (await endedForMemory()) > killsBefore)
+    return trainerFailed('out-of-memory', `Memory ran out, and the system ended it. ${LESS_MEMORY}`, log);
   if (code === EXIT.refused || code === EXIT.failed)
     return trainerFailed('failed', said || `It ended with ${code} and wrote no reason.`, log);
   if (code === null) return trainerLost('The trainer process is gone.');

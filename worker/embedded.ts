@@ -8,9 +8,9 @@
  * Throws temporal.missing, temporal.not-started, temporal.damaged, temporal.no-closed-port, port.taken.
  */
 import { existsSync } from 'node:fs';
-import { chmod, statfs } from 'node:fs/promises';
+import { chmod, realpath, statfs } from 'node:fs/promises';
 import { createConnection } from 'node:net';
-import { delimiter, dirname, join, resolve } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
@@ -18,7 +18,7 @@ import { directIfHere } from '../config/connection.js';
 import { searchAttributeArgs } from '../config/search-attributes.js';
 import type { Deployment } from '../contracts/deployment.js';
 import { portTaken, storageFull, temporalDamaged, temporalMissing, temporalNotStarted } from '../contracts/errors.js';
-import { commandLine, endGroup, processesWith, startDetached } from '../processes/detached.js';
+import { commandLine, endGroup, processesWith, startDetached, words } from '../processes/detached.js';
 import { pythonPath } from '../processes/python.js';
 import { boundLog, makeFolder, OWNER_ONLY } from '../storage/files.js';
 import { writeNote } from '../text/terminal.js';
@@ -72,8 +72,10 @@ export function temporalBinary(deployment: Pick<Deployment, 'python'>): string {
 
 export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded> {
   const { uiPort = 8233 } = options;
-  const server = new DevServer(options);
-  await server.replaceOpen();
+  await makeFolder(options.folder);
+  // A server is recognised by the path of its database, and links may give one folder several paths.
+  const server = new DevServer({ ...options, folder: await realpath(options.folder) });
+  await server.replaceUnusable();
   if (!(await becomesFree(uiPort))) throw portTaken(uiPort);
   const guard = await guardUi(uiPort, () => server.uiPort);
   try {
@@ -108,7 +110,7 @@ async function keepRunning(server: DevServer, isStopping: () => boolean): Promis
     if (isFull && !wasFull) writeNote(FULL(server.folder));
     wasFull = isFull;
     await boundLog(server.log).catch(() => {});
-    if (Date.now() < notBefore || (await server.pid()) !== null || isStopping()) continue;
+    if (performance.now() < notBefore || (await server.pid()) !== null || isStopping()) continue;
     if (!reported) writeNote('The Temporal server is gone; it is started again on its database.');
     try {
       await server.start();
@@ -117,7 +119,7 @@ async function keepRunning(server: DevServer, isStopping: () => boolean): Promis
       const { message } = error as Error;
       if (message !== reported && !isStopping()) writeNote(`${message} It is tried again until it starts.`);
       reported = message;
-      notBefore = Date.now() + START_AGAIN_MS;
+      notBefore = performance.now() + START_AGAIN_MS;
     }
   }
 }
@@ -133,21 +135,25 @@ class DevServer {
   private last = 0;
 
   constructor({ folder, port = 7233, temporal }: EmbeddedOptions) {
-    this.folder = resolve(folder);
+    this.folder = folder;
     this.port = port;
     this.program = temporal;
     this.address = `127.0.0.1:${port}`;
   }
 
-  /** Stops a server that an earlier release started with listeners that web pages reach. */
-  async replaceOpen(): Promise<void> {
-    const pid = await this.pid();
-    if (pid !== null && !isClosed(await commandLine(pid))) await this.stop();
+  /**
+   * Stops servers of this database that cannot be kept: with listeners that web pages reach (an earlier release started
+   * them), or at another port, where a killed `srlm up` has left it. Two servers must never share a database.
+   */
+  async replaceUnusable(): Promise<void> {
+    for (const pid of await processesWith(this.database)) {
+      const line = await commandLine(pid);
+      if (this.servesDatabase(line) && !(this.hasPort(line) && isClosed(line))) await this.end(pid);
+    }
   }
 
   /** Starts the server, or finds the one that is running. */
   async ensure(): Promise<void> {
-    await makeFolder(this.folder);
     // It may be there from an earlier release, open to everybody. Histories hold what operators and errors said.
     await chmod(this.folder, OWNER_ONLY);
     if ((await this.pid()) === null) await this.start();
@@ -165,14 +171,19 @@ class DevServer {
   }
 
   private async isOurs(pid: number): Promise<boolean> {
-    const line = pid > 0 ? wordsOf(await commandLine(pid)) : '';
-    const isOurs = [` start-dev `, ` --db-filename ${this.database} `, ` --port ${this.port} `].every((part) =>
-      line.includes(part),
-    );
-    if (!isOurs) return false;
+    const line = pid > 0 ? await commandLine(pid) : '';
+    if (!this.servesDatabase(line) || !this.hasPort(line)) return false;
     this.last = pid;
-    this.uiPort = portAfter('--ui-port', line);
+    this.uiPort = portAfter('--ui-port', words(line));
     return true;
+  }
+
+  private servesDatabase(line: string): boolean {
+    return [` start-dev `, ` --db-filename ${this.database} `].every((part) => words(line).includes(part));
+  }
+
+  private hasPort(line: string): boolean {
+    return words(line).includes(` --port ${this.port} `);
   }
 
   async start(): Promise<void> {
@@ -202,12 +213,16 @@ class DevServer {
 
   async stop(): Promise<void> {
     const pid = await this.pid();
-    if (pid !== null) await endGroup(pid, this.database, 10_000);
+    if (pid !== null) await this.end(pid);
+  }
+
+  private end(pid: number): Promise<void> {
+    return endGroup(pid, this.database, 10_000);
   }
 
   /** false: its process has ended, or it took too long. */
   private async untilReady(): Promise<boolean> {
-    for (const until = Date.now() + START_TIMEOUT_MS; Date.now() < until; await sleep(100)) {
+    for (const until = performance.now() + START_TIMEOUT_MS; performance.now() < until; await sleep(100)) {
       if (await isReady(this.address)) return true;
       if ((await this.pid()) === null) return false;
     }
@@ -223,15 +238,12 @@ class DevServer {
   }
 }
 
-/** The command line as words between spaces, on every system. */
-const wordsOf = (line: string): string => ` ${line.replaceAll('\0', ' ')} `;
+const portAfter = (option: string, line: string): number => Number(line.split(` ${option} `)[1]?.split(' ')[0]);
 
-const portAfter = (option: string, words: string): number => Number(words.split(` ${option} `)[1]?.split(' ')[0]);
-
-function isClosed(line: string): boolean {
-  const words = wordsOf(line);
-  const ports = ['--http-port', '--metrics-port', '--ui-port'].map((option) => portAfter(option, words));
-  return words.includes(NO_HTTP_API) && ports.every((port) => CLOSED_PORTS.includes(port));
+function isClosed(command: string): boolean {
+  const line = words(command);
+  const ports = ['--http-port', '--metrics-port', '--ui-port'].map((option) => portAfter(option, line));
+  return line.includes(NO_HTTP_API) && ports.every((port) => CLOSED_PORTS.includes(port));
 }
 
 /** It answers, and its namespace is there and keeps histories for as long as it should. */
@@ -247,8 +259,8 @@ async function isReady(address: string): Promise<boolean> {
 }
 
 async function becomesFree(port: number): Promise<boolean> {
-  for (const until = Date.now() + PORT_FREE_MS; await isListening(port); await sleep(100))
-    if (Date.now() > until) return false;
+  for (const until = performance.now() + PORT_FREE_MS; await isListening(port); await sleep(100))
+    if (performance.now() > until) return false;
   return true;
 }
 

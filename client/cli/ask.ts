@@ -24,7 +24,7 @@ import { readableStore } from '../../storage/store.js';
 import { printable } from '../../text/text.js';
 import type { SrlmClient } from '../client.js';
 import { argumentsOf, describe } from '../executions.js';
-import { action, type Context, EXIT, Interrupted, number } from './context.js';
+import { action, type Context, EXIT, Interrupted, number, STOP_SIGNALS } from './context.js';
 
 const DEFAULT_TEMPERATURE = 0.7;
 
@@ -161,14 +161,12 @@ async function withModel<T>(
     context.say('Stopping the model server ...');
     stop.abort(new Interrupted('Stopped; nothing is left running.'));
   };
-  process.on('SIGINT', onSignal);
-  process.on('SIGTERM', onSignal);
+  for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
   try {
     context.say('Loading the model ...');
     return await engine.withPrivateClient({ folder, sha256 }, stop.signal, (client) => work(client, stop.signal));
   } finally {
-    process.off('SIGINT', onSignal);
-    process.off('SIGTERM', onSignal);
+    for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
   }
 }
 

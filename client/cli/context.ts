@@ -19,7 +19,10 @@ export class UsageError extends Error {
   readonly type = 'usage';
 }
 
-/** SIGINT or SIGTERM came; the message says what continues without this process. */
+/** What stops a command in order: Ctrl-C, the supervisor of a service, a terminal that is closed. */
+export const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** One of them came; the message says what continues without this process. */
 export class Interrupted extends Error {}
 
 export class Context {
@@ -127,19 +130,17 @@ export function number(option: string, min: number, max: number, isWhole = true)
 }
 
 // --- waiting ----------------------------------------------------------------------------------------------------------
-/** Runs `work` until the first SIGINT or SIGTERM, which throws Interrupted and does not stop `work` itself. */
+/** Runs `work` until the first signal, which throws Interrupted and does not stop `work` itself. */
 export async function untilInterrupted<T>(message: string, work: Promise<T>): Promise<T> {
   let onSignal: () => void = () => {};
   const interrupted = new Promise<never>((_, reject) => {
     onSignal = () => reject(new Interrupted(message));
   });
-  process.once('SIGINT', onSignal);
-  process.once('SIGTERM', onSignal);
+  for (const signal of STOP_SIGNALS) process.once(signal, onSignal);
   try {
     return await Promise.race([work, interrupted]);
   } finally {
-    process.off('SIGINT', onSignal);
-    process.off('SIGTERM', onSignal);
+    for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
     work.catch(() => {});
   }
 }

@@ -41,7 +41,7 @@ export async function untilHalted(
   client: Pick<SrlmClient, 'status' | 'temporal'>,
   runId: string,
   display: Display,
-  { everyMs = EVERY_MS, now = Date.now } = {},
+  { everyMs = EVERY_MS, now = () => performance.now() } = {},
 ): Promise<RunStatus> {
   let awaySince: number | null = null;
   let last: RunStatus | null = null;
@@ -97,15 +97,15 @@ function jsonDisplay(context: Context): Display {
 
 function lineDisplay(context: Context): Display {
   let before: RunStatus | null = null;
-  let saidAt = Date.now();
+  let saidAt = performance.now();
   return {
     show: (status) => {
       const lines = changes(before, status);
       before = status;
-      const progress = Date.now() - saidAt >= PROGRESS_EVERY_MS ? progressLine(status) : null;
+      const progress = performance.now() - saidAt >= PROGRESS_EVERY_MS ? progressLine(status) : null;
       if (progress) lines.push(progress);
       for (const line of lines) context.say(line);
-      if (lines.length > 0) saidAt = Date.now();
+      if (lines.length > 0) saidAt = performance.now();
     },
     note: (text) => context.say(text),
   };

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
  * srlm: the command line. Results on stdout (--json: JSON), everything else on stderr.
- * Exit codes: 0 done, 1 failed, 2 wrong input or usage, 3 parked, 130 interrupted.
+ * Exit codes: 0 done, 1 failed, 2 wrong input or usage, 3 parked, 130 interrupted (SIGINT, SIGTERM, SIGHUP).
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -51,6 +51,8 @@ for (const { load } of wanted.length > 0 ? wanted : GROUPS) (await load())(progr
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(error.code === 'EPIPE' ? EXIT.done : EXIT.failed);
 });
+// Nobody reads the notes any more, or the terminal is closed: what the command does is not stopped by that.
+process.stderr.on('error', () => {});
 
 try {
   await program.parseAsync();

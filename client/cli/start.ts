@@ -81,8 +81,12 @@ export function addStartCommands(program: Command): void {
         if (!out || !context.json) context.print({ runId }, [runId]);
         if (!out && !watch) return started(context, runId);
         // With --out and --json the one document comes at the end, unless --watch asks for a line a status.
-        const status = await follow(context, client, runId, context.json && watch === true);
         const hint = out === undefined ? '' : notWritten(out, options.id);
+        const following = follow(context, client, runId, context.json && watch === true);
+        const status = await following.catch((error) => {
+          if (hint) context.say(hint);
+          throw error;
+        });
         const rows =
           write && status.state === 'done'
             ? await write(client.store, await client.sampleResult(runId)).catch((error) => {

@@ -1,17 +1,14 @@
 /** Commands that run the work: up (Temporal and a worker with all roles, on this machine) and worker. */
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
-import { z } from 'zod';
 import { connectionOptions } from '../../config/connection.js';
-import { upRunning } from '../../contracts/errors.js';
-import { commandLine, isRunning } from '../../processes/detached.js';
+import { onlyOne } from '../../processes/only-one.js';
 import { checkPython, pythonPath } from '../../processes/python.js';
-import { makeFolder, readJson, writeWhole, writeWholeNew } from '../../storage/files.js';
+import { writeWhole } from '../../storage/files.js';
 import { openStore } from '../../storage/store.js';
 import { type Embedded, startEmbedded, temporalBinary } from '../../worker/embedded.js';
 import { ROLES, type Role, startWorkers } from '../../worker/workers.js';
-import { action, beforeStart, type Context, EXIT, type Exit, number } from './context.js';
+import { action, beforeStart, type Context, EXIT, type Exit, number, STOP_SIGNALS } from './context.js';
 
 export function addWorkerCommands(program: Command): void {
   program
@@ -90,7 +87,7 @@ interface Part {
   stop(): Promise<void>;
 }
 
-/** `first` resolves with the first SIGINT or SIGTERM, also with one during the start. The second ends the process. */
+/** `first` resolves with the first signal, also with one during the start. The second ends the process. */
 function listen(context: Context): { came: () => boolean; first: Promise<void> } {
   let count = 0;
   let resolveFirst: () => void = () => {};
@@ -102,8 +99,7 @@ function listen(context: Context): { came: () => boolean; first: Promise<void> }
     context.say('Stopping ... (again: at once)');
     resolveFirst();
   };
-  process.on('SIGINT', onSignal);
-  process.on('SIGTERM', onSignal);
+  for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
   return { came: () => count > 0, first };
 }
 
@@ -135,21 +131,4 @@ async function useEmbedded({ address }: Embedded, folder: string): Promise<void>
   for (const name of Object.keys(process.env)) if (name.startsWith('TEMPORAL_')) delete process.env[name];
   process.env.TEMPORAL_ADDRESS = address;
   process.env.TEMPORAL_CONFIG_FILE = file;
-}
-
-/** The process that holds the folder, and its command line: a process id alone may belong to another program by now. */
-const Holder = z.object({ pid: z.int().min(1), mark: z.string().min(1) });
-
-/** Two of them would share a GPU and stop each other's server. When two start at once, the first to write is the one that runs. */
-async function onlyOne(folder: string): Promise<() => Promise<void>> {
-  await makeFolder(folder);
-  const file = join(folder, 'up.json');
-  const mine = JSON.stringify({ pid: process.pid, mark: await commandLine(process.pid) });
-  while (!(await writeWholeNew(file, mine, folder))) {
-    const held = await readJson(file, Holder);
-    if (held && held.pid !== process.pid && (await isRunning(held.pid, held.mark))) throw upRunning(held.pid);
-    // Its process was killed, or a power failure has torn the file.
-    await rm(file, { force: true });
-  }
-  return () => rm(file, { force: true });
 }

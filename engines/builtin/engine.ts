@@ -3,11 +3,13 @@
  * two servers, a fast one and one in deterministic mode; only one server of the host holds weights at a time.
  */
 import { readdir, rm } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import pLimit, { type LimitFunction } from 'p-limit';
 import type { BuiltinEngine as BuiltinConfig } from '../../contracts/deployment.js';
-import { engineLacks } from '../../contracts/errors.js';
+import { engineEndedForMemory, engineLacks, Problem } from '../../contracts/errors.js';
 import type { ModelRef } from '../../contracts/refs.js';
+import { endedForMemory } from '../../processes/detached.js';
 import { pythonPath } from '../../processes/python.js';
 import { isAlive } from '../../storage/files.js';
 import type { EngineClient } from '../client.js';
@@ -15,8 +17,8 @@ import type { Capabilities, Engine, EngineCheck, EngineSite } from '../engine.js
 import { BuiltinClient } from './client.js';
 import { ModelServer, type ServerAddress } from './server.js';
 
-/** Folder of a private server: PREFIX and the process that started it. */
-const PRIVATE = 'private-';
+/** Folder of a private server: PREFIX, host and process that started it. */
+const PRIVATE = `private-${hostname()}~`;
 
 export class BuiltinEngine implements Engine {
   readonly capabilities: Capabilities = { loadsWeights: true, promptLogprobs: true };
@@ -62,9 +64,16 @@ export class BuiltinEngine implements Engine {
       await server.load(folder, model.sha256);
       return address;
     };
-    return this.site.hardware.withServer(tenant, server, load, signal, (address) =>
-      work(new BuiltinClient(this.name, address, model.sha256, this.limit)),
-    );
+    const killsBefore = await endedForMemory();
+    try {
+      return await this.site.hardware.withServer(tenant, server, load, signal, (address) =>
+        work(new BuiltinClient(this.name, address, model.sha256, this.limit)),
+      );
+    } catch (error) {
+      // Whoever waits for a server that the kernel has ended sees a connection that breaks.
+      const isLost = error instanceof Problem && error.type === 'engine.unreachable' && !(await server.isRunning());
+      throw isLost && (await endedForMemory()) > killsBefore ? engineEndedForMemory(this.name) : error;
+    }
   }
 
   async withPrivateClient<T>(

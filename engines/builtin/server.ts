@@ -3,7 +3,7 @@
  * (token, lock, server.json, requests.jsonl, log.txt), open to this user only: it outlives the worker, and the next worker
  * finds it again.
  * Weights are loaded and unloaded over HTTP and identified by their digest.
- * Throws engine.unreachable (retried), python.missing, model.unusable, storage.full (not).
+ * Throws engine.unreachable (retried), python.missing, model.unusable, storage.full, storage.no-locks (not).
  */
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, readFile } from 'node:fs/promises';
@@ -12,7 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fetch } from 'undici';
 import { z } from 'zod';
 import type { BuiltinEngine as BuiltinConfig } from '../../contracts/deployment.js';
-import { engineUnreachable, modelUnusable, storageFull } from '../../contracts/errors.js';
+import { engineUnreachable, modelUnusable, noFileLocks, storageFull } from '../../contracts/errors.js';
 import { endGroup, isRunning, startDetached } from '../../processes/detached.js';
 import { checkPython, pythonProgram } from '../../processes/python.js';
 import { nullIfMissing, readJson, sweep, writeWhole, writeWholeNew } from '../../storage/files.js';
@@ -31,7 +31,7 @@ const STOP_GRACE_MS = 10_000;
 /** Loading takes as long as it takes, and is tried again by whoever asked for it. */
 const ONCE = { retries: 0, timeoutMs: 0 };
 /** Exit codes of server.py. */
-const EXIT = { folderHeld: 3, diskFull: 5 } as const;
+const EXIT = { folderHeld: 3, diskFull: 5, noLocks: 6 } as const;
 
 interface ServerSettings {
   /** The engine's name in temporal.config.ts, for messages. */
@@ -78,7 +78,13 @@ export class ModelServer implements WeightServer {
       await this.post(baseUrl, '/engine/load', { path, sha256 });
     } catch (error) {
       if (!(error instanceof HttpError)) throw engineUnreachable(name, (error as Error).message);
-      const { status, message } = error;
+      const { status, type, message } = error;
+      if (type === 'out_of_memory')
+        throw modelUnusable(
+          path,
+          `memory ran out while it was loaded: ${message}`,
+          'Free memory, or use a smaller model.',
+        );
       if (status === 400 || status === 403) throw modelUnusable(path, message);
       throw engineUnreachable(name, `loading ${sha256.slice(0, 12)}: ${status} ${message}`.slice(0, 300));
     }
@@ -98,24 +104,34 @@ export class ModelServer implements WeightServer {
       if (pid) await endGroup(pid, this.settings.folder, STOP_GRACE_MS);
   }
 
+  async isRunning(): Promise<boolean> {
+    return (await this.find()) !== null;
+  }
+
   private async start(): Promise<ServerAddress> {
     const { folder, name } = this.settings;
     const log = join(folder, 'log.txt');
     const { pid, exited, said } = await this.spawn(log);
     this.started = pid;
     let heldSince = 0;
-    for (const until = Date.now() + START_TIMEOUT_MS; Date.now() < until; ) {
+    for (const until = performance.now() + START_TIMEOUT_MS; performance.now() < until; ) {
       const found = await this.findAnswering();
       if (found) return found;
       const code = await Promise.race([exited.then((exit) => exit ?? -1), sleep(100, 'alive' as const)]);
       if (code === 'alive') continue;
       if (code === EXIT.diskFull) throw storageFull(folder);
+      if (code === EXIT.noLocks) throw noFileLocks(folder, 'workRoot');
       if (code !== EXIT.folderHeld) throw engineUnreachable(name, `it ended with ${code}: ${await said()}`);
       // The server that holds the folder may write its server.json at any moment, and is then found.
-      heldSince ||= Date.now();
-      if (Date.now() > heldSince + PORT_TIMEOUT_MS) {
-        const holder = /^[1-9]\d*$/.exec(await readFile(join(folder, 'lock'), 'utf8'));
-        if (holder) await endGroup(Number(holder[0]), folder, STOP_GRACE_MS);
+      heldSince ||= performance.now();
+      if (performance.now() > heldSince + PORT_TIMEOUT_MS) {
+        const holder = Number(/^[1-9]\d*$/.exec(await readFile(join(folder, 'lock'), 'utf8'))?.[0] ?? 0);
+        if (holder === 0 || !(await isRunning(holder, folder)))
+          throw engineUnreachable(
+            name,
+            `${folder} is held by a server of another host; each needs a workRoot of its own`,
+          );
+        await endGroup(holder, folder, STOP_GRACE_MS);
         throw engineUnreachable(name, 'another server held its folder without a server.json, and was ended');
       }
       await sleep(100);

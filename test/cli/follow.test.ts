@@ -1,7 +1,7 @@
 /** Following a run while Temporal comes and goes. */
 import { expect, it } from 'vitest';
 import { isAway } from '../../client/away.js';
-import { beforeStart, EXIT } from '../../client/cli/context.js';
+import { beforeStart, EXIT, untilInterrupted } from '../../client/cli/context.js';
 import { exitOf, untilHalted } from '../../client/cli/follow.js';
 import { fileEmpty } from '../../contracts/errors.js';
 import type { RunStatus } from '../../contracts/run.js';
@@ -27,6 +27,13 @@ async function followed(answers: (RunStatus | Error)[], now: () => number = () =
   const last = await untilHalted(client as never, 'run', display, { everyMs: 0, now }).catch((error) => error);
   return { seen, last };
 }
+
+it.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('stops waiting at %s, and says what continues', async (signal) => {
+  const waiting = untilInterrupted('The run continues.', new Promise(() => {}));
+  process.emit(signal);
+  await expect(waiting).rejects.toThrow('The run continues.');
+  expect(process.listenerCount('SIGHUP')).toBe(0);
+});
 
 it('ends when the run parks, waits for approval or has ended', async () => {
   for (const end of [status('parked'), status('waiting'), status('done', 'now')]) {

@@ -1,12 +1,21 @@
 /** What an engine says about itself, whatever its kind; and how the hardware of a host is shared. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Deployment, type DeploymentInput } from '../../contracts/deployment.js';
 import type { ModelRef } from '../../contracts/refs.js';
 import { requireCapability } from '../../engines/engine.js';
 import { Hardware, type WeightServer } from '../../engines/hardware.js';
 import { EngineHost } from '../../engines/index.js';
 import { baseUrlOf, closeServers, serve } from './serve.js';
+
+const kills = vi.hoisted(() => ({ counts: [] as number[] }));
+vi.mock('../../processes/detached.js', async (original) => ({
+  ...(await original<typeof import('../../processes/detached.js')>()),
+  endedForMemory: async () => kills.counts.shift() ?? 0,
+}));
 
 afterEach(closeServers);
 
@@ -45,6 +54,31 @@ describe('an engine', () => {
     const priced = engineOf({ ...teacher, price: { inputPerMillion: 2, outputPerMillion: 10 } });
     expect(priced.money(1_000_000, 500_000)).toBe(7);
   });
+
+  it.each([
+    [
+      'exit 5',
+      [],
+      'servers/one: its file system has no file locks, without which two processes could write here at once. Mount it with locks, or move workRoot in temporal.config.ts to another file system; then `srlm retry`. [storage.no-locks]',
+    ],
+    ['kill -9 $$', [4, 4], 'Engine "one" does not answer (it ended with -1: ).'],
+    ['kill -9 $$', [4, 5], 'Memory ran out, and the system ended the model server of engine "one".'],
+  ])(
+    'whose server ends with "%s" while the kernel counts %j ended for memory says why',
+    async (end, counts, sentence) => {
+      kills.counts = [...counts];
+      const work = mkdtempSync(join(tmpdir(), 'srlm-test-engine-'));
+      const python = join(work, 'python');
+      writeFileSync(python, `#!/bin/sh\n[ "$1" = -c ] && echo 3.12.0 && exit\n${end}\n`, { mode: 0o755 });
+      const deployment = Deployment.parse({ workRoot: work, python, engines: { one: { kind: 'builtin' } } });
+      const engine = new EngineHost(deployment, {
+        jobs: { root: work },
+        models: { local: async () => work },
+      } as never).engine('one');
+      await expect(engine.withClient(model, false, never, async () => {})).rejects.toThrow(sentence);
+      rmSync(work, { recursive: true });
+    },
+  );
 
   it('is unknown by any other name', () => {
     expect(() => host({ local: { kind: 'builtin' }, teacher }).engine('gpt')).toThrow(

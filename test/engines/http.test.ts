@@ -32,6 +32,14 @@ describe('postJson', () => {
     expect(seen[1]! - seen[0]!).toBeGreaterThanOrEqual(190);
   });
 
+  it('takes a date that the server asks it to wait for by the clock of the server', async () => {
+    const at = (ms: number) => new Date(ms).toUTCString();
+    const there = Date.UTC(2020, 1, 1);
+    const headers = { date: at(there), 'retry-after': at(there + 20_000) };
+    const { listener } = inTurn({ status: 503, headers, body: '' });
+    await expect(post(await serve(listener), { retries: 0, timeoutMs: 0 })).rejects.toMatchObject({ waitMs: 20_000 });
+  });
+
   it('throws the error of the last reply when no tries are left', async () => {
     const body = JSON.stringify({ error: { message: 'busy', code: 'overloaded', type: 'server_error' } });
     const { seen, listener } = inTurn({ status: 503, headers: { 'retry-after': '0' }, body });

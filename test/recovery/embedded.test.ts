@@ -72,6 +72,17 @@ it('a server that an earlier release started open to web pages is replaced; its 
   await connection.workflowService.describeNamespace({ namespace: 'of-before' });
 }, 90_000);
 
+it('a server of the same database at another port is ended before one is started: two would share it', async () => {
+  const { folder, port } = await site();
+  const [other, uiPort] = (await freePorts(2)) as [number, number];
+  // It stands for a server whose \`srlm up\` was killed; all that matters is its command line.
+  const args = ['start-dev', '--db-filename', join(folder, 'temporal.db'), '--port', String(other)];
+  const { pid } = await startDetached('sh', ['-c', 'sleep 60; :', ...args], { log: join(folder, 'log.txt') });
+  undo.push(() => endGroup(pid, join(folder, 'temporal.db'), 0));
+  await expect(startEmbedded({ folder, port, uiPort, temporal: '/bin/false' })).rejects.toThrow('temporal.not-started');
+  expect(await processesWith(folder)).toEqual([]);
+});
+
 /** A folder and a port for a Temporal server. */
 async function site() {
   const folder = await mkdtemp(join(tmpdir(), 'srlm-test-embedded-'));

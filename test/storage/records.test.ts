@@ -1,5 +1,5 @@
 import { mkdirSync } from 'node:fs';
-import { readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { readdir, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -51,6 +51,14 @@ async function recorded() {
 type Recorded = Awaited<ReturnType<typeof recorded>>;
 
 describe('the record of a step', () => {
+  it('that exists and cannot be opened is an error, not an endless search', async () => {
+    mkdirSync(dirname(path()), { recursive: true });
+    await symlink('nowhere', path());
+    await expect(recorded()).rejects.toThrow(
+      `${recordName('mix', key)}: a file of this name exists, but cannot be opened.`,
+    );
+  });
+
   it('is found under its key, and under no other', async () => {
     const { dataset, record } = await recorded();
     expect(record).toMatchObject({ step: 'mix', key, inputs, output: dataset, meta });

@@ -1,6 +1,6 @@
 /** Which checkpoint a trainer resumes from, after a crash that has damaged some. */
 import { execFileSync } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -57,13 +57,36 @@ beforeAll(async () => {
     await cp(join(root, 'whole'), join(root, String(i)), { recursive: true });
     await harm(join(root, String(i), 'checkpoint-2'));
   }
+  // What else may be there: a file of a file manager, and one that a shared file system keeps while somebody has it open.
+  await writeFile(join(root, '0/.DS_Store'), '');
   found = call(`answers = []
 for i in range(${CASES.length}):
     damaged = []
+    jobfolder.find_checkpoints(f"{root}/{i}", spec, on_incomplete=jobfolder.delete_checkpoint)
     newest = jobfolder.newest_intact(f"{root}/{i}", spec, lambda folder: damaged.append(folder[-1]))
     answers.append([newest and newest[0], damaged])
 print(json.dumps(answers))`) as typeof found;
 });
+
+it('a trainer that cannot lock its folder, and one whose folder another has taken, say so and write nothing', async () => {
+  const job = join(root, 'job');
+  await mkdir(job);
+  await writeFile(join(job, 'state.json'), '{"state": "running", "pid": 7, "host": "other"}');
+  const [code, taken] = call(`import errno, fcntl, trainer
+def no_locks(*_): raise OSError(errno.ENOLCK, "No locks available")
+fcntl.flock, sys.argv = no_locks, ["trainer.py", f"{root}/job"]
+code = None
+try: trainer.main()
+except SystemExit as end: code = end.code
+print(json.dumps([code, [jobfolder.is_taken(f"{root}/job", *who) for who in ((7, "other"), (7, "here"), (8, "other"))]]))`) as [
+    number,
+    boolean[],
+  ];
+  expect(code).toBe(6);
+  expect(taken).toEqual([false, true, true]);
+  expect(await readdir(job)).toEqual(['lock', 'state.json']);
+});
+
 afterAll(() => rm(root, { recursive: true, force: true }));
 
 describe('a trainer resumes from the newest checkpoint that is as it was written', () => {
