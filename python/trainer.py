@@ -7,10 +7,10 @@ are then, byte for byte, those of an undisturbed run. One trainer per folder, en
 and where a file system's locks do not reach other hosts by state.json: who finds another trainer's name there stops.
 The loss is on the last message of a row and its end-of-turn, averaged over these tokens of the effective batch.
 "tokens" counts the tokens of the rows, prompt and reply, without padding.
-Exit: 0 done, 2 bad spec, data or model (do not retry), 3 locked, 4 out of memory, 5 disk full, 6 the file
-system has no locks, 75 stopped by SIGTERM or SIGINT
-(start again; state.json still says running), 1 anything else. `accelerate launch` turns all of these into 1: then state.json
-has the reason. Knows nothing of Temporal, rounds or selectors. Never runs code from a model folder."""
+Exit: 0 done, 2 bad spec, data or model (do not retry), 3 locked, 4 out of memory, 5 disk full, 6 the file system has no locks,
+7 disk read-only, 75 stopped by SIGTERM or SIGINT (start again; state.json still says running), 1 anything else. `accelerate
+launch` turns all of these into 1: then state.json has the reason. Knows nothing of Temporal, rounds or selectors. Never runs
+code from a model folder."""
 
 import errno
 import fcntl
@@ -299,6 +299,8 @@ def classify(problem):
     full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or any(sign in text for sign in ("No space left", "PytorchStreamWriter", "inline_container")):
         return 5, "disk-full", f"The disk is full. {text}"
+    if isinstance(problem, OSError) and problem.errno == errno.EROFS:
+        return 7, "disk-read-only", f"The disk is read-only. {text}"
     return 1, "other", text
 
 

@@ -8,7 +8,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TrainerConfig } from '../contracts/deployment.js';
-import { noFileLocks, storageFull, trainerFailed, trainerLost } from '../contracts/errors.js';
+import { noFileLocks, storageFull, storageRefused, trainerFailed, trainerLost } from '../contracts/errors.js';
 import { endedForMemory, endGroup, isRunning, readState, runningJobs, startDetached } from '../processes/detached.js';
 import { checkPython, pythonProgram } from '../processes/python.js';
 import {
@@ -42,7 +42,7 @@ const OTHER_HOST_MS = 5000;
 const STOP_GRACE_MS = 20_000;
 
 /** Exit codes of trainer.py. Through accelerate all of them become 1. */
-const EXIT = { failed: 1, refused: 2, locked: 3, diskFull: 5, noLocks: 6 } as const;
+const EXIT = { failed: 1, refused: 2, locked: 3, diskFull: 5, noLocks: 6, diskReadOnly: 7 } as const;
 
 /** Ends the trainers of this host whose run was closed while no worker was there to end them. */
 export async function endOrphans(jobs: string, isClosed: (run: Owner) => Promise<boolean>): Promise<void> {
@@ -129,8 +129,10 @@ async function failureOf(
   const log = logOf(folder);
   const state = await readState(folder);
   const error = state?.state === 'failed' && state.pid !== predecessor ? state.error : null;
-  // A full disk may have no room for state.json.
+  // Such a disk may not take state.json either.
   if (error?.type === 'disk-full' || (!error && code === EXIT.diskFull)) return storageFull(folder);
+  if (error?.type === 'disk-read-only' || (!error && code === EXIT.diskReadOnly))
+    return storageRefused(folder, 'EROFS');
   if (error) return trainerFailed(error.type, error.message, log);
   if (code === EXIT.noLocks) return noFileLocks(folder, 'artifactRoot');
   // The kernel leaves it no time to write state.json, and `accelerate` makes any code of it 1.

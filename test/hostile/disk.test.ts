@@ -56,7 +56,7 @@ describe('an error of a file system', () => {
   });
 });
 
-describe('a program that ends because of a full disk', () => {
+describe('a program that ends because of its disk', () => {
   /** A Python that has what is needed, and ends as the programs do. */
   const python = (exit: string) => {
     const path = join(folder(), 'python');
@@ -88,6 +88,12 @@ describe('a program that ends because of a full disk', () => {
     ['started by accelerate, which hides the exit code', `${state}; exit 1`],
   ])('is a trainer, %s', async (_, exit) => {
     expect((await trainer(exit)).message).toBe(`${join(folder(), 'job')}: ${FULL} [storage.full]`);
+  });
+
+  it('is a trainer whose disk became read-only', async () => {
+    expect((await trainer('exit 7')).message).toBe(
+      `${join(folder(), 'job')}: ${REFUSED('EROFS')} [storage.not-writable]`,
+    );
   });
 
   it('is a trainer that could not even write its log', async () => {
