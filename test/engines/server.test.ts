@@ -12,9 +12,8 @@ import { type BuiltinEngine, Deployment, EngineConfig } from '../../contracts/de
 import { BuiltinClient } from '../../engines/builtin/client.js';
 import { ModelServer } from '../../engines/builtin/server.js';
 import { EngineHost } from '../../engines/index.js';
-import { isRunning } from '../../processes/detached.js';
+import { commandLine, isRunning } from '../../processes/detached.js';
 import { pythonProgram } from '../../processes/python.js';
-import { isAlive } from '../../storage/files.js';
 import { folderDigest } from '../../storage/model-folder.js';
 import { python, tinyModel } from '../support/python.js';
 
@@ -112,7 +111,7 @@ it('a private server answers beside a worker, and is stopped and removed afterwa
     return client.sample({ ...drawn, requestId: 'ask' }, never);
   });
   expect(answered).toHaveLength(1);
-  expect(isAlive(pid)).toBe(false);
+  expect(await commandLine(pid)).not.toContain(workRoot);
   expect(readdirSync(workRoot)).toEqual([]);
   expect(existsSync(join(folder, 'store'))).toBe(false);
 }, 60_000);
