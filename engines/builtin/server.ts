@@ -30,6 +30,8 @@ const PORT_TIMEOUT_MS = 20_000;
 const STOP_GRACE_MS = 10_000;
 /** Loading takes as long as it takes, and is tried again by whoever asked for it. */
 const ONCE = { retries: 0, timeoutMs: 0 };
+/** For the exit code of a process that a signal ended. */
+const KILLED = -1;
 /** Exit codes of server.py. */
 const EXIT = { folderHeld: 3, diskFull: 5, noLocks: 6 } as const;
 
@@ -117,10 +119,11 @@ export class ModelServer implements WeightServer {
     for (const until = performance.now() + START_TIMEOUT_MS; performance.now() < until; ) {
       const found = await this.findAnswering();
       if (found) return found;
-      const code = await Promise.race([exited.then((exit) => exit ?? -1), sleep(100, 'alive' as const)]);
+      const code = await Promise.race([exited.then((exit) => exit ?? KILLED), sleep(100, 'alive' as const)]);
       if (code === 'alive') continue;
       if (code === EXIT.diskFull) throw storageFull(folder);
       if (code === EXIT.noLocks) throw noFileLocks(folder, 'workRoot');
+      if (code === KILLED) throw engineUnreachable(name, 'it was killed');
       if (code !== EXIT.folderHeld) throw engineUnreachable(name, `it ended with ${code}: ${await said()}`);
       // The server that holds the folder may write its server.json at any moment, and is then found.
       heldSince ||= performance.now();

@@ -57,11 +57,11 @@ describe('an engine', () => {
 
   it.each([
     [
-      'exit 5',
+      'exit 6',
       [],
       'servers/one: its file system has no file locks, without which two processes could write here at once. Mount it with locks, or move workRoot in temporal.config.ts to another file system; then `srlm retry`. [storage.no-locks]',
     ],
-    ['kill -9 $$', [4, 4], 'Engine "one" does not answer (it ended with -1: ).'],
+    ['kill -9 $$', [4, 4], 'Engine "one" does not answer (it was killed).'],
     ['kill -9 $$', [4, 5], 'Memory ran out, and the system ended the model server of engine "one".'],
   ])(
     'whose server ends with "%s" while the kernel counts %j ended for memory says why',
