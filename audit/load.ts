@@ -118,8 +118,10 @@ async function newestExport(root: string, workflowId: string): Promise<string | 
   let newest = { name: '', firstRunId: null as string | null };
   for (const run of (await readdir(folder).catch(nullIfMissing)) ?? [])
     for (const [runId, name] of await historyFiles(join(folder, run))) {
-      const event = (await readHistory(join(folder, run, HISTORIES, name)))?.history.events[0];
-      if (!event) continue;
+      const file = await readHistory(join(folder, run, HISTORIES, name));
+      const event = file?.history.events[0];
+      // Where case does not count in names, runs Run and run have one folder.
+      if (!event || file.workflowId !== workflowId) continue;
       if (name > newest.name) newest = { name, firstRunId: firstRunIdOf(runId, event) };
       break;
     }
