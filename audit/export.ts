@@ -10,6 +10,7 @@ import { SpecTexts } from '../contracts/spec.js';
 import type { ExportInput } from '../contracts/steps.js';
 import { OWNER_ONLY, sweep, writeWhole } from '../storage/files.js';
 import type { Store } from '../storage/store.js';
+import { visibleJson } from '../text/text.js';
 import { exportOf, HISTORIES, historyFiles, historyName, inputOf, type RunFile, runFileOf } from './bundle.js';
 import { type Execution, firstRunIdOf } from './events.js';
 import { HistoryReader } from './history-reader.js';
@@ -58,9 +59,9 @@ export async function exportRun(
     texts: await textsOf(store, reader),
     by,
   });
-  await write(folder, 'timeline.json', JSON.stringify(timeline));
+  await write(folder, 'timeline.json', visibleJson(timeline));
   await write(folder, 'timeline.md', fenced(renderTimeline(timeline, WIDTH)));
-  await write(folder, 'run.json', JSON.stringify(file, null, 2));
+  await write(folder, 'run.json', visibleJson(file, 2));
   return file;
 }
 
@@ -107,7 +108,7 @@ async function writeHistory(folder: string, execution: Execution): Promise<strin
   const first = history?.events[0];
   if (!first) return null;
   const path = `${HISTORIES}/${historyName(runId, first)}`;
-  if (file !== join(folder, path)) await write(folder, path, JSON.stringify({ workflowId, history }));
+  if (file !== join(folder, path)) await write(folder, path, visibleJson({ workflowId, history }));
   return path;
 }
 
