@@ -4,7 +4,7 @@
  * names contain host and process id, so `sweep` can remove the files of dead processes and leave those of live ones.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { constants, createReadStream, createWriteStream, readdirSync, rmSync } from 'node:fs';
+import { constants, createReadStream, createWriteStream, readdirSync, rmSync, type Stats } from 'node:fs';
 import { copyFile, link, mkdir, open, readFile, rename, unlink, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -21,6 +21,12 @@ export const codeOf = (error: unknown): string | undefined => (error as NodeJS.E
 export function nullIfMissing(error: unknown): null {
   if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return null;
   throw error;
+}
+
+/** Why nothing can be read from it to an end; null: it is a file or a pipe. */
+export function notAFile(found: Stats): string | null {
+  if (found.isFile() || found.isFIFO()) return null;
+  return found.isDirectory() ? 'this is a folder, not a file.' : 'this is a device or a socket, not a file.';
 }
 
 /** Replaces `path` by `content`. */
