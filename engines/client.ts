@@ -15,7 +15,7 @@ import {
   engineUnreachable,
   engineWrongWeights,
 } from '../contracts/errors.js';
-import type { Message } from '../contracts/rows.js';
+import { encodable, type Message } from '../contracts/rows.js';
 import {
   ConnectionError,
   type Headers,
@@ -157,7 +157,8 @@ export class ChatClient implements EngineClient {
       throw engineRefused(name, 200, `it returned ${found} for n=${request.n}`);
     }
     return choices.map((choice, i) => ({
-      text: this.withoutKey(choice.message.content ?? ''),
+      // No prompt and no training row could hold half of a character, which an endpoint cuts at its limit.
+      text: encodable(this.withoutKey(choice.message.content ?? '')),
       finish: choice.finish_reason === 'stop' ? 'stop' : choice.finish_reason === 'length' ? 'length' : 'other',
       tokens: choice.completion_tokens ?? (request.n === 1 ? (usage?.completion_tokens ?? null) : null),
       seed: seeds ? request.seed + i : null,
