@@ -18,6 +18,7 @@ import { RunInput, SampleInput } from '../contracts/run.js';
 import { withSettings } from '../contracts/settings.js';
 import { joinRunSpec, joinSampleSpec, RunSettings, SampleSettings, type SpecTexts } from '../contracts/spec.js';
 import { nullIfMissing, sha256 } from '../storage/files.js';
+import { visibleJson } from '../text/text.js';
 import { type Event, isoOf, type WorkflowHistory } from './events.js';
 import type { HistoryReader } from './history-reader.js';
 import { type Entry, Timeline } from './timeline.js';
@@ -79,7 +80,7 @@ export async function historyFiles(folder: string): Promise<Map<string, string>>
   const names = (await readdir(join(folder, HISTORIES)).catch(nullIfMissing)) ?? [];
   return new Map(
     names.sort().flatMap((name) => {
-      const [, runId] = /^\d{8}T[\d.]+Z-(.+)\.json$/.exec(name) ?? [];
+      const [, runId] = /^\d{8}T[\d.]+Z-(.+)\.json$/i.exec(name) ?? [];
       return runId ? [[runId, name] as const] : [];
     }),
   );
@@ -87,7 +88,7 @@ export async function historyFiles(folder: string): Promise<Map<string, string>>
 
 /** The content of a history file. Its digest shows a reader that nothing in it has changed. */
 export const historyText = ({ workflowId, history }: WorkflowHistory): string =>
-  JSON.stringify({ sha256: digestOf({ workflowId, history }), workflowId, history });
+  visibleJson({ sha256: digestOf({ workflowId, history }), workflowId, history });
 
 const digestOf = ({ workflowId, history }: WorkflowHistory) => sha256(JSON.stringify({ workflowId, history }));
 
@@ -106,9 +107,15 @@ export async function readHistory(path: string): Promise<WorkflowHistory | null>
 
 const MAX_NAME_CHARS = 200;
 
+/** Names of devices, whatever follows a dot: a store may be on a file system of Windows, where nobody can create them. */
+const DEVICE = /^(?:con|prn|aux|nul|com\d|lpt\d)(?=\.|$)/i;
+
 /** A workflow id may contain anything, the name of a file may not. */
 function fileName(id: string): string {
-  const name = encodeURIComponent(id).replace(/^\.+/, (dots) => '%2E'.repeat(dots.length));
+  const name = encodeURIComponent(id)
+    .replace(/^\.+|\.+$/g, (dots) => '%2E'.repeat(dots.length))
+    .replaceAll('*', '%2A')
+    .replace(DEVICE, (device) => `%${device.charCodeAt(0).toString(16).toUpperCase()}${device.slice(1)}`);
   return name.length <= MAX_NAME_CHARS ? name : `${name.slice(0, MAX_NAME_CHARS / 2)}~${sha256(id).slice(0, 16)}`;
 }
 

@@ -10,6 +10,7 @@ import { SpecTexts } from '../contracts/spec.js';
 import type { ExportInput } from '../contracts/steps.js';
 import { OWNER_ONLY, sweep, writeWhole } from '../storage/files.js';
 import type { Store } from '../storage/store.js';
+import { visibleJson } from '../text/text.js';
 import {
   exportOf,
   HISTORIES,
@@ -67,9 +68,9 @@ export async function exportRun(
     texts: await textsOf(store, reader),
     by,
   });
-  await write(folder, 'timeline.json', JSON.stringify(timeline));
+  await write(folder, 'timeline.json', visibleJson(timeline));
   await write(folder, 'timeline.md', fenced(renderTimeline(timeline, WIDTH)));
-  await write(folder, 'run.json', JSON.stringify(file, null, 2));
+  await write(folder, 'run.json', visibleJson(file, 2));
   return file;
 }
 

@@ -124,9 +124,11 @@ async function newestExport(root: string, workflowId: string): Promise<string | 
   for (const run of (await readdir(folder).catch(nullIfMissing)) ?? [])
     for (const [runId, name] of await historyFiles(join(folder, run))) {
       const path = join(folder, run, HISTORIES, name);
-      const event = (await readHistory(path))?.history.events[0];
+      const file = await readHistory(path);
+      const event = file?.history.events[0];
       damaged = event ? damaged : path;
-      if (!event) continue;
+      // Where case does not count in names, runs Run and run have one folder.
+      if (!event || file.workflowId !== workflowId) continue;
       if (name > newest.name) newest = { name, firstRunId: firstRunIdOf(runId, event) };
       break;
     }

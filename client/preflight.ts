@@ -5,7 +5,7 @@
  * what is only unusual is returned as a warning.
  */
 import { createHash } from 'node:crypto';
-import { stat } from 'node:fs/promises';
+import { access, constants, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { z } from 'zod';
 import { ingestOnce } from '../activities/ingest.js';
@@ -19,6 +19,7 @@ import {
   fileUnpackable,
   modelUnusable,
   nameUnknown,
+  Problem,
   trainingInvalid,
 } from '../contracts/errors.js';
 import type { ObjectRef } from '../contracts/refs.js';
@@ -33,6 +34,7 @@ import { type DataRow, readData } from '../method/formats/index.js';
 import { scoresOf } from '../method/selectors/index.js';
 import { probeModelIfPossible } from '../processes/probe-model.js';
 import { pythonPath } from '../processes/python.js';
+import { notAFile } from '../storage/files.js';
 import { openStore, type Store } from '../storage/store.js';
 import { readFileBytes } from '../storage/unpack.js';
 
@@ -48,6 +50,7 @@ export interface FileReport {
   kind: DataKind;
   rows: number;
   missingRationales: number;
+  warnings: string[];
   meanInstructionChars: number;
   meanRationaleChars: number;
   meanAnswerChars: number;
@@ -82,14 +85,16 @@ export async function checkRun(
   const examples = await ingest(site, { kind: 'examples', source: 'data', chunkSize }, data, ({ instruction }) => {
     instructions.add(fingerprint(instruction));
   });
+  warnings.push(...examples.warnings);
   let catalystFile: ObjectRef | null = null;
   if (catalysts !== 'none') {
     const step = { kind: 'catalysts', source: 'catalysts', chunkSize } as const;
-    const { file } = await ingest(site, step, catalysts, ({ answer }) => {
+    const ingested = await ingest(site, step, catalysts, ({ answer }) => {
       if (catalysts.use === 'answer' && answer === null)
         throw dataUnusable(catalysts.path, 'a catalyst has no answer, which catalysts.use: answer needs.');
     });
-    catalystFile = file;
+    warnings.push(...ingested.warnings);
+    catalystFile = ingested.file;
   } else if (spec.rounds > 0) {
     warnings.push('There are no catalysts: the model is not taught to enrich. This is a control arm, not the method.');
   }
@@ -97,10 +102,11 @@ export async function checkRun(
   if (evaluation !== 'none') {
     let shared = 0;
     const step = { kind: 'questions', source: 'evaluation', chunkSize: evaluation.chunkSize } as const;
-    const { file } = await ingest(site, step, evaluation, ({ question }) => {
+    const ingested = await ingest(site, step, evaluation, ({ question }) => {
       if (instructions.has(fingerprint(question))) shared++;
     });
-    evaluationFile = file;
+    warnings.push(...ingested.warnings);
+    evaluationFile = ingested.file;
     const leak = evaluationLeaks(evaluation.path, shared);
     if (shared > 0 && spec.strict) throw leak;
     if (shared > 0) warnings.push(`${evaluation.path}: ${leak.reason}`);
@@ -140,9 +146,9 @@ export async function checkSample(
   const { settings, texts: specTexts } = splitSampleSpec(spec);
   const texts = await store.objects.putJson(specTexts);
   const step = { kind: 'prompts', source: 'data', chunkSize: spec.sampling.chunkSize } as const;
-  const { file } = await ingest({ store, texts, folder, runId }, step, spec.data, () => {});
+  const { file, warnings } = await ingest({ store, texts, folder, runId }, step, spec.data, () => {});
   const input = { version: 2 as const, settings, texts, data: file, loadsModel: spec.model !== undefined };
-  return { runId, input, warnings: [] };
+  return { runId, input, warnings };
 }
 
 /** Reads a whole file as a run would, and stores nothing. Throws what is wrong with it, by line and field. */
@@ -150,9 +156,11 @@ export async function checkFile(kind: DataKind, source: Source, folder: string):
   const { path, fields, limit = null } = source;
   let rows = 0;
   let missingRationales = 0;
+  let replaced = 0;
   const chars = { instruction: 0, rationale: 0, answer: 0 };
   for await (const row of readData(kind, readFileBytes(resolve(folder, path), path), path, fields, limit)) {
     rows++;
+    if (hasReplacement(row)) replaced++;
     if ('original' in row && row.original === null) missingRationales++;
     chars.instruction += ('instruction' in row ? row.instruction : row.question).length;
     if ('rationale' in row) chars.rationale += row.rationale.length;
@@ -164,6 +172,7 @@ export async function checkFile(kind: DataKind, source: Source, folder: string):
     kind,
     rows,
     missingRationales,
+    warnings: replaced > 0 ? [replacements(replaced)] : [],
     meanInstructionChars: mean(chars.instruction),
     meanRationaleChars: mean(chars.rationale),
     meanAnswerChars: mean(chars.answer),
@@ -187,11 +196,18 @@ function checkMachines(spec: RunSpec, deployment: Deployment): void {
 
 /** A missing file is reported before others are read, which can take minutes. */
 async function checkPresence({ path }: Source, folder: string): Promise<void> {
-  const found = await stat(resolve(folder, path)).catch((error: NodeJS.ErrnoException) => {
-    throw error.code === 'ENOENT' ? fileMissing(path) : fileUnpackable(path, `it cannot be read (${error.code}).`);
-  });
-  if (found.isDirectory()) throw fileUnpackable(path, 'this is a folder, not a file.');
+  const whole = resolve(folder, path);
+  try {
+    const problem = notAFile(await stat(whole));
+    if (problem) throw fileUnpackable(path, problem);
+    await access(whole, constants.R_OK);
+  } catch (error) {
+    throw error instanceof Problem ? error : unreadable(path, error as NodeJS.ErrnoException);
+  }
 }
+
+const unreadable = (path: string, { code, message }: NodeJS.ErrnoException): Problem =>
+  code === 'ENOENT' ? fileMissing(path) : fileUnpackable(path, `it cannot be read (${code ?? message}).`);
 
 /** What a run writes: a model a round, checkpoints with the state of the optimizer, and texts. */
 async function checkDisk(store: Store, spec: RunSpec, rows: number, modelBytes: number): Promise<void> {
@@ -217,6 +233,11 @@ const ROWS: { [Kind in DataKind]: z.ZodType<DataRow[Kind]> } = {
   prompts: PromptRow,
 };
 
+/** U+FFFD: half of a surrogate pair was replaced when the row was read, or something else before that. */
+const hasReplacement = (row: object): boolean => Object.values(row).some((text) => String(text).includes('\uFFFD'));
+const replacements = (rows: number) =>
+  `${rows} row${rows === 1 ? ' holds' : 's hold'} U+FFFD, which stands for what is no Unicode character`;
+
 interface Site {
   store: Store;
   texts: ObjectRef;
@@ -230,13 +251,24 @@ async function ingest<Kind extends DataKind>(
   step: Pick<IngestInput, 'source' | 'chunkSize'> & { kind: Kind },
   source: Source,
   onRow: (row: DataRow[Kind]) => void,
-): Promise<{ file: ObjectRef; rows: number }> {
-  const file = await store.objects.putFile(resolve(folder, source.path));
+): Promise<{ file: ObjectRef; rows: number; warnings: string[] }> {
+  const file = await store.objects.putFile(resolve(folder, source.path)).catch((error: NodeJS.ErrnoException) => {
+    // It was there a moment ago. What is wrong with the store is written, not read.
+    throw error.syscall === 'read' || error.path === resolve(folder, source.path)
+      ? unreadable(source.path, error)
+      : error;
+  });
   const input: IngestInput = { ...step, texts, file, limit: source.limit ?? null };
-  const { output, reused } = await ingestOnce(store, input, source, runId, (row) => onRow(row as DataRow[Kind]));
+  let replaced = 0;
+  const look = (row: DataRow[Kind]) => {
+    if (hasReplacement(row)) replaced++;
+    onRow(row);
+  };
+  const { output, reused } = await ingestOnce(store, input, source, runId, (row) => look(row as DataRow[Kind]));
   if (reused) {
     const schema: z.ZodType<DataRow[Kind]> = ROWS[step.kind];
-    for await (const row of store.datasets.rows(output.dataset, schema)) onRow(row);
+    for await (const row of store.datasets.rows(output.dataset, schema)) look(row);
   }
-  return { file, rows: output.dataset.rows };
+  const warnings = replaced > 0 ? [`${source.path}: ${replacements(replaced)}.`] : [];
+  return { file, rows: output.dataset.rows, warnings };
 }

@@ -1,13 +1,26 @@
 /**
  * Spec files: YAML or JSON, read with positions, so that a message names file, line and field. `--set a.b=value` and
- * other overrides are merged before the check. Throws file.missing, file.empty, spec.unreadable, spec.invalid.
+ * other overrides are merged before the check.
+ * Throws file.missing, file.empty, file.not-utf8, spec.unreadable, spec.invalid.
  */
-import { readFile } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { distance } from 'fastest-levenshtein';
 import { type Document, isMap, isNode, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
-import { fileEmpty, fileMissing, show, specInvalid, specUnreadable } from '../contracts/errors.js';
+import {
+  fileEmpty,
+  fileMissing,
+  fileNotText,
+  Problem,
+  show,
+  specInvalid,
+  specUnreadable,
+} from '../contracts/errors.js';
 import { deepest, explain } from '../contracts/issues.js';
+import { notAFile } from '../storage/files.js';
+
+/** More than five texts of the largest legal size, and less than takes the parser a minute. */
+const MAX_BYTES = 4 * 2 ** 20;
 
 /** `overrides`: dotted field -> YAML value, as `--set` gives them. */
 export async function loadSpec<T>(
@@ -15,15 +28,12 @@ export async function loadSpec<T>(
   schema: z.ZodType<T>,
   overrides: Record<string, string> = {},
 ): Promise<T> {
-  const text = await readFile(file, 'utf8').catch((error) => {
-    throw error.code === 'ENOENT'
-      ? fileMissing(file)
-      : specUnreadable(file, `it cannot be read (${error.code ?? error.message}).`);
-  });
+  const text = textOf(file, await bytesOf(file));
   if (text.trim() === '') throw fileEmpty(file);
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines });
-  const broken = document.errors[0];
+  const document = parseDocument(text, { lineCounter: lines, logLevel: 'error' });
+  // A warning is a tag or a directive that the parser ignores, and its user meant something by it.
+  const broken = document.errors[0] ?? document.warnings[0];
   if (broken)
     throw specUnreadable(
       `${file}:${broken.linePos?.[0].line ?? 1}`,
@@ -34,6 +44,40 @@ export async function loadSpec<T>(
     setField(document, field, value);
   }
   return checkSpec(plain(document, file), schema, file, (path) => lineOf(document, lines, path), overrides);
+}
+
+/** A pipe is read to its end, a device never. */
+async function bytesOf(path: string): Promise<Buffer> {
+  try {
+    const file = await open(path);
+    try {
+      const problem = notAFile(await file.stat());
+      if (problem) throw specUnreadable(path, problem);
+      const parts: Buffer[] = [];
+      let bytes = 0;
+      for await (const part of file.createReadStream({ autoClose: false })) {
+        parts.push(part);
+        bytes += part.length;
+        if (bytes > MAX_BYTES) throw specUnreadable(path, `a spec is at most ${MAX_BYTES / 2 ** 20} MB.`);
+      }
+      return Buffer.concat(parts);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (error instanceof Problem) throw error;
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw code === 'ENOENT' ? fileMissing(path) : specUnreadable(path, `it cannot be read (${code ?? message}).`);
+  }
+}
+
+/** A character that is guessed would be in every prompt. */
+function textOf(file: string, bytes: Buffer): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw fileNotText(file);
+  }
 }
 
 /** Throws spec.unreadable for aliases that would make a small file large. */
@@ -47,6 +91,8 @@ function plain(document: Document, file: string): unknown {
 
 /** The parser's sentence without its position, which the message has already. */
 function reasonOf(message: string): string {
+  if (/call stack/.test(message)) return 'it is nested too deeply';
+  if (/multiple documents/.test(message)) return 'it holds more than one document';
   const sentence = message.split('\n')[0]!.replace(/ at line \d+, column \d+:?$/, '');
   return sentence.charAt(0).toLowerCase() + sentence.slice(1);
 }
@@ -77,14 +123,23 @@ export function checkSpec<T>(
 /** Replaces a scalar on the path (`catalysts: none`) by a map. */
 function setField(document: Document, field: string, value: string): void {
   const path = field.split('.');
-  const parsed = parseDocument(value);
-  if (parsed.errors.length > 0)
-    throw specInvalid({ file: '--set', field }, `this is not a YAML value: ${show(value)}.`);
+  const parsed = yamlValue(value);
+  if (parsed === undefined) throw specInvalid({ file: '--set', field }, `this is not a YAML value: ${show(value)}.`);
   for (let depth = 1; depth < path.length; depth++) {
     if (!isMap(document.getIn(path.slice(0, depth), true)))
       document.setIn(path.slice(0, depth), document.createNode({}));
   }
-  document.setIn(path, document.createNode(parsed.toJS()));
+  document.setIn(path, document.createNode(parsed));
+}
+
+/** undefined: it is not one. Anchors and aliases are read, and may be wrong, only when the value is made. */
+export function yamlValue(text: string): unknown {
+  try {
+    const document = parseDocument(text, { logLevel: 'error' });
+    return document.errors.length + document.warnings.length > 0 ? undefined : document.toJS();
+  } catch {
+    return undefined;
+  }
 }
 
 function lineOf(document: Document, lines: LineCounter, path: PropertyKey[]): number | undefined {

@@ -32,7 +32,10 @@ export async function loadDeployment(file?: string): Promise<Deployment> {
       ? JSON.parse(await readFile(path, 'utf8'))
       : await createJiti(import.meta.url).import(path, { default: true });
   } catch (error) {
-    throw configInvalid(path, `it cannot be loaded (${(error as Error).message.split('\n')[0]}).`);
+    throw configInvalid(
+      path,
+      `it cannot be loaded (${String((error as Error | null)?.message ?? error).split('\n')[0]}).`,
+    );
   }
   return resolveDeployment(config as DeploymentInput, dirname(path), path);
 }

@@ -39,7 +39,12 @@ const EndpointEngine = z.strictObject({
     .strictObject({ inputPerMillion: z.number().min(0), outputPerMillion: z.number().min(0) })
     .optional()
     .describe('money for a million tokens, for budgets'),
-  timeoutSeconds: z.number().gt(0).default(600).describe('a request without a complete reply by then is sent again'),
+  timeoutSeconds: z
+    .number()
+    .gt(0)
+    .max(1_000_000)
+    .default(600)
+    .describe('a request without a complete reply by then is sent again'),
 });
 
 export const EngineConfig = z.discriminatedUnion('kind', [BuiltinEngine, EndpointEngine]);
@@ -69,9 +74,10 @@ export const Versioning = z.strictObject({
 export type Versioning = z.infer<typeof Versioning>;
 
 export const Deployment = z.strictObject({
-  artifactRoot: z.string().default('.srlm/store').describe('shared by all workers and clients'),
+  artifactRoot: z.string().min(1).default('.srlm/store').describe('shared by all workers and clients'),
   workRoot: z
     .string()
+    .min(1)
     .default('.srlm/work')
     .describe("this host's own: logs of the model server, Temporal's database, tokens"),
   modelRoots: z.array(z.string()).default(['models', '.srlm/models']).describe('where run specs may take models from'),

@@ -68,11 +68,22 @@ export function show(value: unknown): string {
 }
 
 function jsonOf(value: unknown): string | undefined {
+  // NaN and infinity are null in JSON, and a bigint cannot be written at all.
+  if (typeof value === 'number' || typeof value === 'bigint') return String(value);
   try {
     return JSON.stringify(value);
   } catch {
     return 'a value of too many levels';
   }
+}
+
+/**
+ * The id of a run in a command that is printed for its user to copy. Whoever can start workflows chooses it, and a shell
+ * must take it as one word.
+ */
+export function shellWord(id: string): string {
+  if (/^\w[\w.-]*$/.test(id)) return id;
+  return `${id.startsWith('-') ? '-- ' : ''}'${id.replaceAll("'", `'\\''`)}'`;
 }
 
 /** A mistake that trying again cannot cure. */
@@ -93,7 +104,7 @@ export const specUnreadable = (file: string, reason: string) => fileError('spec.
 export const configInvalid = (file: string, reason: string) => fileError('config.invalid', { file }, reason);
 export const fileMissing = (file: string) => fileError('file.missing', { file }, 'there is no such file.');
 export const fileEmpty = (file: string) => fileError('file.empty', { file }, 'the file is empty.');
-export const fileNotText = (file: string, line: number) =>
+export const fileNotText = (file: string, line?: number) =>
   fileError('file.not-utf8', { file, line }, 'this is not UTF-8.', 'Convert the file to UTF-8.');
 export const fileUnpackable = (file: string, reason: string) => fileError('file.damaged', { file }, reason);
 export const fileNotWritable = (file: string, reason: string) =>
@@ -208,7 +219,7 @@ export const temporalLost = (runId: string, minutes: number) =>
   transient(
     'temporal.lost',
     `Temporal has not answered for ${minutes} minutes.`,
-    `Start it again; then \`srlm watch ${runId}\`.`,
+    `Start it again; then \`srlm watch ${shellWord(runId)}\`.`,
   );
 export const pythonMissing = (path: string, reason: string) =>
   userError(
@@ -244,16 +255,22 @@ export const runExists = (runId: string) =>
   userError(
     'run.exists',
     `A run ${show(runId)} exists already.`,
-    `Follow it with \`srlm watch ${runId}\`, or choose another --id.`,
+    `Follow it with \`srlm watch ${shellWord(runId)}\`, or choose another --id.`,
   );
 export const commandRefused = (runId: string, command: string, reason: string) =>
-  userError('run.refused', `Run ${show(runId)} refuses ${show(command)}: ${reason}.`, `See \`srlm status ${runId}\`.`);
+  userError(
+    'run.refused',
+    `Run ${show(runId)} refuses ${show(command)}: ${reason}.`,
+    `See \`srlm status ${shellWord(runId)}\`.`,
+  );
 /** `phase`: how it ended. A sample run cannot be forked. */
 export const runEnded = (runId: string, command: string, phase: string, canFork: boolean) =>
   userError(
     'run.refused',
     `Run ${show(runId)} refuses ${show(command)}: it has ended (${phase}).`,
-    canFork ? `Start another run, or fork this one with \`srlm fork ${runId} --from-round N\`.` : 'Start another run.',
+    canFork
+      ? `Start another run, or fork this one with \`srlm fork ${shellWord(runId)} --from-round N\`.`
+      : 'Start another run.',
   );
 /** Settings changed while a run is running are in its history only, and reading that takes a worker. */
 export const runSilent = (runId: string) =>
@@ -267,10 +284,10 @@ export const runNotParked = (runId: string, what = 'parked', answered?: string) 
   userError(
     'run.not-parked',
     `Run ${show(runId)} is not ${what}${answered ? `; already resolved by an earlier answer (${answered})` : ''}.`,
-    `See \`srlm status ${runId}\`.`,
+    `See \`srlm status ${shellWord(runId)}\`.`,
   );
 export const runHasNoModel = (runId: string, reason: string) =>
-  userError('run.no-model', `Run ${show(runId)} ${reason}.`, `See \`srlm status ${runId}\`.`);
+  userError('run.no-model', `Run ${show(runId)} ${reason}.`, `See \`srlm status ${shellWord(runId)}\`.`);
 export const questionTooLong = () =>
   userError('question.too-long', "The question is longer than the model's context.", 'Shorten it.');
 export const inputInvalid = (what: string, reason: string) =>

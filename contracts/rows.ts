@@ -6,6 +6,9 @@ import { z } from 'zod';
 
 export const INCUMBENT = -1;
 
+/** The text as it can be encoded: half of a surrogate pair is no character, and becomes U+FFFD. */
+export const encodable = (text: string): string => text.replace(/\p{Surrogate}/gu, '\uFFFD');
+
 /**
  * A training example. `original` is r0, null where the data has none and none was written yet; `rationale` is r(t),
  * empty where there is none; `origin` says which candidate of which round wrote r(t), null for the original.

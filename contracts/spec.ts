@@ -15,8 +15,10 @@ export const Name = z
   .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'lower-case letters, digits, dot, dash, underscore; at most 64');
 
 const MAX_TEXT_CHARS = 200_000;
-const text = () => z.string().max(MAX_TEXT_CHARS);
-const FieldName = z.string().min(1).max(200);
+/** A spec is stored as canonical JSON, which has no lone surrogates. */
+const encodable = z.string().refine((value) => !/\p{Surrogate}/u.test(value), 'must hold no lone surrogate');
+const text = () => encodable.max(MAX_TEXT_CHARS);
+const FieldName = encodable.min(1).max(200);
 
 /** Which field of the user's file holds what. Left out: found by the names in method/formats/recognise.ts. */
 export const Fields = z
@@ -34,7 +36,7 @@ export const Fields = z
 export type Fields = z.infer<typeof Fields>;
 
 const Source = z.strictObject({
-  path: z.string().min(1).max(4096).describe('JSONL or JSON array, plain or .gz, relative to the spec'),
+  path: encodable.min(1).max(4096).describe('JSONL or JSON array, plain or .gz, relative to the spec'),
   fields: Fields.default({}),
   limit: z.int().min(1).optional().describe('use only the first rows'),
 });
@@ -133,7 +135,7 @@ const Seed = z
   .min(0)
   .max(2 ** 31 - 1);
 const ModelFolder = z.strictObject({
-  path: z.string().min(1).max(1024).describe('a Hugging Face model folder below a model root'),
+  path: encodable.min(1).max(1024).describe('a Hugging Face model folder below a model root'),
 });
 
 const CatalystUse = {
@@ -172,7 +174,7 @@ export const RunSpec = z.strictObject({
 export type RunSpec = z.infer<typeof RunSpec>;
 
 const Stop = z
-  .array(z.string().min(1).max(100))
+  .array(encodable.min(1).max(100))
   .max(4)
   .refine((texts) => jsonBytes(texts) <= 500, 'at most 500 bytes together');
 const SampleSampling = Sampling.extend({ stop: Stop.default([]) });

@@ -8,7 +8,7 @@
 import type { LimitFunction } from 'p-limit';
 import { z } from 'zod';
 import { engineLacks, engineRefused, engineUnreachable, type Problem } from '../contracts/errors.js';
-import type { Message } from '../contracts/rows.js';
+import { encodable, type Message } from '../contracts/rows.js';
 import {
   ConnectionError,
   type Headers,
@@ -153,10 +153,8 @@ export class ChatClient implements EngineClient {
       throw engineRefused(name, 200, `it returned ${found} for n=${request.n}`);
     }
     const choices = raw_K.map((choice) => this.decode(Choice, choice));
-    // Half of a surrogate pair is no text: Python's tokenizers stop at it.
-    const texts_K = choices.map(({ message }) =>
-      this.withoutKey((message.content ?? '').replace(/\p{Cs}/gu, '\ufffd')),
-    );
+    // No prompt and no training row could hold half of a character, which an endpoint cuts at its limit.
+    const texts_K = choices.map(({ message }) => encodable(this.withoutKey(message.content ?? '')));
     // A token is at least a byte of the prompt, which some servers count once for each choice.
     const promptBytes = Buffer.byteLength(JSON.stringify(request.messages));
     const bounds = {

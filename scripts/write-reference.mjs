@@ -87,7 +87,8 @@ function errorPage() {
     .map(({ type, retry, message }) => [
       `\`${type}\``,
       retry ? 'yes' : 'no',
-      message.slice(0, message.lastIndexOf('[')).trim(),
+      // An id with brackets is quoted where it is part of a command.
+      message.slice(0, message.lastIndexOf('[')).replaceAll("'<runId>'", '<runId>').trim(),
     ])
     .sort(([a], [b]) => (a < b ? -1 : 1));
   return `${[

@@ -12,6 +12,7 @@ import {
   existsSync,
   readdirSync,
   rmSync,
+  type Stats,
   statSync,
 } from 'node:fs';
 import { copyFile, link, mkdir, open, readFile, rename, rm, stat, truncate, unlink, writeFile } from 'node:fs/promises';
@@ -58,6 +59,12 @@ export function refusalCode(error: unknown): string | undefined {
 export function nullIfMissing(error: unknown): null {
   if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return null;
   throw error;
+}
+
+/** Why nothing can be read from it to an end; null: it is a file or a pipe. */
+export function notAFile(found: Stats): string | null {
+  if (found.isFile() || found.isFIFO()) return null;
+  return found.isDirectory() ? 'this is a folder, not a file.' : 'this is a device or a socket, not a file.';
 }
 
 /** Replaces `path` by `content`. */

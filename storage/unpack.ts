@@ -5,7 +5,7 @@
 import { open } from 'node:fs/promises';
 import { createGunzip } from 'node:zlib';
 import { fileMissing, fileUnpackable } from '../contracts/errors.js';
-import { codeOf } from './files.js';
+import { codeOf, notAFile } from './files.js';
 
 /** Throws file.missing, file.damaged. */
 export async function* readFileBytes(path: string, name: string): AsyncGenerator<Uint8Array> {
@@ -14,7 +14,8 @@ export async function* readFileBytes(path: string, name: string): AsyncGenerator
     throw code === 'ENOENT' ? fileMissing(name) : fileUnpackable(name, `it cannot be read (${code}).`);
   });
   try {
-    if ((await file.stat()).isDirectory()) throw fileUnpackable(name, 'this is a folder, not a file.');
+    const problem = notAFile(await file.stat());
+    if (problem) throw fileUnpackable(name, problem);
     yield* unpack(file.createReadStream({ highWaterMark: 1 << 18, autoClose: false }), name);
   } finally {
     await file.close();

@@ -4,6 +4,7 @@
  */
 import { defineSearchAttributeKey } from '@temporalio/common';
 import { setCurrentDetails, upsertMemo, upsertSearchAttributes, workflowInfo } from '@temporalio/workflow';
+import { shellWord } from '../contracts/errors.js';
 import { phaseOf, type RunMemo, type RunState } from '../contracts/run.js';
 import type { RunControl } from './control/control.js';
 
@@ -42,7 +43,7 @@ export function detailsOf(state: RunState, runId: string): string {
     return [`**parked at ${halt.step}**`, halt.message, halt.kept, commands].filter(Boolean).join('\n\n');
   }
   if (halt?.kind === 'waiting')
-    return `**waiting for approval: ${halt.approval}**\n\n\`srlm approve ${runId}\` or \`srlm reject ${runId}\``;
+    return `**waiting for approval: ${halt.approval}**\n\n\`srlm approve ${shellWord(runId)}\` or \`srlm reject ${shellWord(runId)}\``;
   const score = best?.evaluation
     ? [`best: round ${best.round}, ${(100 * best.evaluation.accuracy).toFixed(1)} % of held-out questions`]
     : [];
@@ -51,7 +52,7 @@ export function detailsOf(state: RunState, runId: string): string {
   );
   return [
     `**${phase}**${round === null || lastRound === null ? '' : ` · round ${round} of ${lastRound}`}`,
-    ...(phase === 'paused' ? [`\`srlm resume ${runId}\``] : []),
+    ...(phase === 'paused' ? [`\`srlm resume ${shellWord(runId)}\``] : []),
     [...score, `${Math.round(usage.tokens)} tokens, ${Math.round(usage.gpuSeconds)} GPU seconds`].join('\n\n'),
     lines.join('\n'),
   ].join('\n\n');

@@ -24,7 +24,7 @@ import { readableStore } from '../../storage/store.js';
 import { printable } from '../../text/text.js';
 import type { SrlmClient } from '../client.js';
 import { argumentsOf, describe } from '../executions.js';
-import { action, type Context, EXIT, Interrupted, number, STOP_SIGNALS } from './context.js';
+import { action, type Context, EXIT, Interrupted, number, runName, STOP_SIGNALS, UsageError } from './context.js';
 
 const DEFAULT_TEMPERATURE = 0.7;
 
@@ -59,8 +59,8 @@ export function addAskCommand(program: Command): void {
   program
     .command('ask')
     .description('ask the improved model a question')
-    .argument('<run-or-model>', 'id of a run, or a model folder below a model root')
-    .argument('<question>')
+    .argument('<run-or-model>', 'id of a run, or a model folder below a model root', runName)
+    .argument('<question>', '', questionText)
     .addOption(
       new Option('--enrich <n>', 'enrich the rationale n times, then vote')
         .argParser(number('--enrich', 1, 64))
@@ -94,6 +94,12 @@ export function addAskCommand(program: Command): void {
         return EXIT.done;
       }),
     );
+}
+
+/** For commander. */
+function questionText(text: string): string {
+  if (text.trim() === '') throw new UsageError('QUESTION: expected a question, found nothing.');
+  return text;
 }
 
 function shown({ answer: given, rationale }: Reply, votes: readonly Vote[], replies: number): string[] {

@@ -6,7 +6,7 @@ import { Fields, RunSpec, SampleSpec } from '../../contracts/spec.js';
 import { DataKind } from '../../contracts/steps.js';
 import { visibleJson } from '../../text/text.js';
 import { checkSpec } from '../spec-file.js';
-import { action, collect, EXIT, pairs } from './context.js';
+import { action, collect, EXIT, pairs, patiently } from './context.js';
 
 const SCHEMAS = { run: RunSpec, sample: SampleSpec, config: Deployment } as const;
 
@@ -23,7 +23,9 @@ export function addDataCommands(program: Command): void {
       action(async (context, file: string, options: { as: DataKind; field?: string[] }) => {
         const fields = checkSpec(pairs('--field', options.field), Fields, '--field');
         const { checkFile } = await import('../preflight.js');
-        const report = await checkFile(options.as, { path: file, fields }, process.cwd());
+        const reading = checkFile(options.as, { path: file, fields }, process.cwd());
+        const report = await patiently(context, `Reading ${file} ...`, reading);
+        for (const warning of report.warnings) context.say(`warning: ${file}: ${warning}.`);
         const { rows, missingRationales, meanInstructionChars, meanRationaleChars, meanAnswerChars } = report;
         const means = { instruction: meanInstructionChars, rationale: meanRationaleChars, answer: meanAnswerChars };
         const shown = Object.entries(means).filter(([, chars]) => chars > 0);

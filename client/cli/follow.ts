@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createLogUpdate } from 'log-update';
-import { temporalLost } from '../../contracts/errors.js';
+import { shellWord, temporalLost } from '../../contracts/errors.js';
 import type { RunStatus } from '../../contracts/run.js';
 import { hasColor, styled, writeJson } from '../../text/terminal.js';
 import { isAway } from '../away.js';
@@ -32,7 +32,7 @@ export async function follow(
   json = context.json,
 ): Promise<RunStatus> {
   const display = json ? jsonDisplay(context) : process.stderr.isTTY ? liveDisplay(context) : lineDisplay(context);
-  const message = `The run continues. Follow it again with: srlm watch ${runId}`;
+  const message = `The run continues. Follow it again with: srlm watch ${shellWord(runId)}`;
   return untilInterrupted(message, untilHalted(client, runId, display));
 }
 
@@ -80,7 +80,7 @@ export async function printResult(context: Context, client: SrlmClient, status: 
   const { best, model } = await client.result(runId);
   const folder = model.path ?? join(client.store.root, 'models', model.sha256);
   context.print(null, [...roundsTable(rounds), '', `best   round ${best}`, `model  ${folder}`]);
-  context.say(`Ask it something:  srlm ask ${runId} "..."`);
+  context.say(`Ask it something:  srlm ask ${shellWord(runId)} "..."`);
 }
 
 function jsonDisplay(context: Context): Display {

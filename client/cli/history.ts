@@ -8,7 +8,7 @@ import { exportRun } from '../../audit/export.js';
 import { buildTimeline } from '../../audit/history-reader.js';
 import { loadRun } from '../../audit/load.js';
 import { renderTimeline } from '../../audit/render-timeline.js';
-import { Problem } from '../../contracts/errors.js';
+import { fileNotWritable, Problem } from '../../contracts/errors.js';
 import { readableStore } from '../../storage/store.js';
 import { action, type Context, EXIT, runName, UsageError } from './context.js';
 
@@ -38,15 +38,15 @@ export function addHistoryCommands(program: Command): void {
     .action(
       action(async (context, runId: string, { out, force = false }: { out: string; force?: boolean }) => {
         const folder = resolve(out);
-        if (existsSync(folder) && !statSync(folder).isDirectory())
-          throw new UsageError(`--out ${out}: this is not a folder. Choose another.`);
-        if (!force && existsSync(folder) && readdirSync(folder).length > 0)
-          throw new UsageError(`--out ${out}: the folder is not empty. Choose another, or add --force.`);
         const store = readableStore(await context.deployment());
         const by = `${userInfo().username}@${hostname()}`;
-        const run = await withoutTemporal(context, (temporal) =>
-          exportRun({ temporal, store, workflowId: runId, by }, folder),
-        );
+        const run = await writing(out, async () => {
+          if (existsSync(folder) && !statSync(folder).isDirectory())
+            throw new UsageError(`--out ${out}: this is not a folder. Choose another.`);
+          if (!force && existsSync(folder) && readdirSync(folder).length > 0)
+            throw new UsageError(`--out ${out}: the folder is not empty. Choose another, or add --force.`);
+          return withoutTemporal(context, (temporal) => exportRun({ temporal, store, workflowId: runId, by }, folder));
+        });
         const files = run.executions.filter(({ file }) => file !== null).length;
         const histories = `${files} ${files === 1 ? 'history' : 'histories'}`;
         context.print(run, [
@@ -56,6 +56,17 @@ export function addHistoryCommands(program: Command): void {
         return EXIT.done;
       }),
     );
+}
+
+/** Throws file.not-writable for what the file system says of `out`. */
+async function writing<T>(out: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const { code, path, syscall } = error as NodeJS.ErrnoException;
+    if (syscall !== 'write' && !path?.startsWith(resolve(out))) throw error;
+    throw fileNotWritable(out, `the folder cannot be written (${code})`);
+  }
 }
 
 /** From Temporal where it answers; without it, from what runs have exported by themselves. */

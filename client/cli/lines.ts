@@ -1,4 +1,5 @@
 /** A run as lines for a log: what has changed between two statuses. Pure. */
+import { shellWord } from '../../contracts/errors.js';
 import type { Intervention, RunStatus, StepState } from '../../contracts/run.js';
 import { describeSettings } from '../../contracts/settings.js';
 import { duration, printable } from '../../text/text.js';
@@ -92,9 +93,10 @@ function halts(before: RunStatus | null, after: RunStatus): string[] {
   }
   if (isNew && halt?.kind === 'waiting') {
     const step = { round: halt.round, step: `waiting for approval: ${halt.approval}` };
-    lines.push(stepLabel(after, step), `srlm approve ${runId} or srlm reject ${runId}`);
+    lines.push(stepLabel(after, step), `srlm approve ${shellWord(runId)} or srlm reject ${shellWord(runId)}`);
   }
-  if (after.state === 'paused' && before?.state !== 'paused') lines.push(`paused; to continue: srlm resume ${runId}`);
+  if (after.state === 'paused' && before?.state !== 'paused')
+    lines.push(`paused; to continue: srlm resume ${shellWord(runId)}`);
   return lines;
 }
 

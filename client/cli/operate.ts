@@ -3,10 +3,11 @@
  * recorded with who gave the command and when (`srlm history`). Throws run.refused and run.not-parked.
  */
 import { type Command, Option } from 'commander';
-import { parse } from 'yaml';
 import { answeredBy, CommandName, type Settings } from '../../contracts/commands.js';
+import { shellWord } from '../../contracts/errors.js';
 import { describeSettings } from '../../contracts/settings.js';
 import type { CommandFields } from '../operate.js';
+import { yamlValue } from '../spec-file.js';
 import {
   action,
   beforeStart,
@@ -74,7 +75,7 @@ const COMMAND_LINES: { [Name in CommandName]: Row<Name> } = {
   },
   pause: {
     description: 'finish the chunks that are being worked on, and begin nothing more',
-    line: (runId) => `${runId} pauses after the current chunks. To continue:  srlm resume ${runId}`,
+    line: (runId) => `${runId} pauses after the current chunks. To continue:  srlm resume ${shellWord(runId)}`,
   },
   resume: {
     description: 'continue a paused run',
@@ -175,7 +176,7 @@ function addFork(program: Command): void {
           const client = await context.connect();
           return (await patiently(context, NO_WORKER, client.fork(of, fork))).runId;
         });
-        context.say(`Started. Follow it with:  srlm watch ${runId}`);
+        context.say(`Started. Follow it with:  srlm watch ${shellWord(runId)}`);
         context.print({ runId, of, fromRound }, [runId]);
         return EXIT.done;
       }),
@@ -187,11 +188,10 @@ function settings(given: readonly string[]): Settings {
   const texts = Object.entries(pairs('--set', given));
   return Object.fromEntries(
     texts.map(([field, text]) => {
-      try {
-        return [field, parse(text) as Settings[string]];
-      } catch {
+      const value = yamlValue(text);
+      if (value === undefined)
         throw new UsageError(`--set ${field}: this is not a YAML value: ${JSON.stringify(text)}.`);
-      }
+      return [field, value as Settings[string]];
     }),
   );
 }

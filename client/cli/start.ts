@@ -4,7 +4,7 @@
  */
 import { createWriteStream, existsSync } from 'node:fs';
 import { access, constants, realpath, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, isAbsolute, join, relative, resolve } from 'node:path';
+import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
@@ -16,6 +16,7 @@ import { RunSpec, SampleSpec } from '../../contracts/spec.js';
 import { groupById } from '../../method/rows.js';
 import { fileSystemProblem, syncFolder, temporaryName } from '../../storage/files.js';
 import type { Store } from '../../storage/store.js';
+import { visibleJson } from '../../text/text.js';
 import type { SrlmClient } from '../client.js';
 import type { Checked } from '../preflight.js';
 import { loadSpec } from '../spec-file.js';
@@ -143,7 +144,7 @@ async function readSpec<T extends RunSpec | SampleSpec>(
     overrides[`${name}.path`] = JSON.stringify(path);
   }
   const spec = await loadSpec(file, schema, overrides);
-  const fromHere = (path: string) => (isAbsolute(path) ? path : relative(here, resolve(base, path)));
+  const fromHere = (path: string) => (isAbsolute(path) ? path : relative(here, resolve(base, path)) || '.');
   spec.data.path = fromHere(spec.data.path);
   if ('catalysts' in spec && spec.catalysts !== 'none') spec.catalysts.path = fromHere(spec.catalysts.path);
   if ('evaluation' in spec && spec.evaluation !== 'none') spec.evaluation.path = fromHere(spec.evaluation.path);
@@ -166,18 +167,25 @@ export async function fileWriter(file: string): Promise<Writer> {
   await access(folder, constants.W_OK).catch((error: NodeJS.ErrnoException) => {
     throw fileNotWritable(file, `its folder cannot be written (${error.code})`);
   });
-  const there = await stat(path).catch(() => null);
+  const there = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return null;
+    throw fileNotWritable(file, `it cannot be written (${error.code})`);
+  });
   if (there && !there.isFile())
     throw fileNotWritable(file, there.isDirectory() ? 'it is a folder' : 'it is a device, not a file');
   return async (store, result) => {
-    const temporary = join(folder, `.${basename(path)}.${temporaryName()}`);
+    // Not made from the name of the file, which may be as long as a name can be.
+    const temporary = join(folder, `.srlm-out~${temporaryName()}`);
     try {
       await pipeline(Readable.from(lines(store, result)), createWriteStream(temporary, { flush: true }));
       await rename(temporary, path);
       await syncFolder(folder);
     } catch (error) {
       await rm(temporary, { force: true }).catch(() => {});
-      throw fileSystemProblem(error, folder);
+      const { code, path: of, syscall } = error as NodeJS.ErrnoException;
+      const problem = fileSystemProblem(error, folder);
+      if (problem instanceof Problem) throw problem;
+      throw of === temporary || syscall === 'write' ? fileNotWritable(file, `it cannot be written (${code})`) : error;
     }
     return result.prompts.rows;
   };
@@ -189,7 +197,7 @@ async function* lines({ datasets, objects }: Store, { prompts, candidates }: Sam
   for (const [i, chunk] of (await datasets.chunks(prompts)).entries()) {
     const texts = groupById(await objects.readRows(candidateChunks[i]!, Candidate));
     for (const { id, instruction } of await objects.readRows(chunk, PromptRow)) {
-      yield `${JSON.stringify({ id, instruction, texts: (texts.get(id) ?? []).map(({ text }) => text) })}\n`;
+      yield `${visibleJson({ id, instruction, texts: (texts.get(id) ?? []).map(({ text }) => text) })}\n`;
     }
   }
 }

@@ -2,6 +2,7 @@
  * A run as a tree for a terminal, and the progress of its running step. Pure: a status in, lines out. No line is wider
  * than asked for, so that a terminal can be redrawn in place.
  */
+import { shellWord } from '../../contracts/errors.js';
 import type { Parked, RunStatus, StepState, Waiting } from '../../contracts/run.js';
 import type { Approval } from '../../contracts/spec.js';
 import { clip, columns, duration, pad, printable, rate, visible, wrap } from '../../text/text.js';
@@ -51,16 +52,16 @@ export function renderRun(status: RunStatus, view: View): string[] {
   if (parked && !status.steps.some((step) => step.state === 'parked'))
     lines.push(...parkedLines(status, parked.step, view, 2));
   if (halt?.kind === 'waiting') lines.push(...waitingLines(halt, runId, view));
-  if (state === 'paused') lines.push(...exact(1, view, `Paused. To continue:  srlm resume ${runId}`));
+  if (state === 'paused') lines.push(...exact(1, view, `Paused. To continue:  srlm resume ${shellWord(runId)}`));
   if (status.failure) lines.push(...sentence(1, view, status.failure));
   return lines.map((line) => drawn(line, view));
 }
 
 /** What can be done about a parked step. */
 export const answersTo = (runId: string, { skippable, type }: Parked): string[] => [
-  ...(type === 'budget.spent' ? [] : [`Fix the cause, then:     srlm retry ${runId}`]),
-  ...(skippable ? [`Or continue without it:  srlm skip ${runId}`] : []),
-  `Or end the run:          srlm abort ${runId}`,
+  ...(type === 'budget.spent' ? [] : [`Fix the cause, then:     srlm retry ${shellWord(runId)}`]),
+  ...(skippable ? [`Or continue without it:  srlm skip ${shellWord(runId)}`] : []),
+  `Or end the run:          srlm abort ${shellWord(runId)}`,
 ];
 
 function markOf(state: RunStatus['state'] | StepState['state']): Mark {
@@ -146,8 +147,8 @@ function waitingLines(waiting: Waiting, runId: string, view: View): Line[] {
   return [
     { indent: 1, mark: 'parked', text: `waiting for approval: ${approval}${where}` },
     ...exact(2, view, facts.join(', ')),
-    ...exact(2, view, `To continue:  srlm approve ${runId}`),
-    ...exact(2, view, `Or:           srlm reject ${runId} --why "..."`),
+    ...exact(2, view, `To continue:  srlm approve ${shellWord(runId)}`),
+    ...exact(2, view, `Or:           srlm reject ${shellWord(runId)} --why "..."`),
   ];
 }
 

@@ -87,7 +87,7 @@ export class EndpointEngine implements Engine {
       limit: pLimit(concurrency),
       seeds: seed,
       topK,
-      retry: { retries: RETRIES, timeoutMs: 1000 * timeoutSeconds },
+      retry: { retries: RETRIES, timeoutMs: Math.ceil(1000 * timeoutSeconds) },
     });
   }
 

@@ -2,7 +2,7 @@
  * A whole file of one kind of data, row by row. Ids are unique: a row without one is named by its position.
  * The first unusable row ends the reading: what a run learns from must be what its user meant.
  * Throws what its container and recognise.ts throw, file.empty, data.invalid for an id that occurs twice, data.unusable
- * for a file without rows.
+ * for a file without rows or of another kind.
  */
 import { dataUnusable, fileEmpty, fileNotText, rowInvalid, show } from '../../contracts/errors.js';
 import type { Catalyst, Example, PromptRow, Question } from '../../contracts/rows.js';
@@ -20,6 +20,17 @@ export const VERSION = 1;
 /** The first one that fits reads the file. */
 const CONTAINERS: readonly Container[] = [jsonArray, jsonLines];
 const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf];
+
+/** First bytes of files that are not read. Without their names, a message about UTF-8 or JSON would mislead. */
+const OTHERS: readonly (readonly [string, string])[] = [
+  ['\x1f\x8b', 'a gzip file within a gzip file'],
+  ['\x28\xb5\x2f\xfd', 'a zstd file'],
+  ['\xfd7zXZ\0', 'an xz file'],
+  ['BZh', 'a bzip2 file'],
+  ['PK\x03\x04', 'a zip file'],
+  ['PAR1', 'a Parquet file'],
+  ['ARROW1', 'an Arrow file'],
+];
 
 export interface DataRow {
   examples: Example;
@@ -85,6 +96,9 @@ export async function* readValues(bytes: AsyncIterable<Uint8Array>, file: string
       }
       if (at === chunk.length) continue;
       if (markSeen === 1 || markSeen === 2) throw fileNotText(file, 1);
+      const start = Buffer.from(chunk.subarray(at, at + 8)).toString('latin1');
+      const other = OTHERS.find(([bytes]) => start.startsWith(bytes))?.[1];
+      if (other) throw dataUnusable(file, `this is ${other}.`, 'Convert it to JSONL, plain or .gz.');
       const first = chunk[at]!;
       reader = CONTAINERS.find((container) => container.fits(first, file))!.open(file, line);
     }

@@ -120,6 +120,15 @@ describe('an export', () => {
     expect(run.exported).toMatchObject({ complete: false, note: 'The run had not ended.' });
   });
 
+  it('has no character in its files that steers a terminal', async () => {
+    const hostile = '\u202eltr \u009b2J';
+    const history = prepare(new HistoryBuilder('exec-1', [runInput()])).command('pause', { why: hostile });
+    await exportedAtTheEnd(history.execution);
+    const files = await filesOf(own());
+    for (const text of Object.values(files)) expect(text).not.toMatch(/[\u0080-\u009f\u202e]/);
+    expect(JSON.stringify(JSON.parse(files['timeline.json']!))).toContain(hostile);
+  });
+
   it('is complete when the run has ended and nothing is missing', async () => {
     const [first, second] = wholeRun({ ...runInput(), texts: await store.objects.putJson(texts) });
     const temporal = clientOf(first.execution, second.execution);

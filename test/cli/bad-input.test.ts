@@ -326,6 +326,7 @@ describe('what is good input', () => {
       kind: 'examples',
       rows: 1,
       missingRationales: 0,
+      warnings: [],
       meanInstructionChars: 14,
       meanRationaleChars: 9,
       meanAnswerChars: 1,

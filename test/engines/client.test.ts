@@ -114,6 +114,11 @@ describe('ChatClient', () => {
     expect((await ask(echoed.url))[0]!.text).toBe('It is [the key].');
   });
 
+  it('takes no half of a character, which no prompt and no training row could hold', async () => {
+    const cut = await replying(JSON.stringify({ choices: [{ message: { content: 'cut \ud83d' } }] }));
+    expect((await clientOf(cut.url).sample(request(), never))[0]!.text).toBe('cut \uFFFD');
+  });
+
   it.each([
     ['more tokens than were asked for', { prompt_tokens: 9e15, completion_tokens: 9e15 }, [4132, 8]],
     ['no prompt tokens', { completion_tokens: 3 }, [9, 3]],

@@ -10,6 +10,7 @@ import {
   log,
   workflowInfo,
 } from '@temporalio/workflow';
+import { shellWord } from '../../contracts/errors.js';
 import type { Usage } from '../../contracts/refs.js';
 import type { Parked, StepState } from '../../contracts/run.js';
 import type { StepDone, StepMeta, StepName } from '../../contracts/steps.js';
@@ -123,7 +124,7 @@ async function park(
 function failureOf({ config }: RunControl, error: unknown): Pick<Parked, 'type' | 'message' | 'attempts'> {
   if (error instanceof BudgetSpent) {
     const { bound } = error;
-    const raise = `Raise it: srlm set ${workflowInfo().workflowId} ${bound}=N`;
+    const raise = `Raise it: srlm set ${shellWord(workflowInfo().workflowId)} ${bound}=N`;
     return {
       type: 'budget.spent',
       message: `${bound} is used up. Everything done is kept. ${raise} [budget.spent]`,
