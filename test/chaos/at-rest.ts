@@ -1,6 +1,5 @@
 /**
- * Files at rest: a run has ended and everything has stopped, as by a power failure. Then each kind of file that srlm
- * writes is cut, zeroed, emptied or deleted, one kind at a time and up to four files of it. `srlm up` starts, and the
+ * Files at rest: a run has ended, and whatever has a file open is killed. Then each kind of file that srlm writes is cut, zeroed, emptied or deleted, one kind at a time and up to four files of it. `srlm up` starts, and the
  * same run is started again: it must come to the same result, or the command must stop with one sentence that names the
  * file and what to do. Whatever is then read (the history, the model) must be as it was, or refused in the same way.
  */
@@ -26,7 +25,7 @@ const KINDS = {
   weights: /^store\/models\/.*\.safetensors$/,
   'tokenizer or config of a model': /^store\/models\/.*(json|jinja)$/,
   ...jobFiles('lock', 'log.txt', 'owner.json', 'progress.json', 'result.json', 'spec.json', 'state.json'),
-  ...jobFiles('steps.jsonl', 'train.jsonl'),
+  ...jobFiles('steps.jsonl'),
   'exported history': /^store\/audit\/.*\/histories\//,
   'run.json of an export': /^store\/audit\/.*\/run\.json$/,
   'timeline of an export': /^store\/audit\/.*\/timeline\.(json|md)$/,
@@ -106,7 +105,7 @@ class AtRest {
     try {
       const first = await harness.finish(await harness.start(harnessSpec(), 'first'));
       const atRest = new AtRest(harness, first, await timelineOf(harness));
-      await atRest.stop();
+      await atRest.stop("Temporal's database");
       await cp(atRest.database, `${atRest.database}.good`);
       return atRest;
     } catch (error) {
@@ -124,15 +123,18 @@ class AtRest {
 
   async damage(kind: FileKind, damage: Damage, seed: number): Promise<Case> {
     const startedAt = Date.now();
+    await this.stop(kind);
     const next = random(seed);
     const files = this.files().filter((path) => kindOf(path) === kind);
     const wrong = files.length === 0 ? ['there is no such file'] : [];
     while (files.length > FILES_AT_ONCE) files.splice(Math.floor(next() * files.length), 1);
     for (const file of files) await spoil(join(this.harness.folder, file), damage);
     for (const step of doneAgain(kind)) await rm(join(this.harness.artifactRoot, 'steps', step), { recursive: true });
-    const end = await this.again(`${startedAt}`, wrong).catch((error: Error) => sentenceOf(error));
-    await this.stop();
-    if (kind === "Temporal's database") await cp(`${this.database}.good`, this.database);
+    const end = await this.again(`${startedAt}`, wrong).catch(sentenceOf);
+    if (kind === "Temporal's database") {
+      await this.stop(kind);
+      await cp(`${this.database}.good`, this.database);
+    }
     return { end, wrong, seconds: (Date.now() - startedAt) / 1000 };
   }
 
@@ -154,11 +156,11 @@ class AtRest {
     return ends.join('; ');
   }
 
-  /** SIGKILL to everything. */
-  private async stop(): Promise<void> {
+  /** SIGKILL to the worker, and to the programs whose files these are. All of them start slowly. */
+  private async stop(kind: FileKind): Promise<void> {
     await this.harness.killWorker();
-    await this.harness.killTemporal();
-    await this.harness.killModelServers();
+    if (/Temporal|up\.json/.test(kind)) await this.harness.killTemporal();
+    if (/model/.test(kind)) await this.harness.killModelServers();
   }
 
   private files(): string[] {
