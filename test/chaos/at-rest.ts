@@ -1,7 +1,8 @@
 /**
- * Files at rest: a run has ended, and whatever has a file open is killed. Then each kind of file that srlm writes is cut, zeroed, emptied or deleted, one kind at a time and up to four files of it. `srlm up` starts, and the
- * same run is started again: it must come to the same result, or the command must stop with one sentence that names the
- * file and what to do. Whatever is then read (the history, the model) must be as it was, or refused in the same way.
+ * Files at rest: a run has ended, and whatever has a file open is killed. Then each kind of file that srlm writes is cut,
+ * zeroed, emptied or deleted, one kind at a time and up to four files of it. `srlm up` starts, and the same run is started
+ * again: it must come to the same result, or the command must stop with one sentence that names the file and what to do.
+ * Whatever is then read (the history, the model) must be as it was, or refused in the same way.
  */
 import { readdirSync, statSync } from 'node:fs';
 import { cp, rm, truncate, writeFile } from 'node:fs/promises';
