@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import errno
 import fcntl
+import gc
 import json
 import os
 import shutil
@@ -39,6 +40,8 @@ if len(TOKEN) < TOKEN_CHARACTERS:  # before the imports, which take seconds
           " could use the server.", file=sys.stderr)
     sys.exit(2)
 
+gc.disable()  # during the imports it finds nothing, and takes a sixth of their time
+
 import torch
 import uvicorn
 from starlette.applications import Starlette
@@ -51,6 +54,8 @@ from starlette.routing import Route
 from compute import Engine, Job, ScoredText, is_out_of_memory
 from folder import DigestCache, check_model_folder
 from protocol import Decoder, Guard, RequestError, bad, body_of, failure, take
+
+gc.enable()
 
 HOST = "127.0.0.1"  # a worker talks to the servers of its own host only
 FILE_BYTES = 50_000_000  # of requests.jsonl and log.txt

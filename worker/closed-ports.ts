@@ -6,8 +6,11 @@
 import { createServer } from 'node:net';
 import { noClosedPort } from '../contracts/errors.js';
 
-/** Without services that are still common (X11, NFS), and ports that a policy can open again (6566, 10080). */
-const FOR_EVERYBODY = [1719, 1720, 1723, 3659, 4045, 4190, 5060, 5061, 6665, 6666, 6667, 6668, 6669, 6679, 6697];
+/**
+ * Without services that are still common (X11, NFS), ports that a policy can open again (6566, 10080), and ports of the
+ * standard that Chromium opens (4190, 6679).
+ */
+const FOR_EVERYBODY = [1719, 1720, 1723, 3659, 4045, 5060, 5061, 6665, 6666, 6667, 6668, 6669, 6697];
 /** Only root may listen there, as in a container; used where the others do not suffice. Services of long ago. */
 const FOR_ROOT = [
   1, 7, 9, 11, 13, 15, 17, 19, 37, 42, 43, 77, 79, 87, 95, 101, 102, 103, 104, 109, 113, 115, 117, 119, 512, 513, 514,

@@ -8,7 +8,7 @@ import type { Intervention, RunState } from '../../contracts/run.js';
 import { at, describedAs, PARKED, stateOf } from './states.js';
 
 vi.mock('node:timers/promises', () => ({
-  setTimeout: async (ms: number) => void vi.setSystemTime(Date.now() + ms),
+  setTimeout: async (ms: number) => void vi.advanceTimersByTime(ms),
 }));
 
 interface Sent {
@@ -153,7 +153,7 @@ describe('a command is refused', () => {
 
 describe('a command that meets the end of an execution', () => {
   beforeEach(() => {
-    vi.useFakeTimers({ toFake: ['Date'] });
+    vi.useFakeTimers({ toFake: ['Date', 'performance'] });
     return () => vi.useRealTimers();
   });
 

@@ -16,6 +16,7 @@ import { BuiltinClient } from '../../engines/builtin/client.js';
 import { ModelServer } from '../../engines/builtin/server.js';
 import { processesWith } from '../../processes/detached.js';
 import { folderDigest } from '../../storage/model-folder.js';
+import { CLOSED_PORTS } from '../../worker/closed-ports.js';
 import { type Embedded, startEmbedded, temporalBinary } from '../../worker/embedded.js';
 import { python, tinyModel } from '../support/python.js';
 import { freePorts } from '../support/temporal-server.js';
@@ -79,6 +80,31 @@ describe.skipIf(!isPossible)('a page of another site', () => {
     const shown = await open(program!, temporal.uiUrl, '--virtual-time-budget=20000');
     expect(shown.includes('seen-in-the-ui')).toBe(true);
   }, 90_000);
+});
+
+describe.skipIf(!isPossible)('a page, whatever listens there and invites it,', () => {
+  it('reaches none of the ports that are said to be closed', async () => {
+    const inviting = () =>
+      createServer((_, response) => response.writeHead(200, { 'access-control-allow-origin': '*' }).end('open'));
+    const servers: Server[] = [];
+    const listen = async (port: number) => {
+      const server = inviting();
+      await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, '127.0.0.1', resolve));
+      servers.push(server);
+      return (server.address() as AddressInfo).port;
+    };
+    try {
+      const common = await listen(0);
+      // One that is in use just now, or needs root, is left out.
+      for (const port of CLOSED_PORTS) await listen(port).catch(() => {});
+      const tries = [common, ...CLOSED_PORTS].map(
+        (port) => `await tryTo('http://127.0.0.1:${port}', { credentials: 'omit' });`,
+      );
+      expect(await visit(tries.join('\n'))).toEqual([[`http://127.0.0.1:${common}`, 200, 'open']]);
+    } finally {
+      for (const server of servers) server.close();
+    }
+  }, 60_000);
 });
 
 describe.skipIf(!isPossible)('a page of another site and the model server', () => {

@@ -94,7 +94,8 @@ describe('prompts', () => {
 
 describe('what a model is trained with is what it meets later', () => {
   const own = fc.record({
-    answer: anyText.map((text) => `${text.slice(0, 3)}{instruction}`),
+    // Whole characters: a cut one is no template.
+    answer: anyText.map((text) => `${[...text].slice(0, 3).join('')}{instruction}`),
     enrich: fc.constantFrom('{instruction}|{rationale}', '{rationale} {instruction} {other}'),
     reply: fc.constantFrom(...replies),
   });
