@@ -104,6 +104,8 @@ function beQuiet(): void {
 }
 
 export class Scenarios {
+  /** Ends the calls that wait for runs which never end. */
+  private readonly closing = new AbortController();
   private readonly running = new Map<string, Running>();
   private free = AT_ONCE;
   private readonly queue: (() => void)[] = [];
@@ -205,7 +207,8 @@ export class Scenarios {
       workflowTaskTimeout: '60 seconds',
     });
     scenario.firstRunId = handle.firstExecutionRunId;
-    void within(scenario.handle.result(), () => 'it has not ended')
+    const ended = () => scenario.handle.result();
+    void within(this.env.client.withAbortSignal(this.closing.signal, ended), () => 'it has not ended')
       .catch(() => {})
       .finally(() => this.next());
     return scenario;
@@ -246,6 +249,8 @@ export class Scenarios {
 
   async close(): Promise<void> {
     await this.stopWorker();
+    // Temporal's client would retry them once the connection is closed, and throw where nobody catches it.
+    this.closing.abort();
     await this.env.teardown();
   }
 }
