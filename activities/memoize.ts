@@ -49,8 +49,11 @@ export async function recorded(
   work: () => Promise<Work>,
   run = currentRun(),
 ): Promise<StepRecord> {
-  const found = await store.records.find(step, keyOf(step, inputs));
+  const key = keyOf(step, inputs);
+  const found = await store.records.find(step, key);
   if (found) return found;
+  // One that is there is void: what it holds is damaged, and is made again now, by this run.
+  const voided = (await store.records.read(step, key))?.sha256;
   const startedAt = performance.now();
   const { usage = null, ...result } = await work();
   const meta = {
@@ -61,7 +64,7 @@ export async function recorded(
     usage,
   };
   // An attempt that timed out may finish late: the first record wins, since others have read it.
-  return store.records.add(step, inputs, { ...result, meta });
+  return store.records.add(step, inputs, { ...result, meta, voided });
 }
 
 function doneOf<T>(record: StepRecord, output: z.ZodType<T>): StepDone<T> {

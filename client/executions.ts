@@ -4,6 +4,7 @@
  */
 import {
   type Client,
+  ServiceError,
   type WorkflowExecutionDescription,
   type WorkflowExecutionInfo,
   WorkflowNotFoundError,
@@ -26,13 +27,32 @@ const TYPES = ['srlmRun', 'srlmSample'];
 /** The newest execution of a run. Throws run.unknown, also for a workflow that is no run. */
 export async function describe(client: Client, runId: string): Promise<WorkflowExecutionDescription> {
   try {
-    const described = await client.workflow.getHandle(runId).describe();
+    const described = await client.workflow
+      .getHandle(runId)
+      .describe()
+      .catch((error: unknown) => withoutMemo(client, runId, error));
     if (TYPES.includes(described.type)) return described;
   } catch (error) {
     if (!(error instanceof WorkflowNotFoundError)) throw error;
   }
   throw runUnknown(runId);
 }
+
+/** The description of a run whose memo cannot be decoded. Throws `error` where that is not what is wrong. */
+async function withoutMemo(client: Client, workflowId: string, error: unknown): Promise<WorkflowExecutionDescription> {
+  if (error instanceof WorkflowNotFoundError || error instanceof ServiceError) throw error;
+  const { loadedDataConverter, namespace } = client.options;
+  const raw = await client.workflowService.describeWorkflowExecution({ namespace, execution: { workflowId } });
+  const info = emptyMemo(raw.workflowExecutionInfo as RawExecution);
+  const unknown = async () => undefined;
+  return {
+    ...(await executionInfoFromRaw(info, loadedDataConverter, raw, namespace)),
+    ...{ raw, staticDetails: unknown, staticSummary: unknown },
+  } as WorkflowExecutionDescription;
+}
+
+/** The defaults of a message are in its prototype. */
+const emptyMemo = (raw: RawExecution): RawExecution => Object.assign(Object.create(raw), { memo: null });
 
 export const hasEnded = (status: string) => status !== 'RUNNING' && status !== 'CONTINUED_AS_NEW';
 
@@ -84,7 +104,7 @@ export async function* listExecutions(client: Client): AsyncGenerator<WorkflowEx
       pageSize: PAGE,
       ...(nextPageToken ? { nextPageToken } : {}),
     });
-    for (const raw of page.executions ?? []) yield await decoded(raw).catch(() => decoded({ ...raw, memo: null }));
+    for (const raw of page.executions ?? []) yield await decoded(raw).catch(() => decoded(emptyMemo(raw)));
     nextPageToken = page.nextPageToken ?? undefined;
   } while (nextPageToken?.length);
 }

@@ -3,7 +3,6 @@
  * Throws run.unknown, run.not-parked, run.refused.
  */
 import { randomUUID } from 'node:crypto';
-import { hostname, userInfo } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type Client,
@@ -17,6 +16,7 @@ import { commandRefused, runEnded, runNotParked } from '../contracts/errors.js';
 import type { Halt, RunState } from '../contracts/run.js';
 import { isAway } from './away.js';
 import { describe, hasEnded, memoOf, phaseBy } from './executions.js';
+import { operator } from './operator.js';
 import { COMMAND_QUERY_MS, type RunReader } from './status.js';
 
 /** The fields of a command, except those that `send` fills in. */
@@ -48,7 +48,7 @@ export async function send<Name extends CommandName>(
   if (kind !== null && kind !== 'any' && !answered && isKnown) throw runNotParked(runId, WORDS[kind], earlier);
   if (ended) throw refusedByEnd(name, described);
   const command = {
-    who: `${userInfo().username}@${hostname()}`.slice(0, 120),
+    who: operator(),
     ...(answered ? { answers: answered.since } : {}),
     ...fields,
   };

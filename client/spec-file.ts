@@ -5,7 +5,7 @@
  */
 import { open } from 'node:fs/promises';
 import { distance } from 'fastest-levenshtein';
-import { type Document, isMap, isNode, LineCounter, parseDocument } from 'yaml';
+import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument, visit } from 'yaml';
 import { z } from 'zod';
 import {
   fileEmpty,
@@ -31,7 +31,7 @@ export async function loadSpec<T>(
   const text = textOf(file, await bytesOf(file));
   if (text.trim() === '') throw fileEmpty(file);
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, logLevel: 'error' });
+  const document = parseDocument(text, { lineCounter: lines, logLevel: 'error', uniqueKeys: false });
   // A warning is a tag or a directive that the parser ignores, and its user meant something by it.
   const broken = document.errors[0] ?? document.warnings[0];
   if (broken)
@@ -40,10 +40,30 @@ export async function loadSpec<T>(
       `this is not YAML or JSON (${reasonOf(broken.message)}).`,
     );
   if (!isMap(document.contents)) throw specUnreadable(file, 'a spec is a map of fields.');
+  const twice = repeatedKey(document);
+  if (twice) throw specUnreadable(`${file}:${lines.linePos(twice.at).line}`, `${show(twice.key)} is there twice.`);
   for (const [field, value] of Object.entries(overrides)) {
     setField(document, field, value);
   }
   return checkSpec(plain(document, file), schema, file, (path) => lineOf(document, lines, path), overrides);
+}
+
+/** The parser's own check takes as long as the square of the number of keys. */
+function repeatedKey(document: Document): { key: string; at: number } | null {
+  let found: { key: string; at: number } | null = null;
+  visit(document, {
+    Map(_, { items }) {
+      const keys = new Set<string>();
+      for (const { key } of items) {
+        if (!isScalar(key)) continue;
+        const text = String(key.value);
+        found ??= keys.has(text) ? { key: text, at: key.range?.[0] ?? 0 } : null;
+        keys.add(text);
+      }
+      return found ? visit.BREAK : undefined;
+    },
+  });
+  return found;
 }
 
 /** A pipe is read to its end, a device never. */

@@ -1,10 +1,10 @@
 /**
  * The connection to Temporal, by Temporal's own environment configuration (TEMPORAL_ADDRESS, profiles, TLS, API key).
- * Throws temporal.unreachable.
+ * Throws temporal.settings, temporal.unreachable.
  */
 import { Client, Connection, type ConnectionOptions } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
-import { temporalUnreachable } from '../contracts/errors.js';
+import { temporalSettings, temporalUnreachable } from '../contracts/errors.js';
 
 export const DEFAULT_ADDRESS = 'localhost:7233';
 
@@ -20,9 +20,18 @@ export const directIfHere = (address: string): Pick<ConnectionOptions, 'channelA
 
 const isHere = (address: string): boolean => /^(localhost|127(\.\d+){3}|\[?::1\]?):\d+$/.test(address);
 
+/** Throws temporal.settings. */
 export function connectionOptions(): { options: ConnectionOptions; namespace: string; address: string } {
-  const { connectionOptions: options, namespace } = loadClientConnectConfig();
+  const { connectionOptions: options, namespace } = settings();
   return { options, namespace: namespace ?? 'default', address: options.address ?? DEFAULT_ADDRESS };
+}
+
+function settings(): ReturnType<typeof loadClientConnectConfig> {
+  try {
+    return loadClientConnectConfig();
+  } catch (error) {
+    throw temporalSettings((error as Error).message.split('\n')[0]!.replace(/\.$/, ''));
+  }
 }
 
 export async function connect(): Promise<Client> {

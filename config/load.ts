@@ -7,6 +7,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { createJiti } from 'jiti';
 import { Deployment, type DeploymentInput } from '../contracts/deployment.js';
+import { isPassed } from '../contracts/environment.js';
 import { configInvalid } from '../contracts/errors.js';
 import { explain } from '../contracts/issues.js';
 import type { WorkflowConfig } from '../contracts/workflow-config.js';
@@ -45,6 +46,14 @@ export function resolveDeployment(config: DeploymentInput, folder: string, file 
   if (!parsed.success) {
     const { field, reason } = explain(parsed.error.issues[0]!);
     throw configInvalid(file, `${field || 'the configuration'}: ${reason}.`);
+  }
+  for (const [name, engine] of Object.entries(parsed.data.engines)) {
+    const variable = 'apiKeyEnv' in engine ? engine.apiKeyEnv : undefined;
+    if (variable !== undefined && isPassed(variable))
+      throw configInvalid(
+        file,
+        `engines.${name}.apiKeyEnv: trainers and model servers get the variable ${variable}; use one with KEY or TOKEN in its name.`,
+      );
   }
   const at = (path: string) => resolve(folder, path);
   const { artifactRoot, workRoot, modelRoots, trainers } = parsed.data;

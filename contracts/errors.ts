@@ -118,7 +118,7 @@ export const uploadDamaged = (file: string, sha256: string) =>
     'data.damaged',
     { file },
     `the copy that was stored when the run was started (${sha256.slice(0, 12)}) is missing or altered.`,
-    'Start a run with the same file, which stores it again, then `srlm retry` this one.',
+    'Start a run with the same file, which stores it again, then `srlm retry` this one. If it is then missing again, the worker uses another artifactRoot than the one that you start runs from.',
   );
 export const evaluationLeaks = (file: string, shared: number) =>
   fileError(
@@ -171,11 +171,11 @@ export const diskTooFull = (folder: string, needBytes: number, freeBytes: number
   fileError(
     'storage.disk-full',
     { file: folder },
-    `the run needs about ${gigabytes(needBytes)} and ${gigabytes(freeBytes)} are free.`,
+    `the run needs about ${size(needBytes)} and ${size(freeBytes)} are free.`,
     'Free some space or move artifactRoot.',
   );
-export const portTaken = (port: number) =>
-  userError('port.taken', `Port ${port} is used by another program.`, 'Stop it, or choose another with --port.');
+export const portTaken = (port: number, option: '--port' | '--ui-port') =>
+  userError('port.taken', `Port ${port} is used by another program.`, `Stop it, or choose another with ${option}.`);
 export const upRunning = (pid: number) =>
   userError(
     'up.running',
@@ -201,7 +201,7 @@ export const temporalDamaged = (database: string) =>
   userError(
     'temporal.damaged',
     `The database of the Temporal server is damaged: ${database}.`,
-    `Move it away (mv ${show(database)} ${show(`${database}.damaged`)}), and \`srlm up\` makes a new one. Then start each run that had not ended again with its spec: it finds all that it had made.`,
+    `Move it away (mv ${shellWord(database)} ${shellWord(`${database}.damaged`)}), and \`srlm up\` makes a new one. Then start each run that had not ended again with its spec: it finds all that it had made. \`srlm history RUN\` still shows those that had ended.`,
   );
 export const noClosedPort = (needed: number, free: number) =>
   userError(
@@ -214,6 +214,12 @@ export const temporalUnreachable = (address: string, reason: string) =>
     'temporal.unreachable',
     `Temporal does not answer at ${address} (${reason}).`,
     'Start it with `srlm up`, or set TEMPORAL_ADDRESS.',
+  );
+export const temporalSettings = (reason: string) =>
+  userError(
+    'temporal.settings',
+    `The settings of the connection to Temporal cannot be used: ${reason}.`,
+    'They are in the variables TEMPORAL_* and the file that TEMPORAL_CONFIG_FILE names.',
   );
 export const temporalLost = (runId: string, minutes: number) =>
   transient(
@@ -302,6 +308,14 @@ export const inputInvalid = (what: string, reason: string) =>
 export const artifactDamaged = (name: string, reason: string) => fileError('artifact.damaged', { file: name }, reason);
 export const storageFull = (path: string) =>
   fileError('storage.full', { file: path }, 'there is no space left on its file system.', 'Free some.');
+/** A disk that is failing, or a network file system that is gone. */
+export const storageUnreadable = (path: string) =>
+  fileError(
+    'storage.unreadable',
+    { file: path },
+    'the disk cannot read it (EIO).',
+    'Check the disk. What is deleted or moved away is made again by a run with the same spec.',
+  );
 /** `code`: EROFS, EACCES or EPERM. */
 export const storageRefused = (path: string, code: string) =>
   fileError(
@@ -339,7 +353,9 @@ export const engineRefused = (engine: string, status: number, message: string) =
   userError(
     'engine.refused',
     `Engine ${show(engine)} refused the request (${status}: ${message}).`,
-    'Fix the cause, then `srlm retry`.',
+    status === 401 || status === 403
+      ? 'Set the variable that apiKeyEnv names to a valid key, start the worker again, then `srlm retry`.'
+      : 'Fix the cause, then `srlm retry`.',
   );
 export const engineWrongWeights = (engine: string, want: string, found: string) =>
   transient('engine.wrong-weights', `Engine ${show(engine)} holds ${found}, not ${want}.`, 'They are loaded again.');
@@ -356,6 +372,7 @@ export const trainerFailed = (type: string, message: string, log: string) =>
 export const trainerLost = (reason: string) =>
   transient('trainer.lost', reason, 'It resumes from its newest checkpoint.');
 
-function gigabytes(bytes: number): string {
+function size(bytes: number): string {
+  if (bytes < 1e9) return `${Math.ceil(bytes / 1e6)} MB`;
   return `${(bytes / 1e9).toFixed(1)} GB`;
 }

@@ -241,7 +241,10 @@ function spellingsOf(key: string): string[] {
       text.replace(/=+$/, '').slice(before > 0 ? before + 1 : 0, bytes.length % 3 ? -1 : undefined);
     return [inner(bytes.toString('base64')), inner(bytes.toString('base64url'))];
   });
-  return [...new Set([key, JSON.stringify(key).slice(1, -1), encodeURIComponent(key), ...base64])];
+  const json = JSON.stringify(key).slice(1, -1);
+  const inAddresses = [encodeURIComponent(key), encodeURI(key)];
+  const lower = inAddresses.map((text) => text.replace(/%../g, (code) => code.toLowerCase()));
+  return [...new Set([key, json, json.replaceAll('/', '\\/'), ...inAddresses, ...lower, ...base64])];
 }
 
 /** Also of the page of a proxy. */

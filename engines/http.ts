@@ -48,6 +48,7 @@ export const MAX_REPLY_BYTES = 64 * 2 ** 20;
 const MAX_ERROR_BYTES = 64 * 2 ** 10;
 const AGENT = new Agent({ connectTimeout: 10_000 });
 const MAX_WAIT_MS = 60_000;
+const LATE = 'its reply was not complete in time';
 /**
  * A server may ask for longer than a request waits: the next attempt of the step does, up to this. A shorter wait is not
  * passed on: a step whose delays a server could set to nothing would use up its attempts at once.
@@ -71,27 +72,30 @@ export async function postJson(
     dispatcher: AGENT,
     headersTimeout: timeoutMs,
     bodyTimeout: timeoutMs,
-    signal,
   } as const;
   for (let tries = 0; ; tries++) {
     signal.throwIfAborted();
     let reply: Dispatcher.ResponseData | null = null;
     let text = '';
+    // undici's own limits begin again with each part of a body, and with each provisional response.
+    const late = new AbortController();
+    const timer = timeoutMs > 0 ? setTimeout(() => late.abort(new Error(LATE)), timeoutMs) : undefined;
     try {
-      const deadline = timeoutMs > 0 ? performance.now() + timeoutMs : Number.POSITIVE_INFINITY;
-      reply = await request(url, options);
+      reply = await request(url, { ...options, signal: AbortSignal.any([signal, late.signal]) });
       if (reply.statusCode < 300) {
-        const value = parsed(await textOf(reply.body, maxBytes, deadline));
+        const value = parsed(await textOf(reply.body, maxBytes));
         onHeaders(reply.headers);
         return value;
       }
-      text = await beginningOf(reply.body, deadline);
+      text = await beginningOf(reply.body);
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       // Not retried: the next reply would be as large, and each may be billed.
       if (reply && error instanceof TooLarge) throw new HttpError(reply.statusCode, error.message, null, null);
       if (tries === retries) throw new ConnectionError(reasonOf(error), { cause: error });
       reply = null;
+    } finally {
+      clearTimeout(timer);
     }
     if (reply && (tries === retries || !isRetryable(reply))) throw errorOf(reply, text);
     await sleep(waitMs(reply, tries), undefined, { signal }).catch(() => signal.throwIfAborted());
@@ -123,25 +127,29 @@ export async function statusOf(url: URL, headers: Record<string, string>, timeou
 }
 
 /** Leaving the loop early closes the connection. */
-async function textOf(body: Dispatcher.ResponseData['body'], maxBytes: number, deadline: number): Promise<string> {
+async function textOf(body: Dispatcher.ResponseData['body'], maxBytes: number): Promise<string> {
   const parts: Buffer[] = [];
   let bytes = 0;
   for await (const part of body as AsyncIterable<Buffer>) {
     bytes += part.length;
     parts.push(part);
     if (bytes > maxBytes) throw new TooLarge(`its reply is larger than ${Math.ceil(maxBytes / 2 ** 20)} MiB`);
-    if (performance.now() > deadline) throw new Error('its reply was not complete in time');
   }
   return Buffer.concat(parts).toString('utf8');
 }
 
-async function beginningOf(body: Dispatcher.ResponseData['body'], deadline: number): Promise<string> {
+/** What came of an error before its end, its limit or the end of the time. */
+async function beginningOf(body: Dispatcher.ResponseData['body']): Promise<string> {
   const parts: Buffer[] = [];
   let bytes = 0;
-  for await (const part of body as AsyncIterable<Buffer>) {
-    bytes += part.length;
-    parts.push(part);
-    if (bytes >= MAX_ERROR_BYTES || performance.now() > deadline) break;
+  try {
+    for await (const part of body as AsyncIterable<Buffer>) {
+      bytes += part.length;
+      parts.push(part);
+      if (bytes >= MAX_ERROR_BYTES) break;
+    }
+  } catch (error) {
+    if (bytes === 0) throw error;
   }
   return Buffer.concat(parts).toString('utf8');
 }
@@ -192,7 +200,7 @@ function errorOf(reply: Dispatcher.ResponseData, text: string): HttpError {
 /** What codes of Node, OpenSSL and undici mean; others, such as ECONNREFUSED, are shown as they are. */
 const REASONS: [RegExp, string][] = [
   [/^(HPE_|ERR_ASSERTION$)/, 'what answers there does not speak HTTP'],
-  [/^UND_ERR_(HEADERS|BODY)_TIMEOUT$/, 'its reply was not complete in time'],
+  [/^UND_ERR_(HEADERS|BODY)_TIMEOUT$/, LATE],
   [/^UND_ERR_CONNECT_TIMEOUT$/, 'no connection came about in time'],
   [/^UND_ERR_HEADERS_OVERFLOW$/, 'the headers of its reply are too large'],
   [/^UND_ERR_(SOCKET|RES_CONTENT_LENGTH_MISMATCH)$/, 'its reply ended before it was complete'],

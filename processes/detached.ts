@@ -11,21 +11,14 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { z } from 'zod';
+import { isPassed } from '../contracts/environment.js';
 import { isAlive, readJson } from '../storage/files.js';
 
-/**
- * What a program of ours gets of this process's environment: what it needs to find its files, its libraries and its
- * devices. Not the rest, since keys of endpoints and clouds are there, and these programs load what others made.
- */
-const PASSED =
-  /^(PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TZ|LANG|LC_\w+|XDG_\w+|LD_\w+|MALLOC_\w+|DYLD_\w+|PYTHON\w*|VIRTUAL_ENV|CONDA_PREFIX|HF_HOME|HF_HUB_CACHE|TORCH\w*|PYTORCH_\w+|TRITON_\w+|CUDA\w*|CUBLAS_\w+|CUDNN_\w+|NVIDIA_\w+|NCCL_\w+|GLOO_\w+|HIP_\w+|HSA_\w+|ROCR_\w+|ROCM_\w+|OMP_\w+|MKL_\w+|KMP_\w+|GOMP_\w+|OPENBLAS_\w+|ACCELERATE_\w+|FSDP_\w+|DS_\w+|MASTER_\w+|GO[A-Z]+)$/;
-/** Whatever a name above allows: it holds a secret. */
-const SECRET = /KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL/i;
-
+/** What a program of ours gets of this process's environment. */
 export const passedEnvironment = (environment: NodeJS.ProcessEnv): Record<string, string> =>
   Object.fromEntries(
     Object.entries(environment).filter(
-      (entry): entry is [string, string] => entry[1] !== undefined && PASSED.test(entry[0]) && !SECRET.test(entry[0]),
+      (entry): entry is [string, string] => entry[1] !== undefined && isPassed(entry[0]),
     ),
   );
 
@@ -72,11 +65,22 @@ async function lastLines(log: string, before: number): Promise<string> {
 
 /** `mark`: a whole argument of its command line. A part of one may name another folder, as servers/a is in servers/ab. */
 export async function isRunning(pid: number, mark: string): Promise<boolean> {
-  return isAlive(pid) && words(await commandLine(pid)).includes(` ${mark} `);
+  return isAlive(pid) && hasArguments(await commandLine(pid), mark);
 }
 
-/** A command line with spaces around its arguments, on every system. */
-export const words = (line: string): string => ` ${line.replaceAll('\0', ' ')} `;
+/** Whole arguments that follow each other. Linux ends each with NUL; elsewhere `ps` puts spaces between them. */
+export function hasArguments(line: string, ...args: readonly string[]): boolean {
+  const separator = separatorOf(line);
+  return `${separator}${line}${separator}`.includes(`${separator}${args.join(separator)}${separator}`);
+}
+
+/** The argument that follows `option`; empty: there is none. */
+export function argumentAfter(option: string, line: string): string {
+  const args = line.split(separatorOf(line));
+  return args[args.indexOf(option) + 1] ?? '';
+}
+
+const separatorOf = (line: string) => (line.includes('\0') ? '\0' : ' ');
 
 /**
  * What distinguishes a process from a later one with its id, also after a restart of the machine. `boot` distinguishes

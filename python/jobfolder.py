@@ -153,7 +153,9 @@ def identity(spec):
 
 
 def file_sizes(folder):
-    return {name: os.path.getsize(f"{folder}/{name}") for name in sorted(os.listdir(folder)) if name != "complete.json"}
+    """By path in the folder: FSDP and DeepSpeed write folders into a checkpoint."""
+    paths = sorted(f"{inside}/{name}" for inside, _, names in os.walk(folder) for name in names)
+    return {path[len(folder) + 1:]: os.path.getsize(path) for path in paths if path != f"{folder}/complete.json"}
 
 
 def file_digests(folder):

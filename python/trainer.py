@@ -334,7 +334,8 @@ def main():
         except OSError as problem:  # nothing else is written: another trainer may be at work
             print(f"{job} cannot be locked: {problem.strerror}.", file=sys.stderr)
             sys.exit(6)
-    before = read_json(f"{job}/state.json") or {}
+    before = read_json(f"{job}/state.json")
+    before = before if isinstance(before, dict) else {}
     attempt = before.get("attempt", 0) + 1
     state = {"state": "starting", "pid": os.getpid(), "host": socket.gethostname(), "attempt": attempt, "error": None}
 

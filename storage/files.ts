@@ -20,7 +20,7 @@ import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { z } from 'zod';
-import { storageFull, storageRefused } from '../contracts/errors.js';
+import { storageFull, storageRefused, storageUnreadable } from '../contracts/errors.js';
 
 export function temporaryName(): string {
   return `${hostname()}~${process.pid}~${randomBytes(6).toString('hex')}`;
@@ -35,6 +35,7 @@ export const codeOf = (error: unknown): string | undefined => (error as NodeJS.E
 export function fileSystemProblem(error: unknown, path = (error as NodeJS.ErrnoException | null)?.path): unknown {
   const code = refusalCode(error);
   if (isFull(code)) return storageFull(path ?? 'disk');
+  if (path && code === 'EIO') return storageUnreadable(path);
   if (path && (code === 'EROFS' || code === 'EACCES' || code === 'EPERM')) return storageRefused(path, code);
   return error;
 }
@@ -202,8 +203,17 @@ export function sha256(content: string | Uint8Array): string {
 
 export async function sha256File(path: string): Promise<string> {
   const hash = createHash('sha256');
-  for await (const part of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(part);
+  for await (const part of partsOf(path, createReadStream(path, { highWaterMark: 1 << 20 }))) hash.update(part);
   return hash.digest('hex');
+}
+
+/** What is read from `path`. Throws storage.unreadable: an error of reading does not name the file itself. */
+export async function* partsOf(path: string, parts: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* parts;
+  } catch (error) {
+    throw fileSystemProblem(error, path);
+  }
 }
 
 const LOG_BYTES = 50_000_000;
@@ -211,7 +221,8 @@ const LOG_BYTES = 50_000_000;
 /** Empties a log that has grown too large, after copying it to LOG.1: its writer, which appends, keeps it open. */
 export async function boundLog(log: string, maxBytes = LOG_BYTES): Promise<void> {
   if ((await stat(log)).size <= maxBytes) return;
-  await copyFile(log, `${log}.1`);
+  // A full disk has no room for the copy, and needs the space all the more.
+  await copyFile(log, `${log}.1`).catch(() => rm(`${log}.1`, { force: true }));
   await truncate(log);
 }
 
@@ -220,15 +231,19 @@ const ABANDONED_MS = 7 * 86_400_000;
 
 /**
  * Removes what dead processes of this host left in a folder of temporary files. Hosts with names that never come back
- * (containers) leave files too: what nobody has written to for a week is removed, whoever made it.
+ * (containers) leave files too: what nobody has written to for a week is removed. Names of another form are not ours.
  */
 export function sweep(tmp: string): void {
   for (const name of readdirSync(tmp)) {
-    const [host, pid, random] = name.split('~');
-    if (!pid || !random) continue;
+    const [, host, pid] = /^(.+)~(\d+)~[0-9a-f]{12}$/.exec(name) ?? [];
+    if (host === undefined) continue;
     const path = join(tmp, name);
-    const isDead = host === hostname() && !isAlive(Number(pid));
-    if (isDead || Date.now() - mtimeOf(path) > ABANDONED_MS) rmSync(path, { recursive: true, force: true });
+    const isOver = host === hostname() ? !isAlive(Number(pid)) : Date.now() - mtimeOf(path) > ABANDONED_MS;
+    try {
+      if (isOver) rmSync(path, { recursive: true, force: true });
+    } catch {
+      // Whoever may remove it does so one day; it is in nobody's way.
+    }
   }
 }
 

@@ -7,9 +7,11 @@ import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type Bucket, checkName } from './bucket.js';
 import {
+  fileSystemProblem,
   linkInto,
   nullIfMissing,
   OWNER_ONLY,
+  partsOf,
   sha256File,
   streamTo,
   temporaryName,
@@ -29,7 +31,8 @@ export class FolderBucket implements Bucket {
   }
 
   async read(name: string): Promise<Buffer | null> {
-    return readFile(this.path(name)).catch(nullIfMissing);
+    const path = this.path(name);
+    return readFile(path).catch((error) => nullIfMissing(fileSystemProblem(error, path)));
   }
 
   async size(name: string): Promise<number | null> {
@@ -38,8 +41,9 @@ export class FolderBucket implements Bucket {
   }
 
   async stream(name: string): Promise<AsyncIterable<Uint8Array> | null> {
-    const file = await open(this.path(name)).catch(nullIfMissing);
-    return file?.createReadStream({ highWaterMark: 1 << 18 }) ?? null;
+    const path = this.path(name);
+    const file = await open(path).catch(nullIfMissing);
+    return file && partsOf(path, file.createReadStream({ highWaterMark: 1 << 18 }));
   }
 
   async write(name: string, content: Uint8Array): Promise<void> {

@@ -143,18 +143,19 @@ export class Models {
   }
 
   /**
-   * Takes a finished folder over by rename, so it must be on this root's file system. The trainer has just computed
-   * `sha256` and `bytes` of it, so the weights are not read again. If the store has the model already, the folder stays
-   * where it is. Throws artifact.damaged if the folder does not have that size; a retry then trains again.
+   * Takes a finished folder over by rename, so it must be on this root's file system. `sha256` and `bytes` are what its
+   * trainer has written, which may be a while ago. If the store has the model already, the folder stays where it is.
+   * Throws artifact.damaged if the folder holds something else; a retry then trains again.
    */
   async adopt(folder: string, { sha256, bytes }: { sha256: string; bytes: number }): Promise<ModelRef> {
     const target = this.folderOf(sha256);
     await makeFolder(this.own);
-    const brought = await folderState(folder);
+    const brought = await this.weights(folder);
     // Another attempt may have moved the folder away while it was looked at: then its state is another one by now.
-    if (brought && brought.bytes !== bytes && (await folderState(folder))?.state === brought.state) {
+    const isOther = brought && (brought.sha256 !== sha256 || brought.bytes !== bytes);
+    if (isOther && (await folderState(folder))?.state === brought.state) {
       await this.quarantine(folder, brought.state);
-      throw artifactDamaged(`models/${sha256}`, 'it does not have the size that its trainer reported.');
+      throw artifactDamaged(`models/${sha256}`, 'it is not what its trainer has written.');
     }
     for (;;) {
       // Rename first: it never replaces a folder with files in it. Of two attempts of one step (a worker that was

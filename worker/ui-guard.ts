@@ -21,7 +21,7 @@ export async function guardUi(port: number, uiPort: () => number): Promise<UiGua
     else refuse(answer, 403, 'Only the pages of the Temporal UI may ask here.');
   });
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (error) => reject(codeOf(error) === 'EADDRINUSE' ? portTaken(port) : error));
+    server.once('error', (error) => reject(codeOf(error) === 'EADDRINUSE' ? portTaken(port, '--ui-port') : error));
     server.listen(port, '127.0.0.1', resolve);
   });
   return {

@@ -79,7 +79,8 @@ async function checkPrograms(deployment: Deployment): Promise<Check[]> {
   }
   const folder = join(packageRoot, 'python');
   const probe = `
-import json, sys
+import json, os, sys
+os.environ['SRLM_ENGINE_TOKEN'] = 'x' * 48  # without one the server's program ends
 sys.path.insert(0, ${JSON.stringify(folder)})
 import torch, transformers, server, trainer
 gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []

@@ -1,6 +1,5 @@
 /** What happened to a run, from the histories of its executions: `srlm history` shows it, `srlm audit export` writes it. */
 import { existsSync, readdirSync, statSync } from 'node:fs';
-import { hostname, userInfo } from 'node:os';
 import { resolve } from 'node:path';
 import type { Client } from '@temporalio/client';
 import type { Command } from 'commander';
@@ -9,7 +8,9 @@ import { buildTimeline } from '../../audit/history-reader.js';
 import { loadRun } from '../../audit/load.js';
 import { renderTimeline } from '../../audit/render-timeline.js';
 import { fileNotWritable, Problem } from '../../contracts/errors.js';
+import { refusalCode } from '../../storage/files.js';
 import { readableStore } from '../../storage/store.js';
+import { operator } from '../operator.js';
 import { action, type Context, EXIT, runName, UsageError } from './context.js';
 
 export function addHistoryCommands(program: Command): void {
@@ -39,13 +40,14 @@ export function addHistoryCommands(program: Command): void {
       action(async (context, runId: string, { out, force = false }: { out: string; force?: boolean }) => {
         const folder = resolve(out);
         const store = readableStore(await context.deployment());
-        const by = `${userInfo().username}@${hostname()}`;
         const run = await writing(out, async () => {
           if (existsSync(folder) && !statSync(folder).isDirectory())
             throw new UsageError(`--out ${out}: this is not a folder. Choose another.`);
           if (!force && existsSync(folder) && readdirSync(folder).length > 0)
             throw new UsageError(`--out ${out}: the folder is not empty. Choose another, or add --force.`);
-          return withoutTemporal(context, (temporal) => exportRun({ temporal, store, workflowId: runId, by }, folder));
+          return withoutTemporal(context, (temporal) =>
+            exportRun({ temporal, store, workflowId: runId, by: operator() }, folder),
+          );
         });
         const files = run.executions.filter(({ file }) => file !== null).length;
         const histories = `${files} ${files === 1 ? 'history' : 'histories'}`;
@@ -63,9 +65,9 @@ async function writing<T>(out: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    const { code, path, syscall } = error as NodeJS.ErrnoException;
+    const { path, syscall } = error as NodeJS.ErrnoException;
     if (syscall !== 'write' && !path?.startsWith(resolve(out))) throw error;
-    throw fileNotWritable(out, `the folder cannot be written (${code})`);
+    throw fileNotWritable(out, `the folder cannot be written (${refusalCode(error)})`);
   }
 }
 

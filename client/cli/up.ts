@@ -95,7 +95,12 @@ function listen(context: Context): { came: () => boolean; first: Promise<void> }
     resolveFirst = resolve;
   });
   const onSignal = () => {
-    if (++count > 1) process.exit(EXIT.interrupted);
+    if (++count > 1) {
+      context.say(
+        'Ended at once. What was still running (Temporal, model servers, a trainer) is taken over by the next `srlm up`.',
+      );
+      process.exit(EXIT.interrupted);
+    }
     context.say('Stopping ... (again: at once)');
     resolveFirst();
   };

@@ -6,7 +6,7 @@
  * Throws engine.unreachable (retried), python.missing, model.unusable, storage.full, storage.no-locks (not).
  */
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, readFile } from 'node:fs/promises';
+import { chmod, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fetch } from 'undici';
@@ -15,7 +15,7 @@ import type { BuiltinEngine as BuiltinConfig } from '../../contracts/deployment.
 import { engineUnreachable, modelUnusable, noFileLocks, storageFull } from '../../contracts/errors.js';
 import { endGroup, isRunning, startDetached } from '../../processes/detached.js';
 import { checkPython, pythonProgram } from '../../processes/python.js';
-import { nullIfMissing, readJson, sweep, writeWhole, writeWholeNew } from '../../storage/files.js';
+import { makeFolder, nullIfMissing, readJson, sweep, writeWhole, writeWholeNew } from '../../storage/files.js';
 import type { WeightServer } from '../hardware.js';
 import { HttpError, postJson } from '../http.js';
 
@@ -62,7 +62,7 @@ export class ModelServer implements WeightServer {
   /** Finds the server that is running, or starts one. */
   async ensure(): Promise<ServerAddress> {
     const { folder } = this.settings;
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     await chmod(folder, 0o700);
     this.token = await this.readToken();
     const found = await this.findAnswering();

@@ -28,8 +28,8 @@ export interface RowReader {
 export const LF = 0x0a;
 export const isBlank = (byte: number): boolean => byte === 0x20 || byte === 0x09 || byte === LF || byte === 0x0d;
 
-/** Far above any sensible row, and below the longest string: a file without line ends must not fill the memory. */
-const MAX_ROW_BYTES = 256 * 2 ** 20;
+/** Far above any sensible row. Its parsed value may take thirty times as much: a packed file of one row must not fill the memory. */
+const MAX_ROW_BYTES = 16 * 2 ** 20;
 
 /** Collects the bytes of one row, which may come in many chunks. */
 export class RowBuffer {
@@ -39,7 +39,7 @@ export class RowBuffer {
   /** `line`: where the row starts. Throws data.invalid for a row that is too large. */
   add(part: Uint8Array, file: string, line: number): void {
     this.size += part.length;
-    if (this.size > MAX_ROW_BYTES) throw rowInvalid({ file, line }, 'the row is larger than 256 MB.');
+    if (this.size > MAX_ROW_BYTES) throw rowInvalid({ file, line }, 'the row is larger than 16 MB.');
     this.parts.push(part);
   }
 

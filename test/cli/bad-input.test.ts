@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { python } from '../support/python.js';
+import { freePorts } from '../support/temporal-server.js';
 import { srlm } from './command.js';
 
 let lab: string;
@@ -253,6 +254,11 @@ describe('srlm start refuses, in one sentence and with exit code 2,', () => {
   });
 });
 
+it('doctor imports both programs of the environment', async () => {
+  const { stdout } = await srlm(lab, ['doctor', '--json'], { SRLM_PYTHON: python });
+  expect(stdout).toMatch(/"what":\s*"engine",\s*"ok":\s*true/);
+}, 90_000);
+
 describe('srlm up refuses, in one sentence and with exit code 2,', () => {
   it('a Python that is not there', async () => {
     const { stderr, code } = await srlm(lab, ['up', '--config', 'python.json']);
@@ -266,7 +272,10 @@ describe('srlm up refuses, in one sentence and with exit code 2,', () => {
     const other = createServer();
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
     const { port } = other.address() as { port: number };
-    const { stderr, code } = await srlm(lab, ['up', '--port', String(port)], { SRLM_PYTHON: python });
+    const [uiPort] = await freePorts(1);
+    const { stderr, code } = await srlm(lab, ['up', '--port', String(port), '--ui-port', String(uiPort)], {
+      SRLM_PYTHON: python,
+    });
     other.close();
     expect(stderr).toBe(
       `Starting Temporal ...\nPort ${port} is used by another program. Stop it, or choose another with --port. Nothing was started. [port.taken]\n`,

@@ -92,8 +92,12 @@ async function ask(reply: Reply, { timeoutMs = 30_000, n = 1 } = {}): Promise<Co
 // --- the table -------------------------------------------------------------------------------------------------------
 const again = (reason: string) =>
   `Engine "stub" does not answer (${reason}). It is tried again; see its log or \`srlm doctor\`. [engine.unreachable]`;
-const parks = (reason: string) =>
-  `Engine "stub" refused the request (${reason}). Fix the cause, then \`srlm retry\`. [engine.refused]`;
+const parks = (reason: string) => {
+  const next = /^40[13]/.test(reason)
+    ? 'Set the variable that apiKeyEnv names to a valid key, start the worker again'
+    : 'Fix the cause';
+  return `Engine "stub" refused the request (${reason}). ${next}, then \`srlm retry\`. [engine.refused]`;
+};
 const gives = (text: string, finish = 'stop', tokens: number | null = null) => [{ text, finish, tokens, seed: null }];
 const form = (where: string) => again(`its reply does not have the form of OpenAI's API: ${where}`);
 const NOT_JSON = again('its reply is not JSON');
@@ -246,6 +250,8 @@ const CASES: [string, Reply, string | object[]][] = [
     gives('[the key]'),
   ],
   ['the key in base64', http(401, base64(KEY)), parks('401: [the key]g==')],
+  ['the key as PHP escapes it', http(401, JSON.stringify(KEY).replace('/', '\\/')), parks('401: "[the key]"')],
+  ['the key in small letters of an address', http(401, encodeURIComponent(KEY).toLowerCase()), parks('401: [the key]')],
   [
     'the key in base64 in a text',
     json({ choices: [choice(base64(`Bearer ${KEY}.`))] }),
@@ -258,6 +264,7 @@ const LATE_CASES: [string, Reply][] = [
   ['nothing', () => {}],
   ['no end of the head', (socket) => socket.write(`${OK}a: b`)],
   ['a header now and then', drip(OK, 'a: b\r\n')],
+  ['provisional responses without end', drip('', 'HTTP/1.1 103 x\r\n\r\n')],
   ['a chunk and nothing more', (socket) => socket.write(`${CHUNKED}1\r\n \r\n`)],
   ['chunks without end', drip(CHUNKED, '1\r\n \r\n')],
   ['one chunk with a name without end', drip(`${CHUNKED}1;`, 'a'.repeat(100))],

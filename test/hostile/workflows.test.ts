@@ -88,6 +88,12 @@ beforeAll(async () => {
     await client.workflow.start('srlmRun', { workflowId, taskQueue: mark, args: [memo], memo: { srlm: memo } });
   };
   for (const [i, memo] of MEMOS.entries()) await start(`${mark}-memo-${i}`, memo);
+  ids.push(`${mark}-memo-${MEMOS.length}`);
+  await client.workflowService.startWorkflowExecution({
+    ...{ namespace: 'default', workflowId: ids.at(-1)!, requestId: mark, workflowType: { name: 'srlmRun' } },
+    taskQueue: { name: mark },
+    memo: { fields: { srlm: { metadata: { encoding: Buffer.from('binary/encrypted') }, data: Buffer.from('x') } } },
+  });
   for (const id of IDS) await start(`${id} ${mark}`, whole);
 });
 
@@ -120,7 +126,7 @@ it('list --json has the ids as they are, and no character that steers a terminal
 });
 
 describe.concurrent('status', () => {
-  it.each(MEMOS.map((memo, i) => [JSON.stringify(memo), i] as const))(
+  it.each([...MEMOS.map((memo) => JSON.stringify(memo)), 'encrypted'].map((memo, i) => [memo, i] as const))(
     'of a run whose memo is %s says what it can',
     async (_memo, i) => {
       const reader = new RunReader(client, () => openStore({ artifactRoot: join(folder, 'store'), modelRoots: [] }));

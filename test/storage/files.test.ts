@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -75,11 +75,15 @@ describe('a whole file', () => {
     expect(await readdir(join(store, 'tmp'))).toEqual([]);
   });
 
-  it('of a live process, or of another host, is not removed by a sweep', async () => {
-    const [mine, dead, elsewhere] = [`${hostname()}~${process.pid}~1`, `${hostname()}~999999999~2`, 'elsewhere~1~3'];
-    for (const name of [mine, dead, elsewhere]) await writeFile(join(folder(), name), '');
+  it('of a live process, or of another host, or one that is not ours, is not removed by a sweep', async () => {
+    const random = '0123456789ab';
+    const here = (pid: number) => `${hostname()}~${pid}~${random}`;
+    const foreign = ['Budget~2024~final.xlsx', 'my~old~thesis', `${hostname()}~notes~today.txt`];
+    const kept = [here(process.pid), `elsewhere~1~${random}`, ...foreign];
+    for (const name of [...kept, here(999_999_999)]) await writeFile(join(folder(), name), '');
+    for (const name of [...foreign, here(process.pid)]) await utimes(join(folder(), name), 0, 0);
     sweep(folder());
-    expect((await readdir(folder())).sort()).toEqual([mine, elsewhere].sort());
+    expect((await readdir(folder())).sort()).toEqual(kept.sort());
   });
 });
 

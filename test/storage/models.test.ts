@@ -173,11 +173,10 @@ describe('a trained model', () => {
     expect(await readdir(folder())).not.toContain('trained');
   });
 
-  it('is not read again by the worker that adopts it', async () => {
+  it('is read once by the worker that adopts it', async () => {
     const claim = await claimAt('trained');
     const read = await filesReadBy(async () => models.local(await models.adopt(at('trained'), claim)));
-    expect(read).toBe(0);
-    // Another worker reads it once.
+    expect(read).toBe(4);
     const ref = { ...claim, path: null };
     const other = host();
     expect(await filesReadBy(() => other.local(ref))).toBe(4);
@@ -233,11 +232,15 @@ describe('a trained model', () => {
     expect(await models.local(ref)).toBe(at(`store/models/${claim.sha256}`));
   });
 
-  it('of another size than the trainer reported is quarantined, so that a retry trains again', async () => {
+  it.each([
+    ['of another size', () => 'cut'],
+    ['of the same size', (weights: Buffer) => Buffer.alloc(weights.length)],
+  ])('%s that is not what its trainer wrote is quarantined, so that a retry trains again', async (_, harm) => {
     const other = await claimAt('two', 'other weights');
-    await writeFile(at('two/model.safetensors'), 'cut');
+    const weights = at('two/model.safetensors');
+    await writeFile(weights, harm(await readFile(weights)));
     expect((await problemOf(models.adopt(at('two'), other))).message).toContain(
-      'it does not have the size that its trainer reported.',
+      'it is not what its trainer has written.',
     );
     expect(await models.find(other.sha256)).toBeNull();
     expect(await damaged()).toHaveLength(1);

@@ -51,6 +51,22 @@ async function recorded() {
 type Recorded = Awaited<ReturnType<typeof recorded>>;
 
 describe('the record of a step', () => {
+  it('that was void when the work began is replaced by that of the work, which others get from then on', async () => {
+    const { record, dataset } = await recorded();
+    const own = { ...meta, run: 'another' };
+    // The work has made whole again what the first record holds.
+    const again = await store.records.add('mix', inputs, {
+      holds: [],
+      output: dataset,
+      meta: own,
+      voided: record.sha256,
+    });
+    expect(again.meta.run).toBe('another');
+    expect((await store.records.find('mix', key))?.meta.run).toBe('another');
+    const late = await store.records.add('mix', inputs, { holds: [], output: dataset, meta, voided: record.sha256 });
+    expect(late.meta.run).toBe('another');
+  });
+
   it('that exists and cannot be opened is an error, not an endless search', async () => {
     mkdirSync(dirname(path()), { recursive: true });
     await symlink('nowhere', path());

@@ -24,11 +24,15 @@ const HOSTILE: [string, string][] = [
   ['an isolate', 'a\u2066b\u2069'],
   ['a direction mark', 'a\u200f\u061cb'],
   ['a zero-width space', 'a\u200bb'],
+  ['a soft hyphen', 'a\u00adb'],
+  ['a filler that is not seen', 'a\u3164b'],
+  ['bytes in variation selectors', 'a\u{e0110}b'],
   ['a byte order mark', 'a\ufeffb'],
   ['hidden tags', 'a\u{e0041}\u{e0042}'],
   ['half a surrogate pair', 'a\ud800b'],
 ];
-const STEERS = /(?!\t)[\p{Cc}\p{Cs}\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]|[\u{e0000}-\u{e007f}]/u;
+const STEERS =
+  /(?!\t)[\p{Cc}\p{Cs}\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\u3164\ufeff]|[\u{e0000}-\u{e01ef}]/u;
 
 const unstyled = (line: string) =>
   [0, 2, 31, 32, 33, 36].reduce((text, code) => text.replaceAll(`\u001b[${code}m`, ''), line);

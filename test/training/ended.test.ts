@@ -69,9 +69,17 @@ it('a trainer that somebody has killed is started again', async () => {
   });
 });
 
-it('a file system without locks is named, since two trainers could write there', async () => {
-  expect(await followed('exit 6')).toMatchObject({
-    retry: false,
-    message: `${join(folder, 'job')}: its file system has no file locks, without which two processes could write here at once. Mount it with locks, or move artifactRoot in temporal.config.ts to another file system; then \`srlm retry\`. [storage.no-locks]`,
-  });
+it('a trainer that was stopped is started again, whatever memory another program was ended for', async () => {
+  kills.counts = [4, 5];
+  expect(await followed('exit 75')).toMatchObject({ retry: true, type: 'trainer.lost' });
 });
+
+it.each(['exit 6', 'echo "subprocess.CalledProcessError: returned non-zero exit status 6."; exit 1'])(
+  'a file system without locks is named, since two trainers could write there: %s',
+  async (end) => {
+    expect(await followed(end)).toMatchObject({
+      retry: false,
+      message: `${join(folder, 'job')}: its file system has no file locks, without which two processes could write here at once. Mount it with locks, or move artifactRoot in temporal.config.ts to another file system; then \`srlm retry\`. [storage.no-locks]`,
+    });
+  },
+);

@@ -83,7 +83,7 @@ describe('a job folder', () => {
   it('is prepared again when its spec is damaged, and what a dead process left is removed', async () => {
     await writeFile(join(folder, 'spec.json'), '{"version":');
     // A pid that no system uses.
-    await writeFile(join(folder, `${hostname()}~99999999~abc`), 'half a file');
+    await writeFile(join(folder, `${hostname()}~99999999~0123456789ab`), 'half a file');
     await prepareJob(job(), trainer(), chunks('{"a":1}\n'));
     expect((await spec()).version).toBe(2);
     expect((await readdir(folder)).sort()).toEqual(['spec.json', 'train.jsonl']);
