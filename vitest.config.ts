@@ -17,8 +17,8 @@ export default defineConfig({
   test: {
     globalSetup: ['test/support/temporal-server.ts'],
     sequence: { sequencer: LongestFirst },
-    // Two cores: files that start engines would only wait for each other.
-    maxWorkers: 2,
+    // On two cores: files that start engines wait a third of their time.
+    maxWorkers: 3,
     testTimeout: 60_000,
     hookTimeout: 120_000,
     projects: [

@@ -138,18 +138,14 @@ async function textOf(body: Dispatcher.ResponseData['body'], maxBytes: number): 
   return Buffer.concat(parts).toString('utf8');
 }
 
-/** What came of an error before its end, its limit or the end of the time. */
+/** Of an error. One that breaks off is no message: it might end in the middle of a key. */
 async function beginningOf(body: Dispatcher.ResponseData['body']): Promise<string> {
   const parts: Buffer[] = [];
   let bytes = 0;
-  try {
-    for await (const part of body as AsyncIterable<Buffer>) {
-      bytes += part.length;
-      parts.push(part);
-      if (bytes >= MAX_ERROR_BYTES) break;
-    }
-  } catch (error) {
-    if (bytes === 0) throw error;
+  for await (const part of body as AsyncIterable<Buffer>) {
+    bytes += part.length;
+    parts.push(part);
+    if (bytes >= MAX_ERROR_BYTES) break;
   }
   return Buffer.concat(parts).toString('utf8');
 }

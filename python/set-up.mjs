@@ -55,6 +55,9 @@ export async function setUpPython(folder, say) {
   }
   say('Installing torch, transformers and what they need, in pinned versions');
   await install(python, lock, folder, say);
+  // With all cores. A file that cannot be compiled is an example in some package, which nobody imports.
+  const compile = 'import compileall, sys; compileall.compile_dir(sys.argv[1], quiet=2, workers=0)';
+  await run(python, ['-c', compile, join(folder, 'lib')], say);
   await writeFile(stamp, wanted);
   return python;
 }
@@ -64,7 +67,8 @@ export async function setUpPython(folder, say) {
  * has always preferred it, and it still does. The lock has no hash of such a build: it comes from where the user chose.
  */
 async function install(python, lock, folder, say) {
-  const pip = ['-m', 'pip', 'install', '--quiet', '--no-input', '--disable-pip-version-check'];
+  // pip would compile one file after the other, which takes longer than everything else it does.
+  const pip = ['-m', 'pip', 'install', '--quiet', '--no-input', '--no-compile', '--disable-pip-version-check'];
   const locked = [...pip, '--require-hashes', '--only-binary', ':all:', '--requirement'];
   const text = await readFile(lock, 'utf8');
   const build = await ownBuildOfTorch(python, /^torch==(\S+)/m.exec(text)[1]);

@@ -57,7 +57,7 @@ function at(folder: string, name: string) {
 }
 
 /** What the harness itself puts into its folder. */
-const OWN = /^(models\/|[^/]+$)/;
+const OWN = /^(models\/|[^/]+$|.*\.good$)/;
 /** Files of which several are damaged at once. */
 const FILES_AT_ONCE = 4;
 
@@ -72,8 +72,8 @@ export async function atRest({ seed, kinds, say }: AtRestOptions): Promise<{ hel
   const site = await AtRest.open('at-rest');
   let [held, cases] = [0, 0];
   try {
-    const unknown = site.unknown();
-    if (unknown.length > 0) throw new Error(`no kind of file: ${unknown.join(', ')}`);
+    const unknown = unknownFiles(site.harness.folder);
+    if (unknown.length > 0) throw new Error(`of no kind: ${unknown.join(', ')}`);
     for (const kind of kinds)
       for (const damage of DAMAGES) {
         const { end, wrong, seconds } = await site.damage(kind, damage, seed + cases++);
@@ -98,7 +98,7 @@ interface Case {
 
 class AtRest {
   private constructor(
-    private readonly harness: Harness,
+    readonly harness: Harness,
     private readonly first: Finished,
     /** By Temporal, and by the run's own export, which was written before its last events. */
     private readonly timelines: Timeline[],
@@ -121,16 +121,11 @@ class AtRest {
 
   close = () => this.harness.close();
 
-  /** Files of no kind: srlm has begun to write something that nobody has thought of here. */
-  unknown(): string[] {
-    return this.files().filter((path) => !OWN.test(path) && kindOf(path) === undefined && !path.endsWith('.good'));
-  }
-
   async damage(kind: FileKind, damage: Damage, seed: number): Promise<Case> {
     const startedAt = Date.now();
     await this.stop(kind);
     const next = random(seed);
-    const files = this.files().filter((path) => kindOf(path) === kind);
+    const files = filesOf(this.harness.folder).filter((path) => kindOf(path) === kind);
     const wrong = files.length === 0 ? ['there is no such file'] : [];
     while (files.length > FILES_AT_ONCE) files.splice(Math.floor(next() * files.length), 1);
     for (const file of files) await spoil(join(this.harness.folder, file), damage);
@@ -168,18 +163,20 @@ class AtRest {
     if (/model/.test(kind)) await this.harness.killModelServers();
   }
 
-  private files(): string[] {
-    const { folder } = this.harness;
-    return readdirSync(folder, { recursive: true })
-      .map(String)
-      .filter((path) => statSync(join(folder, path), { throwIfNoEntry: false })?.isFile())
-      .sort();
-  }
-
   private get database(): string {
     return join(this.harness.folder, 'work/temporal/temporal.db');
   }
 }
+
+/** Files of no kind: srlm has begun to write something that nobody has thought of here. */
+export const unknownFiles = (folder: string): string[] =>
+  filesOf(folder).filter((path) => !OWN.test(path) && !kindOf(path));
+
+const filesOf = (folder: string): string[] =>
+  readdirSync(folder, { recursive: true })
+    .map(String)
+    .filter((path) => statSync(join(folder, path), { throwIfNoEntry: false })?.isFile())
+    .sort();
 
 export const fileKinds = Object.keys(KINDS) as FileKind[];
 

@@ -113,12 +113,12 @@ describe('a program that ends because of its disk', () => {
 
 describe('what is written again and again', () => {
   it('is no temporary file of a host that never comes back', () => {
-    const names = ['pod-1~7~0a', 'pod-2~7~0b', 'report~2'];
-    for (const name of names) writeFileSync(join(folder(), name), '');
+    const [old, recent] = ['pod-1~7~0123456789ab', 'pod-2~7~0123456789ab'];
+    for (const name of [old, recent, 'report~2']) writeFileSync(join(folder(), name), '');
     const longAgo = Date.now() / 1000 - 8 * 86_400;
-    for (const name of ['pod-1~7~0a', 'report~2']) utimesSync(join(folder(), name), longAgo, longAgo);
+    for (const name of [old, 'report~2']) utimesSync(join(folder(), name), longAgo, longAgo);
     sweep(folder());
-    expect(readdirSync(folder())).toEqual(['pod-2~7~0b', 'report~2']);
+    expect(readdirSync(folder())).toEqual([recent, 'report~2']);
   });
 
   it('is a log, which is started again when it is large, under the writer that keeps it open', async () => {

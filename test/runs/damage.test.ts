@@ -10,6 +10,7 @@ import { type DatasetIndex, DatasetRef, type StepRecord } from '../../contracts/
 import { IngestOutput } from '../../contracts/steps.js';
 import { objectName } from '../../storage/objects.js';
 import { recordName } from '../../storage/records.js';
+import { unknownFiles } from '../chaos/at-rest.js';
 import { type Finished, Harness, harnessSpec, outcome } from '../support/harness.js';
 
 describe('a finished run, started again', { timeout: 240_000 }, () => {
@@ -52,6 +53,10 @@ describe('a finished run, started again', { timeout: 240_000 }, () => {
     const { warnings } = await harness.client.status(id);
     return { result, warnings, requests: harness.requests().slice(requests) };
   }
+
+  it('has left files of the kinds only that `npm run chaos -- --at-rest` damages', () => {
+    expect(unknownFiles(harness.folder)).toEqual([]);
+  });
 
   it('reuses every step: no request, no trainer, no engine', async () => {
     const before = trained();
@@ -148,7 +153,7 @@ describe('a finished run, started again', { timeout: 240_000 }, () => {
     expect(halt).toMatchObject({ step: 'ingest examples', skippable: false });
     expect(halt).toHaveProperty(
       'message',
-      `train.jsonl: the copy that was stored when the run was started (${file.slice(0, 12)}) is missing or altered. Start a run with the same file, which stores it again, then \`srlm retry\` this one. [data.damaged]`,
+      `train.jsonl: the copy that was stored when the run was started (${file.slice(0, 12)}) is missing or altered. Start a run with the same file, which stores it again, then \`srlm retry\` this one. If it is then missing again, the worker uses another artifactRoot than the one that you start runs from. [data.damaged]`,
     );
 
     const other = await harness.start(limited(22), 'seventh');
