@@ -12,6 +12,8 @@ class LongestFirst extends BaseSequencer {
 }
 
 const WORKFLOWS = 'test/workflows/*.test.ts';
+/** Functions of values: they change nothing of their process. */
+const PURE = ['method', 'contracts', 'text'].map((folder) => `test/${folder}/*.test.ts`);
 
 export default defineConfig({
   test: {
@@ -22,7 +24,8 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 120_000,
     projects: [
-      { extends: true, test: { name: 'all others', include: ['test/**/*.test.ts'], exclude: [WORKFLOWS] } },
+      { extends: true, test: { name: 'all others', include: ['test/**/*.test.ts'], exclude: [WORKFLOWS, ...PURE] } },
+      { extends: true, test: { name: 'pure', include: PURE, isolate: false } },
       {
         extends: true,
         test: {

@@ -28,7 +28,7 @@ describe('texts of a spec', () => {
     await expect(textsOf(store, ref)).rejects.toMatchObject({
       type: 'data.damaged',
       retry: false,
-      message: `spec: the copy that was stored when the run was started (${ref.sha256.slice(0, 12)}) is missing or altered. Start a run with the same file, which stores it again, then \`srlm retry\` this one. [data.damaged]`,
+      message: `spec: the copy that was stored when the run was started (${ref.sha256.slice(0, 12)}) is missing or altered. Start a run with the same file, which stores it again, then \`srlm retry\` this one. If it is then missing again, the worker uses another artifactRoot than the one that you start runs from. [data.damaged]`,
     });
     await store.objects.putJson(texts);
     expect(await textsOf(store, ref)).toEqual(texts);
