@@ -121,18 +121,20 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
 
 async function keepRunning(server: DevServer, isStopping: () => boolean): Promise<void> {
   let reported = '';
-  let wasFull = false;
-  let wasGone = false;
+  const noted = new Set<string>();
+  /** Once, when it begins. */
+  const noteWhile = (isSo: boolean, note: string) => {
+    if (isSo && !noted.has(note)) writeNote(note);
+    if (isSo) noted.add(note);
+    else noted.delete(note);
+  };
   for (let notBefore = 0; !isStopping(); await sleep(CHECK_EVERY_MS)) {
-    // The server lives on without space, and answers nothing that has to be written.
-    const isFull = await server.isDiskFull();
-    if (isFull && !wasFull) writeNote(FULL(server.folder));
-    wasFull = isFull;
+    const isAlive = (await server.pid()) !== null;
+    // The server lives on without space or without its file, and answers nothing that has to be written.
+    noteWhile(await server.isDiskFull(), FULL(server.folder));
+    noteWhile(isAlive && !existsSync(server.database), GONE(server.database));
     await boundLog(server.log).catch(() => {});
-    const isGone = !existsSync(server.database);
-    if (isGone && !wasGone && (await server.pid()) !== null) writeNote(GONE(server.database));
-    wasGone = isGone;
-    if (performance.now() < notBefore || (await server.pid()) !== null || isStopping()) continue;
+    if (performance.now() < notBefore || isAlive || isStopping()) continue;
     if (!reported) writeNote('The Temporal server is gone; it is started again on its database.');
     try {
       await server.start();
