@@ -276,7 +276,7 @@ function countOf(counted: number | undefined, { bytes, most }: Bounds): number {
 /** The prompt does not fit the context: OpenAI's code, or the wording of vLLM and of the built-in server. */
 function isTooLong(error: unknown): boolean {
   if (!(error instanceof HttpError) || error.status !== 400) return false;
-  // Of a message of any length, this pattern would take as long as its square.
+  // This pattern takes as long as the square of the message's length, which is anything.
   const beginning = error.message.slice(0, 10 * MAX_MESSAGE_CHARS);
   return error.code === 'context_length_exceeded' || /context|maximum.*length/i.test(beginning);
 }

@@ -138,7 +138,7 @@ async function textOf(body: Dispatcher.ResponseData['body'], maxBytes: number): 
   return Buffer.concat(parts).toString('utf8');
 }
 
-/** Of an error. One that breaks off is no message: it might end in the middle of a key. */
+/** The message of an error. A body that breaks off is none: it might end in the middle of a key. */
 async function beginningOf(body: Dispatcher.ResponseData['body']): Promise<string> {
   const parts: Buffer[] = [];
   let bytes = 0;

@@ -8,7 +8,7 @@
 /** Enters the keys of grades. */
 export const VERSION = 1;
 
-/** Of quotes within quotes. A reply of 100,000 of them must not occupy a worker for minutes. */
+/** How many quotes within quotes are taken off: a reply of 100,000 must not occupy a worker for minutes. */
 const MAX_LAYERS = 20;
 
 const ARTICLES = ['a', 'an', 'the'];

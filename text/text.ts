@@ -4,7 +4,7 @@ import wrapAnsi from 'wrap-ansi';
 
 const graphemes = new Intl.Segmenter('en');
 const MIN_WRAP_COLUMNS = 8;
-/** Of a table. */
+/** The widest column of a table. */
 const MAX_COLUMN = 80;
 
 /** Columns that a terminal gives to a text: a wide letter or an emoji takes 2, whatever it is composed of. */

@@ -188,7 +188,7 @@ function doneAgain(kind: FileKind): string[] {
 
 const kindOf = (path: string) => fileKinds.find((kind) => KINDS[kind].test(path));
 
-/** Of the newest run of this id, wherever its histories are. */
+/** The timeline of the newest run of this id, wherever its histories are. */
 async function timelineOf({ client, store }: Harness, temporal: Client | null = client.temporal): Promise<Timeline> {
   return buildTimeline(await loadRun(temporal, store.root, 'first'));
 }

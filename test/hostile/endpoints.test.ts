@@ -124,7 +124,7 @@ const CASES: [string, Reply, string | object[]][] = [
   ['gzip that nobody asked for', http(200, gzipSync(YES), ['content-encoding: gzip']), NOT_JSON],
   ['a gzip bomb', http(200, gzipSync(Buffer.alloc(2 ** 22)), ['content-encoding: gzip']), NOT_JSON],
   ['plain text that is called gzip', http(200, YES, ['content-encoding: gzip']), gives('yes')],
-  // Of another shape.
+  // Replies of another shape.
   ['null', http(200, 'null'), form('Invalid input: expected object, received null')],
   ['a string', json('yes'), form('Invalid input: expected object, received string')],
   ['an error', json({ error: { message: 'no' } }), form('choices: Invalid input: expected array, received undefined')],
