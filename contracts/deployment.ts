@@ -1,8 +1,18 @@
 /**
  * The deployment: what temporal.config.ts sets for one installation. Never part of a run and never in history, except
  * the few facts in `WorkflowConfig`, which the client passes on so that workflow code knows where to send work.
+ * What Temporal's SDK takes (plugins, data converter, interceptors, runtime) is passed on as it is.
  * The connection to Temporal comes from Temporal's own environment configuration (TEMPORAL_ADDRESS, profiles, TLS, keys).
  */
+import type { ClientInterceptors, ClientPlugin, ConnectionPlugin, DataConverter } from '@temporalio/client';
+import type {
+  BundlerPlugin,
+  NativeConnectionPlugin,
+  RuntimeOptions,
+  WorkerInterceptors,
+  WorkerOptions,
+  WorkerPlugin,
+} from '@temporalio/worker';
 import { z } from 'zod';
 import { Name } from './spec.js';
 import { HeartbeatSeconds, MaxAttempts, QueueName } from './workflow-config.js';
@@ -73,6 +83,35 @@ export const Versioning = z.strictObject({
 });
 export type Versioning = z.infer<typeof Versioning>;
 
+/** What Temporal's SDK calls a plugin: any part of it. */
+export type TemporalPlugin = ClientPlugin | ConnectionPlugin | WorkerPlugin | NativeConnectionPlugin | BundlerPlugin;
+
+/** An object that is handed to Temporal's SDK as it is, and that only a config in TypeScript or JavaScript can hold. */
+const ofSdk = <T extends object>(what: string) =>
+  z.custom<T>((value) => typeof value === 'object' && value !== null && !Array.isArray(value), {
+    error: `must be ${what}`,
+  });
+
+const Interceptors = z.strictObject({
+  client: ofSdk<ClientInterceptors>('interceptors of Temporal clients').optional(),
+  worker: ofSdk<WorkerInterceptors>('interceptors of Temporal workers').optional(),
+});
+
+/** Options of Temporal's own workers; each holds for every worker of the process. */
+export const WorkerSettings = z.strictObject({
+  identity: z.string().min(1).optional().describe("how the worker is named in histories; default: Temporal's own"),
+  tuner: ofSdk<NonNullable<WorkerOptions['tuner']>>('a tuner')
+    .optional()
+    .describe("Temporal's; replaces the slots that srlm sets"),
+  sinks: ofSdk<NonNullable<WorkerOptions['sinks']>>('sinks')
+    .optional()
+    .describe('for workflow interceptors of your own'),
+  runtime: ofSdk<RuntimeOptions>('options of a runtime')
+    .optional()
+    .describe("Temporal's runtime: logger, metrics endpoint. Not used where the process has a runtime already"),
+});
+export type WorkerSettings = z.infer<typeof WorkerSettings>;
+
 export const Deployment = z.strictObject({
   artifactRoot: z.string().min(1).default('.srlm/store').describe('shared by all workers and clients'),
   workRoot: z
@@ -89,6 +128,17 @@ export const Deployment = z.strictObject({
   maxAttempts: MaxAttempts.default(100).describe('tries of a step before the run parks'),
   engines: z.record(Name, EngineConfig).default({ local: EngineConfig.parse({ kind: 'builtin' }) }),
   trainers: z.record(Name, TrainerConfig).default({ local: TrainerConfig.parse({}) }),
+  searchAttributes: z
+    .enum(['auto', 'on', 'off'])
+    .default('auto')
+    .describe('whether runs set search attributes; auto: if the namespace has them'),
+  plugins: z
+    .array(ofSdk<TemporalPlugin>('a Temporal plugin'))
+    .default([])
+    .describe('Temporal plugins, for every client, connection and worker'),
+  dataConverter: ofSdk<DataConverter>('a data converter').optional().describe("Temporal's; for every payload"),
+  interceptors: Interceptors.default({}).describe("Temporal's; for every client and worker"),
+  worker: WorkerSettings.default({}),
   versioning: Versioning.optional().describe('for `srlm worker`; `srlm up` has one worker, which takes every run'),
 });
 export type Deployment = z.infer<typeof Deployment>;

@@ -67,7 +67,7 @@ const table = (head, rows) =>
   [head, head.map(() => '---'), ...rows].map((row) => `| ${row.map(cell).join(' | ')} |`).join('\n');
 
 function schemaPage(title, words, schema) {
-  const json = z.toJSONSchema(schema, { io: 'input' });
+  const json = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' });
   const seen = new Set();
   const rows = fieldsOf(json).filter(([name, form]) => !seen.has(`${name} ${form}`) && seen.add(`${name} ${form}`));
   const long = rows
