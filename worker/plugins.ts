@@ -70,7 +70,8 @@ export class SrlmGpuPlugin implements WorkerPlugin {
   async configureWorker(options: WorkerOptions): Promise<WorkerOptions> {
     const { deployment, deps } = this.site;
     assertQueue(options, this.queue);
-    await checkPython(pythonPath(deployment));
+    if (Object.values(deployment.engines).some(({ kind }) => kind === 'builtin'))
+      await checkPython(pythonPath(deployment));
     // Many shards wait for one model at a time (engines/hardware.ts); two runs' worth of them, so that neither starves.
     const slots = { maxConcurrentActivityTaskExecutions: 2 * deployment.shardsInFlight };
     return {
