@@ -4,7 +4,6 @@
  * in one process.
  */
 import { hostname } from 'node:os';
-import { join } from 'node:path';
 import { Client } from '@temporalio/client';
 import {
   DefaultLogger,
@@ -19,14 +18,16 @@ import { type Deps, isClosed } from '../activities/activity.js';
 import { cpuActivities, gpuActivities } from '../activities/index.js';
 import { connectionOptions } from '../config/connection.js';
 import { workflowConfigOf } from '../config/load.js';
+import { checkSdk } from '../config/sdk.js';
 import type { Deployment } from '../contracts/deployment.js';
 import { temporalUnreachable } from '../contracts/errors.js';
 import { EngineHost } from '../engines/index.js';
-import { checkPython, packageRoot, pythonPath } from '../processes/python.js';
+import { checkPython, pythonPath } from '../processes/python.js';
 import { openStore } from '../storage/store.js';
 import { writeNote } from '../text/terminal.js';
 import { printable } from '../text/text.js';
 import { endOrphans } from '../training/trainer.js';
+import { workflowCode } from './workflow-code.js';
 
 const ORPHANS_EVERY_MS = 60_000;
 
@@ -54,7 +55,7 @@ interface Site {
   common: Pick<WorkerOptions, 'connection' | 'namespace'> & Partial<WorkerOptions>;
 }
 
-/** Throws temporal.unreachable, python.missing (gpu), storage.not-writable. */
+/** Throws temporal.unreachable, temporal.sdk, python.missing (gpu), storage.not-writable. */
 export async function startWorkers(deployment: Deployment, role: Role): Promise<RunningWorkers> {
   const is = (wanted: Role) => role === 'all' || role === wanted;
   if (is('gpu')) await checkPython(pythonPath(deployment));
@@ -64,6 +65,7 @@ export async function startWorkers(deployment: Deployment, role: Role): Promise<
   const connection = await NativeConnection.connect(options as NativeConnectionOptions).catch((error) => {
     throw temporalUnreachable(address, (error as Error).message.split('\n')[0]!);
   });
+  checkSdk({ connection });
   const site: Site = {
     deployment,
     deps,
@@ -96,7 +98,7 @@ function workflowWorker({ deployment, common }: Site): Promise<Worker> {
     ...common,
     ...versionOf(deployment, 'routed'),
     taskQueue: deployment.taskQueue,
-    workflowBundle: { codePath: join(packageRoot, 'dist', 'workflow-bundle.js') },
+    ...workflowCode(),
     maxCachedWorkflows: 100,
     workflowThreadPoolSize: 1,
     // A query waits for this long at a worker that was killed.
