@@ -6,70 +6,71 @@
  *   SrlmCpuPlugin       activities that select, mix and grade, on `taskQueue-cpu`
  *   SrlmGpuPlugin       activities that sample, score and train, on `taskQueue-gpu` and on this host's own queue
  *   SrlmPlugin          the three, in one worker (`singleTaskQueue: true`)
- * Throw config.invalid; configured: storage.not-writable, python.missing.
+ * Throw config.invalid; configured: temporal.sdk, storage.not-writable, python.missing.
  */
-import { join } from 'node:path';
 import type { ReplayWorkerOptions, Worker, WorkerOptions, WorkerPlugin } from '@temporalio/worker';
 import { cpuActivities, gpuActivities } from '../activities/index.js';
 import { workflowConfigOf } from '../config/load.js';
+import { checkSdk } from '../config/sdk.js';
 import type { DeploymentInput } from '../contracts/deployment.js';
 import { configInvalid } from '../contracts/errors.js';
-import { checkPython, packageRoot, pythonPath } from '../processes/python.js';
+import { checkPython, pythonPath } from '../processes/python.js';
 import { servingHost } from './gpu-host.js';
 import { Site } from './site.js';
+import { workflowCode } from './workflow-code.js';
+
+abstract class SitePlugin implements WorkerPlugin {
+  abstract readonly name: string;
+  protected readonly site: Site;
+
+  constructor(config: DeploymentInput | Site = {}) {
+    this.site = Site.of(config);
+  }
+
+  /** The options may have held no object of the SDK. Throws temporal.sdk. */
+  runWorker(worker: Worker, next: (worker: Worker) => Promise<void>): Promise<void> {
+    checkSdk({ worker });
+    return next(worker);
+  }
+}
 
 /**
  * The workflows, for a worker that has none of its own. One that has bundles both: its workflows file re-exports
  * `srlm/workflows`.
  */
-export class SrlmWorkflowPlugin implements WorkerPlugin {
+export class SrlmWorkflowPlugin extends SitePlugin {
   readonly name = 'srlm-workflow';
-  private readonly site: Site;
-
-  constructor(config: DeploymentInput | Site = {}) {
-    this.site = Site.of(config);
-  }
 
   configureWorker(options: WorkerOptions): WorkerOptions {
-    assertQueue(options, this.site.deployment.taskQueue);
+    assertFits(options, this.site.deployment.taskQueue);
     return {
       // A query waits for this long at a worker that was killed.
       stickyQueueScheduleToStartTimeout: '3 seconds',
       ...options,
-      ...workflowCode(options),
+      ...code(options),
     };
   }
 
   configureReplayWorker(options: ReplayWorkerOptions): ReplayWorkerOptions {
-    return { ...options, ...workflowCode(options) };
+    return { ...options, ...code(options) };
   }
 }
 
-export class SrlmCpuPlugin implements WorkerPlugin {
+export class SrlmCpuPlugin extends SitePlugin {
   readonly name = 'srlm-cpu';
-  private readonly site: Site;
-
-  constructor(config: DeploymentInput | Site = {}) {
-    this.site = Site.of(config);
-  }
 
   configureWorker(options: WorkerOptions): WorkerOptions {
-    assertQueue(options, workflowConfigOf(this.site.deployment, false).cpuQueue);
+    assertFits(options, workflowConfigOf(this.site.deployment, false).cpuQueue);
     return { ...options, activities: { ...cpuActivities(this.site.deps), ...options.activities } };
   }
 }
 
-export class SrlmGpuPlugin implements WorkerPlugin {
+export class SrlmGpuPlugin extends SitePlugin {
   readonly name = 'srlm-gpu';
-  private readonly site: Site;
-
-  constructor(config: DeploymentInput | Site = {}) {
-    this.site = Site.of(config);
-  }
 
   async configureWorker(options: WorkerOptions): Promise<WorkerOptions> {
     const { deployment, deps } = this.site;
-    assertQueue(options, this.queue);
+    assertFits(options, this.queue);
     if (Object.values(deployment.engines).some(({ kind }) => kind === 'builtin'))
       await checkPython(pythonPath(deployment));
     // Many shards wait for one model at a time (engines/hardware.ts); two runs' worth of them, so that neither starves.
@@ -81,8 +82,8 @@ export class SrlmGpuPlugin implements WorkerPlugin {
     };
   }
 
-  runWorker(worker: Worker, next: (worker: Worker) => Promise<void>): Promise<void> {
-    return servingHost(worker, this.site.deps, this.queue, () => next(worker));
+  override runWorker(worker: Worker, next: (worker: Worker) => Promise<void>): Promise<void> {
+    return servingHost(worker, this.site.deps, this.queue, () => super.runWorker(worker, next));
   }
 
   private get queue(): string {
@@ -116,26 +117,22 @@ export class SrlmPlugin implements WorkerPlugin {
   }
 }
 
-/** Work would wait for ever on a queue that nobody polls. */
-function assertQueue({ taskQueue }: WorkerOptions, wanted: string): void {
+/** With a second copy of the SDK, and on a queue that nobody polls, work would wait for ever. */
+function assertFits(options: WorkerOptions, wanted: string): void {
+  checkSdk(options);
+  const { taskQueue } = options;
   if (taskQueue === wanted) return;
   const why = `the worker polls the queue ${JSON.stringify(taskQueue)}, and this work is sent to ${JSON.stringify(wanted)}; one worker that does all needs singleTaskQueue: true.`;
   throw configInvalid('the config of the plugin', `taskQueue: ${why}`);
 }
 
-type Code = Pick<WorkerOptions, 'workflowsPath' | 'workflowBundle'>;
-
-/** Bundled with the package, unless something of the worker has to be part of the bundle. */
-function workflowCode(options: Pick<WorkerOptions, keyof Code | 'dataConverter' | 'interceptors' | 'plugins'>): Code {
-  const { workflowsPath, workflowBundle, dataConverter, interceptors, plugins = [] } = options;
-  if (workflowsPath || workflowBundle) return {};
-  const isPart =
-    dataConverter?.payloadConverterPath ||
-    dataConverter?.failureConverterPath ||
-    interceptors?.workflowModules?.length ||
-    plugins.some((plugin) => !OURS.some((kind) => plugin instanceof kind));
-  if (isPart) return { workflowsPath: join(packageRoot, 'dist', 'workflows', 'index.js') };
-  return { workflowBundle: { codePath: join(packageRoot, 'dist', 'workflow-bundle.js') } };
-}
+/** Temporal's SDK adds what a plugin brings when it bundles. */
+const code = (
+  options: Pick<WorkerOptions, 'workflowsPath' | 'workflowBundle' | 'dataConverter' | 'interceptors' | 'plugins'>,
+) =>
+  workflowCode(
+    options,
+    (options.plugins ?? []).every((plugin) => OURS.some((kind) => plugin instanceof kind)),
+  );
 
 const OURS = [SrlmWorkflowPlugin, SrlmCpuPlugin, SrlmGpuPlugin, SrlmPlugin];
