@@ -7,10 +7,10 @@ import type { Client } from '@temporalio/client';
 import { defaultPayloadConverter, type Payload, type SerializationContext } from '@temporalio/common';
 import { decode } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import pLimit from 'p-limit';
-import { decodingProblem, type Problem } from '../contracts/errors.js';
+import type { Problem } from '../contracts/errors.js';
 import { printable } from '../text/text.js';
 import { decoded, type Event, type Execution } from './events.js';
-import { type JsonPayload, payloadFromJson, payloadToJson } from './payload-json.js';
+import { decodingProblem, type JsonPayload, payloadFromJson, payloadToJson } from './payload-json.js';
 
 /** What of a client decodes: the client may be one that was never connected. */
 export type Decoding = Pick<Client['options'], 'namespace' | 'loadedDataConverter'>;

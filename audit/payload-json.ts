@@ -1,5 +1,9 @@
-/** Payloads as Protobuf's JSON has them: bytes in base64. Histories hold them in this form, and codec servers speak it. */
+/**
+ * Payloads as Protobuf's JSON has them, bytes in base64: histories hold them in this form, and codec servers speak it. And
+ * why one could not be decoded.
+ */
 import type { Payload } from '@temporalio/common';
+import { Problem, payloadUnreadable } from '../contracts/errors.js';
 
 export interface JsonPayload {
   metadata?: Record<string, string>;
@@ -17,3 +21,13 @@ export const payloadToJson = ({ metadata, data }: Payload): Required<JsonPayload
 });
 
 const base64 = (bytes: Uint8Array | null | undefined): string => Buffer.from(bytes ?? []).toString('base64');
+
+/** A Problem for what a data converter threw, which may be anything. */
+export const decodingProblem = (error: unknown): Problem =>
+  error instanceof Problem
+    ? error
+    : payloadUnreadable(
+        String((error as Error | null)?.message ?? error)
+          .split('\n')[0]!
+          .replace(/\.$/, ''),
+      );

@@ -17,7 +17,8 @@ import {
   decodeOptionalSinglePayload,
 } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import type { temporal } from '@temporalio/proto';
-import { decodingProblem, type Problem, runUnknown } from '../contracts/errors.js';
+import { decodingProblem } from '../audit/payload-json.js';
+import { type Problem, runUnknown } from '../contracts/errors.js';
 import { Heartbeat, type Phase, RunMemo, type RunStatus } from '../contracts/run.js';
 
 type Payload = temporal.api.common.v1.IPayload;

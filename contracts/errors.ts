@@ -291,15 +291,6 @@ export const payloadUnreadable = (reason: string) =>
     `A payload cannot be decoded: ${reason}.`,
     'temporal.config.ts needs the dataConverter that the workers of the run have, with its keys.',
   );
-/** What a data converter threw, which may be anything. */
-export const decodingProblem = (error: unknown): Problem =>
-  error instanceof Problem
-    ? error
-    : payloadUnreadable(
-        String((error as Error | null)?.message ?? error)
-          .split('\n')[0]!
-          .replace(/\.$/, ''),
-      );
 /** `answered`: the last answer that somebody gave. */
 export const runNotParked = (runId: string, what = 'parked', answered?: string) =>
   userError(

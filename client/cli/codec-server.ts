@@ -9,9 +9,9 @@ import type { Payload, PayloadCodec } from '@temporalio/common';
 import { decode, encode } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { payloadFromJson, payloadToJson } from '../../audit/payload-json.js';
+import { decodingProblem, payloadFromJson, payloadToJson } from '../../audit/payload-json.js';
 import { lazyClient } from '../../config/connection.js';
-import { decodingProblem, portTaken } from '../../contracts/errors.js';
+import { portTaken } from '../../contracts/errors.js';
 import { codeOf } from '../../storage/files.js';
 import { action, collect, EXIT, number, STOP_SIGNALS, UsageError } from './context.js';
 
@@ -49,7 +49,7 @@ export function addCodecServerCommand(program: Command): void {
         const url = `http://127.0.0.1:${port}`;
         context.print({ url, origins, pid: process.pid }, [`Codec server  ${url}, for ${origins.join(', ')}`]);
         context.say(`Temporal's CLI:  temporal workflow show --codec-endpoint ${url} --workflow-id RUN`);
-        context.say('Web UI: enter the address under the icon of glasses. Ctrl-C stops it.');
+        context.say('Web UI:  enter this address as its codec server. Ctrl-C stops it.');
         await new Promise<void>((resolve) => {
           for (const signal of STOP_SIGNALS) process.once(signal, () => resolve());
         });

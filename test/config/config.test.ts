@@ -1,5 +1,6 @@
 /** Ids of runs, what workflow code learns of the deployment, and the search attributes of a namespace. */
 import { describe, expect, it } from 'vitest';
+import { checkAttributes } from '../../client/cli/doctor.js';
 import { resolveDeployment, workflowConfigOf } from '../../config/load.js';
 import { idProblem, newId } from '../../config/run-id.js';
 import {
@@ -80,6 +81,22 @@ describe('search attributes', () => {
     const { client, added } = namespace(known && [...known]);
     expect(await setsSearchAttributes(client, wanted)).toBe(expected);
     expect(added).toEqual([]);
+  });
+
+  it.each([
+    [
+      'auto',
+      false,
+      true,
+      'the namespace has no SrlmStep, SrlmRound, SrlmScore; runs do without. Add them: `srlm doctor --fix`.',
+    ],
+    ['on', false, false, 'the namespace has no SrlmStep, SrlmRound, SrlmScore'],
+    ['off', true, true, 'runs set none (searchAttributes in temporal.config.ts is off)'],
+    ['auto', true, true, 'added SrlmStep, SrlmRound, SrlmScore; runs that start from now on set them'],
+  ] as const)('where some are missing, doctor with %s and --fix %s finds it ok: %s', async (wanted, fix, ok, found) => {
+    const { client, added } = namespace(['SrlmState']);
+    expect(await checkAttributes(client, wanted, fix)).toMatchObject({ ok, found });
+    expect(added).toHaveLength(found.startsWith('added') ? 1 : 0);
   });
 
   it('are given to the dev server by name and type', () => {
