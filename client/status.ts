@@ -2,7 +2,7 @@
  * What a run is doing: its state by a query, which a worker answers; without one, what its memo says. Finished rounds
  * are read from the store, the progress of running activities from their heartbeats.
  */
-import type { Client, WorkflowExecutionDescription } from '@temporalio/client';
+import type { Client } from '@temporalio/client';
 import { STATE_QUERY } from '../contracts/commands.js';
 import { Problem } from '../contracts/errors.js';
 import type { ObjectRef, Usage } from '../contracts/refs.js';
@@ -12,6 +12,7 @@ import { addUsage, NO_USAGE } from '../method/budget.js';
 import type { Store } from '../storage/store.js';
 import {
   chainStartedAt,
+  type Described,
   describe,
   exportWarnings,
   hasEnded,
@@ -36,11 +37,13 @@ export interface RunListing {
   step: string | null;
   startedAt: string;
   endedAt: string | null;
+  /** Why what the run shows of itself is missing here; absent: nothing is missing. */
+  undecoded?: string;
 }
 
 /** What is known of a run in one look: `state` is null where no worker answered, and the memo is the last known. */
 export interface Look {
-  described: WorkflowExecutionDescription;
+  described: Described;
   memo: RunMemo | null;
   state: RunState | null;
   phase: Phase;
@@ -167,9 +170,11 @@ function usageOf(table: RoundTable | null): Usage {
 /** The last export takes seconds; longer than this, something keeps it from ending. */
 const EXPORT_MS = 60_000;
 
-/** Why the histories of the run are not exported, also where that keeps a finished run from ending. */
+/** What cannot be shown; and why its histories are not exported, also where that keeps a finished run from ending. */
 function endingWarnings({ described, memo, state }: Look): string[] {
-  const warnings = exportWarnings(described);
+  const { undecoded } = described;
+  const unknown = undecoded ? [`what the run shows of itself is missing here: ${undecoded.message}`] : [];
+  const warnings = [...unknown, ...exportWarnings(described)];
   const over = state ? state.end?.kind : isOver(memo?.phase ?? null) && memo?.phase;
   const sinceMs = state?.end ? Date.now() - Date.parse(state.end.at) : Number.POSITIVE_INFINITY;
   if (hasEnded(described.status.name) || !over || sinceMs < EXPORT_MS) return warnings;
@@ -179,7 +184,7 @@ function endingWarnings({ described, memo, state }: Look): string[] {
 const endedAtOf = ({ status, closeTime }: Pick<Listed, 'status' | 'closeTime'>): string | null =>
   hasEnded(status.name) ? (closeTime?.toISOString() ?? null) : null;
 
-type Listed = Pick<WorkflowExecutionDescription, 'workflowId' | 'type' | 'status' | 'memo' | 'startTime' | 'closeTime'>;
+type Listed = Pick<Described, 'workflowId' | 'type' | 'status' | 'memo' | 'startTime' | 'closeTime' | 'undecoded'>;
 
 /** Executions of one workflow id -> runs: those that continued as new belong to the one after them. */
 export function chainsOf(executions: readonly Listed[]): RunListing[] {
@@ -201,6 +206,7 @@ export function chainsOf(executions: readonly Listed[]): RunListing[] {
       step: memo?.halt?.kind === 'parked' ? memo.halt.step : (memo?.step ?? null),
       startedAt: startedAt.toISOString(),
       endedAt: endedAtOf(execution),
+      ...(execution.undecoded ? { undecoded: execution.undecoded.message } : {}),
     });
     startedAt = null;
   }

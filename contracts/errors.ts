@@ -297,6 +297,12 @@ export const runSilent = (runId: string) =>
     `No worker answers for run ${show(runId)}.`,
     'Start one with `srlm up` or `srlm worker`; then the same command again.',
   );
+export const payloadUnreadable = (reason: string) =>
+  userError(
+    'payload.unreadable',
+    `A payload cannot be decoded: ${reason}.`,
+    'temporal.config.ts needs the dataConverter that the workers of the run have, with its keys.',
+  );
 /** `answered`: the last answer that somebody gave. */
 export const runNotParked = (runId: string, what = 'parked', answered?: string) =>
   userError(

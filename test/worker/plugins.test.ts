@@ -4,13 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Resource } from '@opentelemetry/resources';
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
-import { Client, Connection } from '@temporalio/client';
-import type { PayloadCodec } from '@temporalio/common';
 import { OpenTelemetryPlugin } from '@temporalio/interceptors-opentelemetry';
 import { DefaultLogger, Runtime, type WorkerOptions } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SrlmClient } from '../../client/client.js';
 import type { DeploymentInput } from '../../contracts/deployment.js';
+import { encryption } from '../../encryption/index.js';
 import { SrlmCpuPlugin, SrlmGpuPlugin, SrlmPlugin, SrlmWorkflowPlugin } from '../../worker/plugins.js';
 import { startWorkers } from '../../worker/workers.js';
 import { SteeredEndpoint } from '../support/endpoint.js';
@@ -81,20 +80,6 @@ describe('plugins', () => {
   });
 });
 
-/** Every payload with its bits turned over, and its metadata too. */
-const codec: PayloadCodec = {
-  encode: async (payloads) =>
-    payloads.map(({ metadata, data }) => ({
-      metadata: { encoding: Buffer.from('binary/turned'), inner: flipped(metadata!.encoding!) },
-      data: flipped(data),
-    })),
-  decode: async (payloads) =>
-    payloads.map(({ metadata, data }) =>
-      metadata?.inner ? { metadata: { encoding: flipped(metadata.inner) }, data: flipped(data) } : { metadata, data },
-    ) as never,
-};
-const flipped = (bytes?: Uint8Array | null) => (bytes ?? new Uint8Array()).map((byte) => byte ^ 0xff);
-
 it('workers use the data converter, plugins and interceptors of the deployment, and a runtime that is there already', async () => {
   const [metrics, port] = (await freePorts(2)) as [number, number];
   Runtime.install({
@@ -108,6 +93,7 @@ it('workers use the data converter, plugins and interceptors of the deployment, 
   const seen = new Set<string>();
   const address = await temporalAddress();
   process.env.TEMPORAL_ADDRESS = address;
+  process.env.SRLM_TEST_KEY = 'ab'.repeat(32);
   const { client, deployment } = await site();
   const workers = await startWorkers(deployment, 'all', { identity: 'mine' });
   try {
@@ -130,7 +116,7 @@ it('workers use the data converter, plugins and interceptors of the deployment, 
     expect(scraped).toContain('temporal_workflow_completed');
   } finally {
     await workers.stop();
-    await client.temporal.connection.close();
+    await client.close();
     await endpoint.close();
   }
 
@@ -140,7 +126,7 @@ it('workers use the data converter, plugins and interceptors of the deployment, 
       artifactRoot: join(folder, 'store'),
       workRoot: join(folder, 'work'),
       ...teacher(endpoint.baseUrl),
-      dataConverter: { payloadCodecs: [codec] },
+      dataConverter: encryption({ keys: ['SRLM_TEST_KEY'] }),
       plugins: [new OpenTelemetryPlugin({ resource: Resource.empty(), spanProcessor, tracer })],
       interceptors: {
         worker: {
@@ -157,9 +143,7 @@ it('workers use the data converter, plugins and interceptors of the deployment, 
         },
       },
     };
-    const connection = await Connection.connect({ address });
-    const temporal = new Client({ connection, dataConverter: config.dataConverter! });
-    const client = await SrlmClient.connect(config, temporal);
+    const client = await SrlmClient.connect(config);
     return { client, deployment: client.deployment };
   }
 }, 60_000);
