@@ -9,6 +9,7 @@ const connection = await NativeConnection.connect({ address: process.env.TEMPORA
 const worker = await Worker.create({
   connection,
   taskQueue: deployment.taskQueue,
+  // In a CommonJS project: require.resolve('./workflows').
   workflowsPath: fileURLToPath(new URL('./workflows.js', import.meta.url)),
   activities,
   plugins: [new SrlmPlugin(deployment)],

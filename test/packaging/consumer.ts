@@ -76,6 +76,9 @@ export async function compilePrograms({ folder, installed }: Consumer): Promise<
   for (const name of ['activities.ts', 'deployment.ts', 'workflows.ts', 'prompts.jsonl']) {
     await cp(join(example, name), join(folder, 'commonjs', name));
   }
+  for (const kind of ['esm', 'commonjs']) {
+    await cp(join(import.meta.dirname, 'cli/temporal.config.ts'), join(folder, kind, 'config/temporal.config.ts'));
+  }
   const compilerOptions = { target: 'es2022', module: 'node16', strict: true, types: ['node'] };
   const skipLibCheck = !installedSdk;
   const include = ['esm/*.ts', 'commonjs/*.ts'];

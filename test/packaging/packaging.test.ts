@@ -82,7 +82,9 @@ it('runs in a worker of an ES module, whose own workflow starts srlmSample and a
 
 it('runs in a CommonJS program, and exports the same names to both kinds of modules', async () => {
   const { stdout } = await run(process.execPath, ['main.js'], { cwd: join(consumer.folder, 'commonjs'), env });
-  const { names, result, refused } = JSON.parse(stdout);
+  const { names, queues, result, refused } = JSON.parse(stdout);
+  // temporal.config.ts, in a folder of each kind.
+  expect(queues).toEqual(['packaging-cli', 'packaging-cli']);
   expect(result).toEqual({ texts: 4, shareFinished: 1 });
   expect(refused).toBe('spec.invalid');
   expect(Object.keys(names)).toEqual(['.', './workflows', './contracts']);

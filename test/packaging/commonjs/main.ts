@@ -1,7 +1,7 @@
 /** A CommonJS program, which loads every export in both ways and runs a worker and a client with srlm's plugin. */
 import { Client, Connection } from '@temporalio/client';
 import { NativeConnection, Worker } from '@temporalio/worker';
-import { type DeploymentInput, Problem, SrlmClient, SrlmPlugin } from 'srlm';
+import { type DeploymentInput, loadDeployment, Problem, SrlmClient, SrlmPlugin } from 'srlm';
 import type { RunResult } from 'srlm/contracts';
 import type { srlmRun } from 'srlm/workflows';
 import * as activities from './activities';
@@ -23,6 +23,8 @@ async function main(): Promise<void> {
     const imported = Object.keys(await import(`srlm${entry.slice(1)}`));
     names[entry] = { required: required.length, notImported: required.filter((name) => !imported.includes(name)) };
   }
+  const configs = ['config', '../esm/config'].map((folder) => loadDeployment(`${folder}/temporal.config.ts`));
+  const queues = (await Promise.all(configs)).map(({ taskQueue }) => taskQueue);
   const address = process.env.TEMPORAL_ADDRESS;
   const connection = await NativeConnection.connect({ address });
   const worker = await Worker.create({
@@ -43,7 +45,7 @@ async function main(): Promise<void> {
   const result = await worker.runUntil(client.workflow.execute<typeof askTeacher>('askTeacher', options));
   const refusal = await srlm.start({}, { id: 'wrong' }).catch((error) => error);
   const refused = refusal instanceof Problem && refusal.type;
-  console.log(JSON.stringify({ names, result, refused }));
+  console.log(JSON.stringify({ names, queues, result, refused }));
   await srlm.close();
   await connection.close();
 }
