@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { sdkTwice, sdkUnsupported } from '../contracts/errors.js';
 
-/** The lowest minor version of 1.x: what `peerDependencies` in package.json says. docs/operating.md states it, too. */
+/** The first of 1.x with all that is used of it (a data converter's context; before 1.16, no version of the next round). */
 export const LOWEST_SDK = '1.18.0';
 
 /** Properties are those of Temporal's WorkerOptions, so that a plugin can pass these on as they are. */

@@ -13,6 +13,7 @@ const worker = await Worker.create({
   connection,
   namespace,
   taskQueue: deployment.taskQueue,
+  // In a CommonJS project: require.resolve('./workflows').
   workflowsPath: fileURLToPath(new URL('./workflows.js', import.meta.url)),
   activities,
   plugins: [new SrlmPlugin(deployment)],

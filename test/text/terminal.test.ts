@@ -98,7 +98,7 @@ describe('what is written to a terminal', () => {
       )
       .filter((name) => name.endsWith('.ts'))
       .filter((name) => /std(out|err)\.write|console\.\w+\(/.test(readFileSync(join(root, name), 'utf8')));
-    // The tree that is redrawn in place passes through `styled`.
-    expect(writers.sort()).toEqual(['client/cli/follow.ts', 'text/terminal.ts']);
+    // The tree that is redrawn in place passes through `styled`. A Node that is too old cannot load the writer.
+    expect(writers.sort()).toEqual(['client/cli/follow.ts', 'client/cli/node-version.ts', 'text/terminal.ts']);
   });
 });
