@@ -255,6 +255,8 @@ export const Heartbeat = z.strictObject({
   rate: z.number().nullable(),
   secondsLeft: z.number().nullable(),
   note: z.string().optional(),
+  /** How long the model server or the trainer has made no progress; absent: it makes some, or nobody knows. */
+  secondsQuiet: z.number().optional(),
 });
 export type Heartbeat = z.infer<typeof Heartbeat>;
 
