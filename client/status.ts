@@ -1,15 +1,27 @@
 /**
  * What a run is doing: its state by a query, which a worker answers; without one, what its memo says. Finished rounds
- * are read from the store, the progress of running activities from their heartbeats.
+ * are read from the store, the progress of running activities from their heartbeats. A description is read first: while
+ * the history has not grown, the last answer still holds, and a query costs money on Temporal Cloud.
  */
 import type { Client, WorkflowExecutionDescription } from '@temporalio/client';
+import pLimit from 'p-limit';
 import { STATE_QUERY } from '../contracts/commands.js';
+import type { Deployment } from '../contracts/deployment.js';
 import { Problem } from '../contracts/errors.js';
 import type { ObjectRef, Usage } from '../contracts/refs.js';
-import { type Phase, phaseOf, type RunMemo, RunState, type RunStatus, type StepState } from '../contracts/run.js';
+import {
+  type CodeFailure,
+  type Phase,
+  phaseOf,
+  type RunMemo,
+  RunState,
+  type RunStatus,
+  type StepState,
+} from '../contracts/run.js';
 import { RoundTable } from '../contracts/steps.js';
 import { addUsage, NO_USAGE } from '../method/budget.js';
 import type { Store } from '../storage/store.js';
+import { codeFailureOf, unpolledQueues } from './diagnosis.js';
 import {
   chainStartedAt,
   describe,
@@ -22,6 +34,10 @@ import {
   phaseBy,
 } from './executions.js';
 
+/** Temporal's own search attribute of an execution whose workflow task has failed five times. */
+const REPORTED = 'TemporalReportedProblems';
+/** Descriptions read at the same time. */
+const AT_ONCE = 4;
 /** A worker that has just taken a run over answers within this. */
 const QUERY_MS = 5000;
 /** Before a command it is worth waiting longer: right after a worker was killed, an answer takes 10 s. */
@@ -36,12 +52,14 @@ export interface RunListing {
   step: string | null;
   startedAt: string;
   endedAt: string | null;
+  codeFailure: CodeFailure | null;
 }
 
 /** What is known of a run in one look: `state` is null where no worker answered, and the memo is the last known. */
 export interface Look {
   described: WorkflowExecutionDescription;
   memo: RunMemo | null;
+  codeFailure: CodeFailure | null;
   state: RunState | null;
   phase: Phase;
   halt: RunState['halt'];
@@ -50,31 +68,38 @@ export interface Look {
 export class RunReader {
   /** The last table that was read: `watch` asks every second. */
   private table: { sha256: string; content: RoundTable } | null = null;
+  /** By run, the last answer of a worker and how long the history was before it. */
+  private readonly answers = new Map<string, { at: string; state: RunState }>();
 
   constructor(
     private readonly temporal: Client,
+    private readonly deployment: Deployment,
     private readonly store: () => Store,
   ) {}
 
   async look(runId: string, withinMs = QUERY_MS): Promise<Look> {
     const described = await describe(this.temporal, runId);
     const memo = memoOf(described.memo);
-    const state = await this.query(runId, withinMs);
+    const codeFailure = await codeFailureOf(this.temporal, described);
+    // Code that fails answers nothing, and would be waited for.
+    const state = codeFailure ? null : await this.stateOf(described, withinMs);
     const phase = phaseBy(described.status.name, state ? phaseOf(state) : (memo?.phase ?? null));
     const halt = hasEnded(described.status.name) ? null : ((state ?? memo)?.halt ?? null);
-    return { described, memo, state, phase, halt };
+    return { described, memo, codeFailure, state, phase, halt };
   }
 
   /** Throws run.unknown. */
   async status(runId: string): Promise<RunStatus> {
     const look = await this.look(runId);
-    const { described, memo, state, phase, halt } = look;
+    const { described, memo, codeFailure, state, phase, halt } = look;
     const { table, problem } = await this.tableOf((state ?? memo)?.table ?? null);
     const hasFailed = phase === 'failed' || phase === 'aborted' || phase === 'stopped';
     return {
       runId,
       state: phase,
       stale: state === null,
+      codeFailure,
+      unpolled: await unpolledQueues(this.temporal, this.deployment, described, codeFailure !== null || state !== null),
       startedAt: state?.startedAt ?? (await chainStartedAt(this.temporal, described)).toISOString(),
       endedAt: endedAtOf(described),
       round: (state ?? memo)?.round ?? null,
@@ -84,7 +109,7 @@ export class RunReader {
       halt,
       best: state?.best?.round ?? null,
       rounds: table?.rounds ?? [],
-      warnings: [...(state?.warnings ?? []), ...endingWarnings(look), ...(problem ? [problem] : [])],
+      warnings: [...(state?.warnings ?? []), ...(await this.endingWarnings(look)), ...(problem ? [problem] : [])],
       interventions: state?.interventions ?? [],
       interventionCount: state?.interventionCount ?? 0,
       usage: state?.usage ?? usageOf(table),
@@ -93,15 +118,49 @@ export class RunReader {
     };
   }
 
-  /** All runs, in the order of Temporal's list. Asks no run: the memo has what is listed. */
+  /**
+   * All runs, in the order of Temporal's list. Asks no run: the memo has what is listed. Of those that Temporal itself
+   * reports a problem of, the failure of their code is read.
+   */
   async list(): Promise<RunListing[]> {
     const byId = new Map<string, Listed[]>();
+    const reported: string[] = [];
     for await (const info of listExecutions(this.temporal)) {
+      if (REPORTED in info.searchAttributes && info.status.name === 'RUNNING') reported.push(info.workflowId);
       const known = byId.get(info.workflowId);
       if (known) known.push(info);
       else byId.set(info.workflowId, [info]);
     }
-    return [...byId.values()].flatMap(chainsOf);
+    const runs = [...byId.values()].flatMap(chainsOf);
+    const limit = pLimit(AT_ONCE);
+    const describing = runs.map((run) =>
+      limit(async () => {
+        if (run.endedAt || !reported.includes(run.runId)) return;
+        const described = await describe(this.temporal, run.runId);
+        run.codeFailure = await codeFailureOf(this.temporal, described);
+      }),
+    );
+    await Promise.all(describing);
+    return runs;
+  }
+
+  /** Why the histories of the run are not exported, also where that keeps a finished run from ending. */
+  private async endingWarnings({ described, memo, state }: Look): Promise<string[]> {
+    const warnings = await exportWarnings(this.temporal, described);
+    const over = state ? state.end?.kind : isOver(memo?.phase ?? null) && memo?.phase;
+    const sinceMs = state?.end ? Date.now() - Date.parse(state.end.at) : Number.POSITIVE_INFINITY;
+    if (hasEnded(described.status.name) || !over || sinceMs < EXPORT_MS) return warnings;
+    return [`the run is over (${over}) and exports its history, for which a worker has to be up`, ...warnings];
+  }
+
+  private async stateOf(described: WorkflowExecutionDescription, withinMs: number): Promise<RunState | null> {
+    const { workflowId, runId, historyLength } = described;
+    const at = `${runId} ${historyLength}`;
+    const known = this.answers.get(workflowId);
+    if (known?.at === at) return known.state;
+    const state = await this.query(workflowId, withinMs);
+    if (state) this.answers.set(workflowId, { at, state });
+    return state;
   }
 
   private async query(runId: string, withinMs: number): Promise<RunState | null> {
@@ -167,15 +226,6 @@ function usageOf(table: RoundTable | null): Usage {
 /** The last export takes seconds; longer than this, something keeps it from ending. */
 const EXPORT_MS = 60_000;
 
-/** Why the histories of the run are not exported, also where that keeps a finished run from ending. */
-function endingWarnings({ described, memo, state }: Look): string[] {
-  const warnings = exportWarnings(described);
-  const over = state ? state.end?.kind : isOver(memo?.phase ?? null) && memo?.phase;
-  const sinceMs = state?.end ? Date.now() - Date.parse(state.end.at) : Number.POSITIVE_INFINITY;
-  if (hasEnded(described.status.name) || !over || sinceMs < EXPORT_MS) return warnings;
-  return [`the run is over (${over}) and exports its history, for which a worker has to be up`, ...warnings];
-}
-
 const endedAtOf = ({ status, closeTime }: Pick<Listed, 'status' | 'closeTime'>): string | null =>
   hasEnded(status.name) ? (closeTime?.toISOString() ?? null) : null;
 
@@ -201,6 +251,7 @@ export function chainsOf(executions: readonly Listed[]): RunListing[] {
       step: memo?.halt?.kind === 'parked' ? memo.halt.step : (memo?.step ?? null),
       startedAt: startedAt.toISOString(),
       endedAt: endedAtOf(execution),
+      codeFailure: null,
     });
     startedAt = null;
   }

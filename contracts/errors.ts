@@ -285,6 +285,13 @@ export const runSilent = (runId: string) =>
     `No worker answers for run ${show(runId)}.`,
     'Start one with `srlm up` or `srlm worker`; then the same command again.',
   );
+/** Nothing answers for the run, though workers run. `failure`: a clause. */
+export const runBroken = (runId: string, failure: string) =>
+  userError(
+    'run.broken',
+    `Run ${show(runId)} answers nothing: ${failure.replace(/\.$/, '')}.`,
+    `Deploy the fixed code, and it continues; or end it with \`srlm abort ${shellWord(runId)} --terminate\`, and start it again with the same spec: everything that it made is found.`,
+  );
 /** `answered`: the last answer that somebody gave. */
 export const runNotParked = (runId: string, what = 'parked', answered?: string) =>
   userError(
