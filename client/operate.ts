@@ -66,7 +66,7 @@ export async function unlessBroken<T>(temporal: Client, runId: string, work: Pro
   const broken = new Promise<never>((_, reject) => {
     const look = async () => {
       const failure = await codeFailureOf(temporal, await describe(temporal, runId));
-      if (failure) reject(runBroken(runId, codeFailureText(failure)));
+      if (failure) reject(runBroken(runId, codeFailureText(failure)).adding('What was sent may be done then.'));
     };
     // Whatever keeps Temporal from answering is met by `work`, too.
     timer = setInterval(() => void look().catch(() => {}), LOOK_MS);

@@ -4,6 +4,7 @@
  * the history has not grown, the last answer still holds, and a query costs money on Temporal Cloud.
  */
 import type { Client, WorkflowExecutionDescription } from '@temporalio/client';
+import { TerminatedFailure } from '@temporalio/common';
 import pLimit from 'p-limit';
 import { STATE_QUERY } from '../contracts/commands.js';
 import type { Deployment } from '../contracts/deployment.js';
@@ -195,7 +196,7 @@ export class RunReader {
     } catch (error) {
       let cause = error as Error;
       while (cause.cause instanceof Error) cause = cause.cause;
-      return cause.message;
+      return cause instanceof TerminatedFailure ? `Terminated: ${cause.message}` : cause.message;
     }
   }
 }

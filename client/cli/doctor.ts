@@ -165,10 +165,9 @@ async function checkRuns(client: Client, deployment: Deployment): Promise<Check[
     const unpolled = await unpolledQueuesOf(client, deployment);
     const text = unpolledText(unpolled);
     const running = runs.filter(({ endedAt }) => endedAt === null).length;
-    if (unpolled.length === 0) {
-      const queues = new Set(queuesOf(deployment).map(({ name }) => name));
-      checks.push(ok(what, `poll ${[...queues].join(', ')}`));
-    } else if (running === 0) checks.push(ok(what, `${text} once there is a run`));
+    const names = (queues: string[]) => [...new Set(queues)].join(', ');
+    if (unpolled.length === 0) checks.push(ok(what, `poll ${names(queuesOf(deployment).map(({ name }) => name))}`));
+    else if (running === 0) checks.push(ok(what, `nobody polls ${names(unpolled.map(({ queue }) => queue))} yet`));
     else checks.push(problem(what, text, `${running} run${running === 1 ? ' needs' : 's need'} them.`));
     return checks;
   } catch (error) {

@@ -143,7 +143,7 @@ describe('status', () => {
         styled(line, false),
       );
       expect(lines[0]).toContain(`${mark}-memo-${i} · `);
-      expect(lines.join(' ')).toContain('No worker answers');
+      expect(lines.join(' ')).toContain('Nobody polls');
       for (const line of lines) expect(line).not.toMatch(STEERS);
     },
   );
