@@ -9,5 +9,5 @@ export type { RunInput, RunResult, RunStatus, SampleInput, SampleResult } from '
 export { RunSpec, SampleSpec } from './contracts/spec.js';
 export type { RoundSummary } from './contracts/steps.js';
 export { openStore, type Store } from './storage/store.js';
-export { SrlmPlugin } from './worker/plugin.js';
+export { SrlmCpuPlugin, SrlmGpuPlugin, SrlmPlugin, SrlmWorkflowPlugin } from './worker/plugins.js';
 export { ROLES, type Role, type RunningWorkers, startWorkers } from './worker/workers.js';

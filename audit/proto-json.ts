@@ -11,7 +11,7 @@ import type { Event } from './events.js';
 
 type Protobuf = typeof proto & { lookupType(name: string): unknown };
 
-const own = createRequire(import.meta.url);
+const own = createRequire(__filename);
 const besideProto = createRequire(own.resolve('@temporalio/proto'));
 const { toJson } = besideProto('protobufjs/ext/protojson') as { toJson(type: unknown, message: unknown): unknown };
 const { patchProtobufRoot } = own('@temporalio/proto/lib/patch-protobuf-root.js') as {

@@ -7,6 +7,7 @@ import type { z } from 'zod';
 import { connect } from '../config/connection.js';
 import { resolveDeployment, workflowConfigOf } from '../config/load.js';
 import { idProblem, newId } from '../config/run-id.js';
+import { checkSdk } from '../config/sdk.js';
 import { ensureSearchAttributes } from '../config/search-attributes.js';
 import type { CommandName } from '../contracts/commands.js';
 import type { Deployment, DeploymentInput } from '../contracts/deployment.js';
@@ -60,10 +61,11 @@ export class SrlmClient {
     this.reader = new RunReader(temporal, deployment, () => this.store);
   }
 
-  /** `temporal`: a client of your own; default: by Temporal's environment configuration. Throws config.invalid. */
+  /** `temporal`: a client of your own; default: by Temporal's environment configuration. Throws config.invalid, temporal.sdk. */
   static async connect(config: DeploymentInput = {}, temporal?: Client): Promise<SrlmClient> {
     const deployment = resolveDeployment(config, process.cwd());
     const client = temporal ?? (await connect());
+    checkSdk({ client });
     return new SrlmClient(client, deployment, await ensureSearchAttributes(client));
   }
 

@@ -31,7 +31,7 @@ export async function loadDeployment(file?: string): Promise<Deployment> {
   try {
     config = path.endsWith('.json')
       ? JSON.parse(await readFile(path, 'utf8'))
-      : await createJiti(import.meta.url).import(path, { default: true });
+      : await createJiti(__filename).import(path, { default: true });
   } catch (error) {
     throw configInvalid(
       path,

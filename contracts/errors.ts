@@ -221,6 +221,18 @@ export const temporalSettings = (reason: string) =>
     `The settings of the connection to Temporal cannot be used: ${reason}.`,
     'They are in the variables TEMPORAL_* and the file that TEMPORAL_CONFIG_FILE names.',
   );
+export const sdkTwice = (name: string, yours: string, ours: string) =>
+  userError(
+    'temporal.sdk',
+    `There are two copies of ${name}: your code uses ${yours}, and srlm uses ${ours}.`,
+    `Install one version for both; \`npm ls ${name}\` shows which package asks for which.`,
+  );
+export const sdkUnsupported = (name: string, found: string, lowest: string) =>
+  userError(
+    'temporal.sdk',
+    `srlm needs ${name} ${lowest} or a later 1.x, and finds ${found}.`,
+    'Install one version of all `@temporalio` packages.',
+  );
 export const temporalLost = (runId: string, minutes: number) =>
   transient(
     'temporal.lost',

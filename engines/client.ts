@@ -5,7 +5,6 @@
  * and by what came.
  * Throws engine.unreachable (retried), engine.refused and engine.lacks (not).
  */
-import type { LimitFunction } from 'p-limit';
 import { z } from 'zod';
 import { engineLacks, engineRefused, engineUnreachable, type Problem } from '../contracts/errors.js';
 import { encodable, type Message } from '../contracts/rows.js';
@@ -76,6 +75,9 @@ export interface RequestCost {
   gpuSeconds: number;
 }
 
+/** What p-limit returns. Its own type is an ES module's, which the types of a CommonJS package cannot import. */
+export type Limit = <T>(work: () => Promise<T>) => Promise<T>;
+
 export interface ClientOptions {
   /** The engine's name in temporal.config.ts, for messages. */
   name: string;
@@ -84,7 +86,7 @@ export interface ClientOptions {
   apiKey: string;
   model: string;
   /** Shared by all clients of an engine: bounds their requests in flight. */
-  limit: LimitFunction;
+  limit: Limit;
   /** The server takes `seed`, and `top_k`. */
   seeds: boolean;
   topK: boolean;

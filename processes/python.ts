@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import type { Deployment } from '../contracts/deployment.js';
 import { pythonMissing, pythonSetUpFailed } from '../contracts/errors.js';
@@ -10,7 +10,7 @@ import { passedEnvironment } from './detached.js';
 
 /** The folder of this package, whether this runs from source or from dist. */
 export const packageRoot = ((): string => {
-  let folder = dirname(fileURLToPath(import.meta.url));
+  let folder = __dirname;
   while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
   return folder;
 })();

@@ -15,14 +15,44 @@ export const LICENCE_FILE_ONLY = { unionfs: 'Unlicense' };
 /** `dev`: installed only by who works on srlm. Platforms' binaries of one package are entries of their own. */
 export function npmPackages() {
   const { packages } = JSON.parse(read('package-lock.json'));
+  const needed = placesOfNeeded(packages);
   const found = Object.entries(packages)
     .filter(([path]) => path !== '')
-    .map(([path, { name, version, license, dev = false }]) => {
+    .map(([path, { name, version, license }]) => {
       const called = name ?? path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length);
-      return { name: called, version, licence: license ?? LICENCE_FILE_ONLY[called], dev };
+      return { name: called, version, licence: license ?? LICENCE_FILE_ONLY[called], dev: !needed.has(path) };
     });
   // One version may lie in several folders.
   return [...new Map(found.map((entry) => [`${entry.name}@${entry.version}`, entry])).values()].sort(byName);
+}
+
+/**
+ * The places of all packages that srlm needs. npm's own mark `dev` is of no use: the Temporal SDK is a peer dependency
+ * of users and a development dependency here.
+ */
+function placesOfNeeded(packages) {
+  const places = new Set();
+  const add = (from) => {
+    const { dependencies, optionalDependencies, peerDependencies, peerDependenciesMeta } = packages[from];
+    for (const name of Object.keys({ ...dependencies, ...optionalDependencies, ...peerDependencies })) {
+      const place = placeOf(packages, name, from);
+      // A platform's binary or an optional peer that is not in the lock, or one that was seen.
+      if (!place || places.has(place) || (peerDependenciesMeta?.[name]?.optional && !dependencies?.[name])) continue;
+      places.add(place);
+      add(place);
+    }
+  };
+  add('');
+  return places;
+}
+
+/** Where Node finds the package `name` from the package at `from`: beside it, or beside one that contains it. */
+function placeOf(packages, name, from) {
+  for (let folder = from; ; folder = folder.slice(0, Math.max(0, folder.lastIndexOf('node_modules/') - 1))) {
+    const place = `${folder ? `${folder}/` : ''}node_modules/${name}`;
+    if (packages[place]) return place;
+    if (folder === '') return undefined;
+  }
 }
 
 /**

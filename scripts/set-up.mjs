@@ -38,7 +38,9 @@ const SOURCES = [
 ];
 
 export async function setUp({ model = false } = {}) {
-  if (Number(process.versions.node.split('.')[0]) < 20) fail(`Node 20 or newer is needed; this is ${process.version}.`);
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  const loads = (major === 20 && minor >= 19) || (major === 22 && minor >= 13) || major > 22;
+  if (!loads) fail(`Node 20.19, 22.13 or newer is needed; this is ${process.version}.`);
   const ours = !process.env.SRLM_PYTHON;
   // The two halves are independent, and both mostly wait for the network.
   const packages = async () => {

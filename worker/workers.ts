@@ -1,34 +1,26 @@
 /**
  * Workers by role: `workflow` runs the workflows, `cpu` selects, mixes and grades, `gpu` samples, computes
- * log-probabilities and trains (on the common queue, and one job at a time on this host's own queue), `all` is the three
- * in one process.
+ * log-probabilities and trains, `all` is the three in one process. Each is a worker with one of the plugins
+ * (worker/plugins.ts) and with what the deployment hands to Temporal's SDK.
  */
-import { hostname } from 'node:os';
-import { join } from 'node:path';
-import { Client } from '@temporalio/client';
 import {
-  DefaultLogger,
+  IllegalStateError,
   NativeConnection,
   type NativeConnectionOptions,
   Runtime,
   type WorkerDeploymentOptions as VersionOptions,
   Worker,
   type WorkerOptions,
+  type WorkerPlugin,
 } from '@temporalio/worker';
-import { type Deps, isClosed } from '../activities/activity.js';
-import { cpuActivities, gpuActivities } from '../activities/index.js';
 import { connectionOptions } from '../config/connection.js';
 import { workflowConfigOf } from '../config/load.js';
 import type { Deployment } from '../contracts/deployment.js';
-import { temporalUnreachable } from '../contracts/errors.js';
-import { EngineHost } from '../engines/index.js';
-import { checkPython, packageRoot, pythonPath } from '../processes/python.js';
-import { openStore } from '../storage/store.js';
-import { writeNote } from '../text/terminal.js';
-import { printable } from '../text/text.js';
-import { endOrphans } from '../training/trainer.js';
-
-const ORPHANS_EVERY_MS = 60_000;
+import { configInvalid, temporalUnreachable } from '../contracts/errors.js';
+import { together } from './gpu-host.js';
+import { logger } from './log.js';
+import { SrlmCpuPlugin, SrlmGpuPlugin, SrlmPlugin, SrlmWorkflowPlugin } from './plugins.js';
+import { Site } from './site.js';
 
 export const ROLES = ['all', 'workflow', 'cpu', 'gpu'] as const;
 export type Role = (typeof ROLES)[number];
@@ -42,121 +34,100 @@ export interface RunningWorkers {
   stopServers(): Promise<void>;
 }
 
-/** What activities work with, made once in each worker process. Throws storage.not-writable. */
-export function makeDeps(deployment: Deployment): Deps {
-  const store = openStore(deployment);
-  return { store, deployment, engines: new EngineHost(deployment, store) };
-}
+/** Selecting and mixing keep a core busy each. */
+const CPU_SLOTS = 4;
 
-interface Site {
-  deployment: Deployment;
-  deps: Deps;
-  common: Pick<WorkerOptions, 'connection' | 'namespace'> & Partial<WorkerOptions>;
-}
+type Part = Partial<WorkerOptions> & { taskQueue: string; plugins: [WorkerPlugin] };
 
-/** Throws temporal.unreachable, python.missing (gpu), storage.not-writable. */
-export async function startWorkers(deployment: Deployment, role: Role): Promise<RunningWorkers> {
-  const is = (wanted: Role) => role === 'all' || role === wanted;
-  if (is('gpu')) await checkPython(pythonPath(deployment));
-  const deps = makeDeps(deployment);
-  installRuntime();
-  const { options, namespace, address } = connectionOptions();
-  const connection = await NativeConnection.connect(options as NativeConnectionOptions).catch((error) => {
-    throw temporalUnreachable(address, (error as Error).message.split('\n')[0]!);
-  });
-  const site: Site = {
-    deployment,
-    deps,
-    common: {
-      connection,
-      namespace,
-      // Shards and trainings continue with the next worker, so they need no time to end.
-      shutdownGraceTime: '2 seconds',
-      // The progress that `watch` shows is as old as this.
-      maxHeartbeatThrottleInterval: '2 seconds',
-      defaultHeartbeatThrottleInterval: '2 seconds',
-    },
+/**
+ * `options` are laid over those of srlm, for every worker of the process; a `connection` of the caller's is not closed.
+ * Throws config.invalid, temporal.unreachable, python.missing (gpu), storage.not-writable.
+ */
+export async function startWorkers(
+  deployment: Deployment,
+  role: Role,
+  options: Partial<WorkerOptions> = {},
+): Promise<RunningWorkers> {
+  const site = Site.of(deployment);
+  const { dataConverter, interceptors, worker } = deployment;
+  const { runtime, ...settings } = worker;
+  const parts = partsOf(site, role, settings.tuner ?? options.tuner);
+  installRuntime(runtime);
+  const { namespace } = connectionOptions();
+  const connection = options.connection ?? (await connect(deployment));
+  const close = async () => {
+    if (!options.connection) await connection.close();
   };
   const workers: Worker[] = [];
-  let stopSweeping = () => {};
-  if (is('workflow')) workers.push(await workflowWorker(site));
-  if (is('cpu')) workers.push(await cpuWorker(site));
-  if (is('gpu')) {
-    stopSweeping = await sweepOrphans(deps, new Client({ connection, namespace }));
-    workers.push(...(await gpuWorkers(site)));
+  for (const { plugins, ...part } of parts) {
+    workers.push(
+      await Worker.create({
+        connection,
+        namespace,
+        ...(dataConverter ? { dataConverter } : {}),
+        ...(interceptors.worker ? { interceptors: interceptors.worker } : {}),
+        // Shards and trainings continue with the next worker, so they need no time to end.
+        shutdownGraceTime: '2 seconds',
+        // The progress that `watch` shows is as old as this.
+        maxHeartbeatThrottleInterval: '2 seconds',
+        defaultHeartbeatThrottleInterval: '2 seconds',
+        ...settings,
+        ...part,
+        ...options,
+        plugins: [...(options.plugins ?? []), ...plugins],
+      } as WorkerOptions),
+    );
   }
-  return run(workers, deps, async () => {
-    stopSweeping();
-    await connection.close();
-  });
-}
-
-function workflowWorker({ deployment, common }: Site): Promise<Worker> {
-  return Worker.create({
-    ...common,
-    ...versionOf(deployment, 'routed'),
-    taskQueue: deployment.taskQueue,
-    workflowBundle: { codePath: join(packageRoot, 'dist', 'workflow-bundle.js') },
-    maxCachedWorkflows: 100,
-    workflowThreadPoolSize: 1,
-    // A query waits for this long at a worker that was killed.
-    stickyQueueScheduleToStartTimeout: '3 seconds',
-  });
-}
-
-function cpuWorker({ deployment, deps, common }: Site): Promise<Worker> {
-  return Worker.create({
-    ...common,
-    ...versionOf(deployment, 'declared'),
-    taskQueue: workflowConfigOf(deployment, false).cpuQueue,
-    activities: cpuActivities(deps),
-    maxConcurrentActivityTaskExecutions: 4,
-  });
-}
-
-function gpuWorkers({ deployment, deps, common }: Site): Promise<Worker[]> {
-  const { gpuQueue } = workflowConfigOf(deployment, false);
-  const gpu = { ...common, ...versionOf(deployment, 'declared'), activities: gpuActivities(deps) };
-  // Many shards wait for one model at a time (engines/hardware.ts); two runs' worth of them, so that neither starves.
-  const shards = 2 * deployment.shardsInFlight;
-  return Promise.all([
-    Worker.create({ ...gpu, taskQueue: gpuQueue, maxConcurrentActivityTaskExecutions: shards }),
-    Worker.create({ ...gpu, taskQueue: `${gpuQueue}@${hostname()}`, maxConcurrentActivityTaskExecutions: 1 }),
-  ]);
-}
-
-/** Ends trainers whose run is closed, now and from time to time: a run may close while no attempt has the trainer. */
-async function sweepOrphans({ store }: Deps, client: Client): Promise<() => void> {
-  const sweep = () => endOrphans(store.jobs.root, (execution) => isClosed(client, execution));
-  await sweep();
-  const timer = setInterval(() => void sweep().catch(() => {}), ORPHANS_EVERY_MS).unref();
-  return () => clearInterval(timer);
-}
-
-function run(workers: readonly Worker[], deps: Deps, close: () => Promise<void>): RunningWorkers {
   const stop = () => {
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
   };
-  const ended = Promise.allSettled(
-    workers.map((worker) =>
-      worker.run().catch((error) => {
-        stop(); // If one worker of a process fails, the others stop too.
-        throw error;
-      }),
-    ),
-  ).then(async (all) => {
-    await close();
-    const failed = all.find((one) => one.status === 'rejected');
-    if (failed) throw failed.reason;
-  });
+  const ended = together(workers.map((worker) => ({ worker, run: () => worker.run() }))).finally(close);
   return {
     ended,
     stop: async () => {
       stop();
       await ended;
     },
-    stopServers: () => deps.engines.stopServers(),
+    stopServers: () => site.deps.engines.stopServers(),
   };
+}
+
+/** Throws config.invalid. */
+function partsOf(site: Site, role: Role, tuner: WorkerOptions['tuner']): Part[] {
+  const { deployment } = site;
+  const { taskQueue, singleTaskQueue } = deployment;
+  if (singleTaskQueue) {
+    if (role === 'all') return [{ ...versionOf(deployment, 'routed'), taskQueue, plugins: [new SrlmPlugin(site)] }];
+    throw configInvalid('the deployment', `singleTaskQueue: a worker of the role ${role} needs a queue of its own.`);
+  }
+  const { cpuQueue, gpuQueue } = workflowConfigOf(deployment, false);
+  const declared = versionOf(deployment, 'declared');
+  const parts: Record<Exclude<Role, 'all'>, Part> = {
+    workflow: {
+      ...versionOf(deployment, 'routed'),
+      taskQueue,
+      maxCachedWorkflows: 100,
+      workflowThreadPoolSize: 1,
+      plugins: [new SrlmWorkflowPlugin(site)],
+    },
+    cpu: {
+      ...declared,
+      taskQueue: cpuQueue,
+      ...(tuner ? {} : { maxConcurrentActivityTaskExecutions: CPU_SLOTS }),
+      plugins: [new SrlmCpuPlugin(site)],
+    },
+    gpu: { ...declared, taskQueue: gpuQueue, plugins: [new SrlmGpuPlugin(site)] },
+  };
+  return role === 'all' ? Object.values(parts) : [parts[role]];
+}
+
+/** Temporal's SDK gives the plugins of a connection to every worker that uses it. */
+async function connect({ plugins }: Deployment): Promise<NativeConnection> {
+  const { options, address } = connectionOptions();
+  const given = { ...options, plugins } as NativeConnectionOptions;
+  return NativeConnection.connect(given).catch((error) => {
+    throw temporalUnreachable(address, (error as Error).message.split('\n')[0]!);
+  });
 }
 
 /**
@@ -175,25 +146,11 @@ function versionOf(
   return { workerDeploymentOptions: { version, useWorkerVersioning: true, defaultVersioningBehavior: 'PINNED' } };
 }
 
-// --- log --------------------------------------------------------------------------------------------------------------
-let isInstalled = false;
-
-/** Temporal's runtime in this process, with a logger that writes one line a message to stderr. */
-function installRuntime(): void {
-  if (isInstalled) return;
-  isInstalled = true;
-  const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
-    // There is one worker for each queue, and each has only what its queue asks for.
-    if (!/^No (activities|workflows) registered/.test(message)) writeNote(logLine(level, message, meta));
-  });
-  Runtime.install({ logger });
-}
-
-/** Without the stack trace, which is in the history. */
-function logLine(level: string, message: string, meta?: Record<string, unknown>): string {
-  const error = meta?.error as Error | undefined;
-  const where = [meta?.activityType, meta?.workflowId, meta?.attempt && `attempt ${meta.attempt}`]
-    .filter(Boolean)
-    .join(' · ');
-  return `${level.toLowerCase()}: ${message}${where ? ` (${where})` : ''}${error ? `: ${printable(error.message)}` : ''}`;
+/** Temporal's runtime of this process. One that is there already is used as it is. */
+function installRuntime(options: Deployment['worker']['runtime']): void {
+  try {
+    Runtime.install({ logger, ...options });
+  } catch (error) {
+    if (!(error instanceof IllegalStateError)) throw error;
+  }
 }

@@ -54,7 +54,7 @@ export function addDoctorCommand(program: Command): void {
           const line = `${check.ok ? 'ok      ' : 'problem '} ${pad(check.what, 18)} ${check.found}`;
           context.print(null, check.hint ? [line, `         ${pad('', 18)} ${check.hint}`] : [line]);
         };
-        add(checkNode());
+        add(ok('Node', process.versions.node));
         for (const check of await checkPrograms(deployment)) add(check);
         for (const check of await checkEngines(deployment)) add(check);
         for (const check of await checkTemporal(deployment)) add(check);
@@ -64,12 +64,6 @@ export function addDoctorCommand(program: Command): void {
         return healthy ? EXIT.done : EXIT.failed;
       }),
     );
-}
-
-function checkNode(): Check {
-  const { node } = process.versions;
-  if (Number(node.split('.')[0]) >= 20) return ok('Node', node);
-  return problem('Node', `${node} is too old`, 'Install Node 20 or newer.');
 }
 
 /** Python, its packages, the two programs, and what hardware torch sees. */

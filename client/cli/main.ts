@@ -3,6 +3,7 @@
  * srlm: the command line. Results on stdout (--json: JSON), everything else on stderr.
  * Exit codes: 0 done, 1 failed, 2 wrong input or usage, 3 parked, 130 interrupted (SIGINT, SIGTERM, SIGHUP).
  */
+import './node-version.js';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
@@ -45,7 +46,6 @@ const GROUPS: { names: string[]; load: () => Promise<(program: Command) => void>
 const words = process.argv.slice(2);
 const called = words.find((word, i) => !word.startsWith('-') && words[i - 1] !== '--config') ?? '';
 const wanted = GROUPS.filter(({ names }) => names.includes(called));
-for (const { load } of wanted.length > 0 ? wanted : GROUPS) (await load())(program);
 
 // `srlm list | head -1`: a reader that has enough closes the pipe, which is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -54,16 +54,21 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 // Nobody reads the notes any more, or the terminal is closed: what the command does is not stopped by that.
 process.stderr.on('error', () => {});
 
-try {
-  await program.parseAsync();
-} catch (error) {
-  process.exitCode = report(error);
+void main();
+
+async function main(): Promise<never> {
+  try {
+    for (const { load } of wanted.length > 0 ? wanted : GROUPS) (await load())(program);
+    await program.parseAsync();
+  } catch (error) {
+    process.exitCode = report(error);
+  }
+  // Connections that a command has abandoned may keep the process alive; flush the output before the exit.
+  await Promise.all(
+    [process.stdout, process.stderr].map((stream) => new Promise((resolve) => stream.write('', resolve))),
+  );
+  process.exit();
 }
-// Connections that a command has abandoned may keep the process alive; flush the output before the exit.
-await Promise.all(
-  [process.stdout, process.stderr].map((stream) => new Promise((resolve) => stream.write('', resolve))),
-);
-process.exit();
 
 /** One sentence on stderr; a stack only for what no user could have caused. */
 function report(error: unknown): Exit {

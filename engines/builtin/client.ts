@@ -2,7 +2,6 @@
  * Client of the built-in server: OpenAI's chat API, and log-probabilities of a prompt through its own fields. Besides what
  * ChatClient throws: engine.wrong-weights (retried), engine.batch-halved and engine.out-of-memory (not).
  */
-import type { LimitFunction } from 'p-limit';
 import { z } from 'zod';
 import {
   engineBatchHalved,
@@ -11,7 +10,7 @@ import {
   engineWrongWeights,
   type Problem,
 } from '../../contracts/errors.js';
-import { ChatClient, type LogprobRequest, type Logprobs, type RequestCost, Usage } from '../client.js';
+import { ChatClient, type Limit, type LogprobRequest, type Logprobs, type RequestCost, Usage } from '../client.js';
 import type { HttpError } from '../http.js';
 
 const LogprobReply = z.object({
@@ -28,7 +27,7 @@ export class BuiltinClient extends ChatClient {
     name: string,
     server: { baseUrl: string; token: string },
     sha256: string,
-    limit: LimitFunction,
+    limit: Limit,
     private readonly stalled?: AbortSignal,
   ) {
     super({

@@ -18,6 +18,7 @@ import { addUsage, NO_USAGE } from '../../method/budget.js';
 import { spend as spendOfRun, usedUpBound } from '../control/budget.js';
 import { now, type RunControl } from '../control/control.js';
 import { clipped } from '../control/record.js';
+import { countPark, countParkEnded, countStep, countUsage } from '../metrics.js';
 import { publish } from '../status.js';
 import { cpu, gpu } from './proxies.js';
 
@@ -75,6 +76,7 @@ export async function step<T>(
       const done = await work({ state, cpu: cpu(run.config, summary), gpu: gpu(run.config, summary) });
       state.state = 'done';
       state.seconds = (Date.now() - startedAt) / 1000;
+      countStep(name, state.seconds, state.rowsDone);
       if (!isStepDone(done)) return done;
       state.reused = done.meta.reused;
       return done.output;
@@ -113,7 +115,9 @@ async function park(
   const skippable = run.skippable && failure.type !== 'budget.spent';
   const parked: Parked = { kind: 'parked', step, round, ...failure, since: now(), kept, skippable };
   log.warn('parked', { ...parked });
+  countPark(step);
   const { kind, command } = await run.halted(parked);
+  countParkEnded(step);
   log.info(`${kind} by ${command.who}`, { why: command.why });
   state.state = kind === 'skip' ? 'skipped' : 'running';
   if (kind === 'skip') throw new Skipped(step);
@@ -170,6 +174,7 @@ export async function pausable<T>(run: RunControl, work: () => Promise<T>, timeo
 /** Counts what a step has cost, for the step and for the run's budget. */
 export function spend(run: RunControl, state: StepState, usage: Usage): void {
   state.usage = addUsage(state.usage ?? NO_USAGE, usage);
+  countUsage(state.step, usage);
   spendOfRun(run, usage);
 }
 
