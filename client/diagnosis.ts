@@ -5,13 +5,14 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Client, Connection, WorkflowExecutionDescription } from '@temporalio/client';
+import { decodeOptionalFailureToOptionalError } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import { optionalTsToMs } from '@temporalio/common/lib/time.js';
 import type { temporal } from '@temporalio/proto';
 import { workflowConfigOf } from '../config/load.js';
 import type { Deployment } from '../contracts/deployment.js';
 import type { CodeFailure, UnpolledQueue } from '../contracts/run.js';
 import { printable } from '../text/text.js';
-import { decodedFailure, hasEnded } from './executions.js';
+import { hasEnded } from './executions.js';
 
 type Failure = temporal.api.failure.v1.IFailure;
 type PendingActivity = temporal.api.workflow.v1.IPendingActivityInfo;
@@ -45,18 +46,31 @@ export async function codeFailureOf(
     );
     const failed = ended?.workflowTaskFailedEventAttributes;
     if (!failed || NO_FAULTS.includes(Number(failed.cause))) return null;
-    return { attempt, message: printable(await messageOf(client, failed.failure)).slice(0, MAX_MESSAGE_CHARS) };
+    return {
+      attempt,
+      message: printable(await messageOf(client, workflowId, failed.failure)).slice(0, MAX_MESSAGE_CHARS),
+    };
   } catch {
     return null;
   }
 }
 
-/** `TypeError: x is undefined`: the name of an error of JavaScript is in its stack only. */
-async function messageOf(client: Client, failure: Failure | null | undefined): Promise<string> {
-  const error = await decodedFailure(client, failure);
-  const name = /^(\w*Error): /m.exec(error?.stack ?? '')?.[1];
-  const message = error?.message || 'without a message';
-  return name && name !== 'Error' && !message.startsWith(name) ? `${name}: ${message}` : message;
+/**
+ * `TypeError: x is undefined`: the name of an error of JavaScript is in its stack only. Both may be encoded by the data
+ * converter.
+ */
+async function messageOf(
+  { options }: Client,
+  workflowId: string,
+  failure: Failure | null | undefined,
+): Promise<string> {
+  const { loadedDataConverter, namespace } = options;
+  const context = { type: 'workflow', namespace, workflowId } as const;
+  const plain = { message: failure?.message ?? '', stack: failure?.stackTrace ?? '' };
+  const decoded = await decodeOptionalFailureToOptionalError(loadedDataConverter, failure, context).catch(() => plain);
+  const { message, stack = '' } = decoded ?? plain;
+  const name = /^(\w*Error): /m.exec(stack)?.[1];
+  return name && name !== 'Error' && !message.startsWith(name) ? `${name}: ${message}` : message || 'no message';
 }
 
 // --- queues that nobody polls -----------------------------------------------------------------------------------------
@@ -158,7 +172,7 @@ async function isPolled({ workflowService, options }: Client, { name, role }: Qu
 /** The command that starts what polls this queue. */
 function startOf({ name, role }: Queue, client: Client, deployment: Deployment): string {
   if (isEmbedded(client, deployment)) return '`srlm up`';
-  if (deployment.singleTaskQueue) return 'your worker';
+  if (deployment.singleTaskQueue) return '`srlm worker` or your own';
   const host = /-gpu@(.+)$/.exec(name)?.[1];
   return `\`srlm worker --role ${role}\`${host ? ` on ${host}` : ''}`;
 }

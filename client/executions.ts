@@ -12,7 +12,6 @@ import {
 import { executionInfoFromRaw } from '@temporalio/client/lib/helpers.js';
 import {
   decodeArrayFromPayloads,
-  decodeOptionalFailureToOptionalError,
   decodeOptionalSinglePayload,
 } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import type { temporal } from '@temporalio/proto';
@@ -20,7 +19,6 @@ import { runUnknown } from '../contracts/errors.js';
 import { Heartbeat, type Phase, RunMemo, type RunStatus } from '../contracts/run.js';
 
 type Payload = temporal.api.common.v1.IPayload;
-type Failure = temporal.api.failure.v1.IFailure;
 type RawExecution = Parameters<typeof executionInfoFromRaw>[0];
 
 const PAGE = 200;
@@ -140,27 +138,14 @@ export function phaseBy(status: string, known: Phase | null): Phase {
 const EXPORT = 'srlmExport';
 
 /** Why the history of an execution is not exported yet; empty while no attempt has failed. */
-export function exportWarnings(client: Client, { raw }: WorkflowExecutionDescription): Promise<string[]> {
-  const failed = (raw.pendingActivities ?? []).filter(({ activityType, attempt, lastFailure }) => {
-    return activityType?.name === EXPORT && (attempt ?? 1) > 1 && lastFailure;
-  });
-  return Promise.all(
-    failed.map(async ({ attempt, lastFailure }) => {
-      const { message } = (await decodedFailure(client, lastFailure))!;
-      return `the history of an execution is not exported yet; attempt ${attempt} after: ${message}`;
-    }),
-  );
-}
-
-/** By the client's data converter, which may have encoded the message, too. null: there is no failure. */
-export async function decodedFailure(
-  { options }: Client,
-  failure: Failure | null | undefined,
-): Promise<{ message: string; stack?: string | undefined } | null> {
-  if (!failure) return null;
-  const plain = { message: failure.message ?? '', stack: failure.stackTrace ?? undefined };
-  return (await decodeOptionalFailureToOptionalError(options.loadedDataConverter, failure).catch(() => null)) ?? plain;
-}
+export const exportWarnings = ({ raw }: WorkflowExecutionDescription): string[] =>
+  (raw.pendingActivities ?? [])
+    .filter(({ activityType, attempt, lastFailure }) => {
+      return activityType?.name === EXPORT && (attempt ?? 1) > 1 && lastFailure;
+    })
+    .map(({ attempt, lastFailure }) => {
+      return `the history of an execution is not exported yet; attempt ${attempt} after: ${lastFailure?.message}`;
+    });
 
 /** Steps in progress, by the heartbeats of their activities. One without waits for a worker, or failed before it sent one. */
 export async function liveActivities(
@@ -183,7 +168,7 @@ export async function liveActivities(
       return {
         ...(Heartbeat.safeParse(detail).data ?? silent),
         attempt: attempt ?? 1,
-        lastFailure: (await decodedFailure(client, lastFailure))?.message ?? null,
+        lastFailure: lastFailure?.message ?? null,
       };
     }),
   );

@@ -110,7 +110,7 @@ export class RunReader {
       halt,
       best: state?.best?.round ?? null,
       rounds: table?.rounds ?? [],
-      warnings: [...(state?.warnings ?? []), ...(await this.endingWarnings(look)), ...(problem ? [problem] : [])],
+      warnings: [...(state?.warnings ?? []), ...endingWarnings(look), ...(problem ? [problem] : [])],
       interventions: state?.interventions ?? [],
       interventionCount: state?.interventionCount ?? 0,
       usage: state?.usage ?? usageOf(table),
@@ -143,15 +143,6 @@ export class RunReader {
     );
     await Promise.all(describing);
     return runs;
-  }
-
-  /** Why the histories of the run are not exported, also where that keeps a finished run from ending. */
-  private async endingWarnings({ described, memo, state }: Look): Promise<string[]> {
-    const warnings = await exportWarnings(this.temporal, described);
-    const over = state ? state.end?.kind : isOver(memo?.phase ?? null) && memo?.phase;
-    const sinceMs = state?.end ? Date.now() - Date.parse(state.end.at) : Number.POSITIVE_INFINITY;
-    if (hasEnded(described.status.name) || !over || sinceMs < EXPORT_MS) return warnings;
-    return [`the run is over (${over}) and exports its history, for which a worker has to be up`, ...warnings];
   }
 
   private async stateOf(described: WorkflowExecutionDescription, withinMs: number): Promise<RunState | null> {
@@ -226,6 +217,15 @@ function usageOf(table: RoundTable | null): Usage {
 
 /** The last export takes seconds; longer than this, something keeps it from ending. */
 const EXPORT_MS = 60_000;
+
+/** Why the histories of the run are not exported, also where that keeps a finished run from ending. */
+function endingWarnings({ described, memo, state }: Look): string[] {
+  const warnings = exportWarnings(described);
+  const over = state ? state.end?.kind : isOver(memo?.phase ?? null) && memo?.phase;
+  const sinceMs = state?.end ? Date.now() - Date.parse(state.end.at) : Number.POSITIVE_INFINITY;
+  if (hasEnded(described.status.name) || !over || sinceMs < EXPORT_MS) return warnings;
+  return [`the run is over (${over}) and exports its history, for which a worker has to be up`, ...warnings];
+}
 
 const endedAtOf = ({ status, closeTime }: Pick<Listed, 'status' | 'closeTime'>): string | null =>
   hasEnded(status.name) ? (closeTime?.toISOString() ?? null) : null;

@@ -1,10 +1,5 @@
 /** Why a run stands still: workflow code that fails, queues that nobody polls, and what a look at a run asks for. */
-import {
-  ApplicationFailure,
-  DefaultFailureConverter,
-  defaultPayloadConverter,
-  type PayloadCodec,
-} from '@temporalio/common';
+import { DefaultFailureConverter, defaultPayloadConverter, type PayloadCodec } from '@temporalio/common';
 import { encodeErrorToFailure } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import { msToTs } from '@temporalio/common/lib/time.js';
 import { describe, expect, it } from 'vitest';
@@ -155,7 +150,7 @@ describe('a queue that nobody polls', () => {
     ]);
     expect(await status({}, waiting('srlmMix'))).toEqual([{ queue: 'srlm-cpu', start: '`srlm worker --role cpu`' }]);
     expect(await status({ deployment: { taskQueue: 'mine', singleTaskQueue: true } }, waiting('srlmMix'))).toEqual([
-      { queue: 'mine', start: 'your worker' },
+      { queue: 'mine', start: '`srlm worker` or your own' },
     ]);
   });
 
@@ -209,17 +204,4 @@ describe('a run that is followed', () => {
     const waits = [at(1, 8), at(1, 7), at(1, 6), at(1, 5), at(1, 4), at(1, 3), at(1, 2), at(1, 1), at(2, 1), at(2, 1)];
     expect(waits.map((ms) => Math.round(ms / 100) / 10)).toEqual([1, 1.5, 2.3, 3.4, 5.1, 7.6, 10, 10, 1, 1.5]);
   });
-});
-
-it('shows the message of a failed attempt that the data converter has encoded', async () => {
-  const lastFailure = await encodeErrorToFailure(converter, ApplicationFailure.retryable('The disk is full.'));
-  const pendingActivities = ['srlmShard', 'srlmExport'].map((name) => ({
-    ...{ activityType: { name }, attempt: 2, state: 2, lastFailure },
-  }));
-  expect(lastFailure.message).toBe('Encoded failure');
-  const status = await reader({ execution: { pendingActivities } }).reader.status('run');
-  expect(status.live[0]!.lastFailure).toBe('The disk is full.');
-  expect(status.warnings).toEqual([
-    'the history of an execution is not exported yet; attempt 2 after: The disk is full.',
-  ]);
 });
