@@ -3,13 +3,15 @@ import { DefaultFailureConverter, defaultPayloadConverter, type PayloadCodec } f
 import { encodeErrorToFailure } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import { msToTs } from '@temporalio/common/lib/time.js';
 import { describe, expect, it } from 'vitest';
+import { renderRun } from '../../client/cli/tree.js';
 import { SrlmClient } from '../../client/client.js';
 import { Pace } from '../../client/pace.js';
 import { RunReader } from '../../client/status.js';
 import { resolveDeployment } from '../../config/load.js';
 import type { DeploymentInput } from '../../contracts/deployment.js';
-import type { RunStatus } from '../../contracts/run.js';
-import { describedAs, type Execution, listedAs, payload, stateOf } from './states.js';
+import { engineStalled, trainerStalled } from '../../contracts/errors.js';
+import type { RunState, RunStatus, StepState } from '../../contracts/run.js';
+import { at, describedAs, type Execution, listedAs, payload, stateOf } from './states.js';
 
 /** Turns the bytes of every payload around, as an encryption would hide them. */
 const codec: PayloadCodec = {
@@ -33,18 +35,28 @@ interface Fake {
   listed?: object[];
   deployment?: DeploymentInput;
   answers?: boolean;
+  state?: RunState;
 }
 
 const ago = (seconds: number) => msToTs(Date.now() - 1000 * seconds);
 
-function reader({ execution, events = [], pollers = {}, workers = {}, listed = [], deployment = {}, answers }: Fake) {
+function reader({
+  execution,
+  events = [],
+  pollers = {},
+  workers = {},
+  listed = [],
+  deployment = {},
+  answers,
+  state,
+}: Fake) {
   const asked: string[] = [];
   const handle = {
     describe: async () => describedAs(execution),
     query: async () => {
       asked.push('query');
       if (answers === false) throw new Error('no worker');
-      return stateOf();
+      return state ?? stateOf();
     },
     executeUpdate: () => new Promise(() => {}),
     terminate: async (why: string) => void asked.push(why.replace(/^[^:]*/, 'terminate')),
@@ -204,4 +216,31 @@ describe('a run that is followed', () => {
     const waits = [at(1, 8), at(1, 7), at(1, 6), at(1, 5), at(1, 4), at(1, 3), at(1, 2), at(1, 1), at(2, 1), at(2, 1)];
     expect(waits.map((ms) => Math.round(ms / 100) / 10)).toEqual([1, 1.5, 2.3, 3.4, 5.1, 7.6, 10, 10, 1, 1.5]);
   });
+});
+
+it.each([
+  ['model server', 'sample', engineStalled('local', 15)],
+  ['trainer', 'fineTune', trainerStalled(15)],
+])('a frozen %s is shown while it stands still, and once it was ended', async (_, step, { message }) => {
+  const running: StepState = {
+    ...{ step, round: 1, state: 'running', rowsDone: null, rowsTotal: null, startedAt: at(0), seconds: null },
+    ...{ reused: false, usage: null },
+  };
+  const beat = { step, unit: 'rows', done: 3, total: 8, rate: null, secondsLeft: null };
+  const shown = async (activity: object) => {
+    const pendingActivities = [{ activityType: { name: 'srlmShard' }, state: 2, ...activity }];
+    const state = stateOf({ steps: [running] });
+    const status = await reader({ execution: { pendingActivities }, state }).reader.status('run');
+    return renderRun(status, { width: 100, color: false, now: Date.parse(at(60)) })
+      .slice(2)
+      .map((line) => line.trim());
+  };
+  const payloads = await codec.encode([payload({ ...beat, secondsQuiet: 240 })]);
+  expect(await shown({ attempt: 1, heartbeatDetails: { payloads } })).toEqual([
+    `● ${step}  █████████░░░░░░░░░░░░░░░  3/8 rows`,
+    'no progress for 4 min',
+  ]);
+  const [first, ...others] = await shown({ attempt: 2, lastFailure: { message } });
+  expect(first).toBe(`● ${step}  1 min`);
+  expect(others.join(' ')).toBe(`attempt 2 after: ${message}`);
 });
