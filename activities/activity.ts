@@ -5,7 +5,7 @@
 import { setMaxListeners } from 'node:events';
 import { hostname } from 'node:os';
 import { ApplicationFailure, asyncLocalStorage, CancelledFailure, Context } from '@temporalio/activity';
-import { type Client, WorkflowNotFoundError } from '@temporalio/client';
+import type { Client } from '@temporalio/client';
 import { ZodError, type z } from 'zod';
 import type { Deployment } from '../contracts/deployment.js';
 import { inputInvalid, Problem } from '../contracts/errors.js';
@@ -106,6 +106,11 @@ function bounded(message: string): string {
   return `${message.slice(0, MAX_MESSAGE_CHARS - end.length - 4)}... ${end}`;
 }
 
+/** WorkflowExecutionStatus RUNNING. */
+const RUNNING = 1;
+/** gRPC status code. */
+const NOT_FOUND = 5;
+
 /** The cancellation signal: aborted on cancel, pause, shutdown and lost heartbeats. */
 export function stopSignal(): AbortSignal {
   const signal = Context.current().cancellationSignal;
@@ -132,8 +137,12 @@ export async function isClosed(
   ifUnknown = false,
 ): Promise<boolean> {
   try {
-    return (await client.workflow.getHandle(run.workflowId, run.runId).describe()).status.name !== 'RUNNING';
+    // The SDK's `describe` decodes the memo too, for which this client may lack a key.
+    const { namespace } = client.options;
+    const described = await client.workflowService.describeWorkflowExecution({ namespace, execution: run });
+    return described.workflowExecutionInfo?.status !== RUNNING;
   } catch (error) {
-    return ifUnknown && error instanceof WorkflowNotFoundError;
+    const { code, cause } = error as { code?: number; cause?: { code?: number } };
+    return ifUnknown && (code ?? cause?.code) === NOT_FOUND;
   }
 }

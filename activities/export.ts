@@ -18,7 +18,11 @@ export const srlmExport = ({ store }: Deps) =>
       else {
         const folder = exportOf(store.root, workflowId, firstRunId);
         const onProgress = (done: number, total: number) => progress.set(done, total, 'files');
-        await exportRun({ temporal, store, workflowId, firstRunId, by: null }, folder, onProgress);
+        await exportRun(
+          { temporal, decoding: temporal.options, store, workflowId, firstRunId, by: null },
+          folder,
+          onProgress,
+        );
       }
     } catch (error) {
       const isFinal = error instanceof Problem && (error.type === 'run.unknown' || error.type === 'input.invalid');

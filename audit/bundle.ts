@@ -212,6 +212,7 @@ function changesOf(entries: readonly Entry[]): RunFile['changes'] {
 function missing({ executions }: HistoryReader, { endedAt }: Timeline, by: string | null): string[] {
   const notes: string[] = [];
   if (executions.some(({ known }) => !known)) notes.push('The histories of some executions were no longer available.');
+  notes.push(...executions.flatMap(({ undecoded }) => undecoded ?? []));
   if (endedAt === null) notes.push('The run had not ended.');
   else if (executions.at(-1)?.closed === false) {
     const writer = by === null ? 'by the run as its last act' : 'while the run was ending';

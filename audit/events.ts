@@ -1,7 +1,7 @@
 /**
  * Temporal's history events as JSON has them (`historyToJSON`, and the files of an export): the fields that are read
- * here, and what their payloads and failures mean. Pure. A payload that is not plain JSON (a codec of the user's own)
- * reads as undefined.
+ * here, and what their payloads and failures mean. Pure. A payload that is not plain JSON (decode.ts makes it so where it
+ * can) reads as undefined.
  */
 
 /** What Temporal's SDKs replay, and what a history file holds. */
@@ -17,6 +17,10 @@ export interface Execution {
   runId: string;
   /** null: neither Temporal nor an export has it any more. */
   history: { events: Event[] } | null;
+  /** The history as Temporal has it, where the one above was decoded. */
+  encoded?: { events: Event[] };
+  /** What of it could not be decoded: sentences. */
+  undecoded?: string;
   /** Path of its file in an export: read, or damaged where there is no history. Absent: the history comes from Temporal. */
   file?: string;
 }
@@ -71,7 +75,7 @@ export interface Event {
     workerVersion?: { buildId?: string };
     deploymentVersion?: { deploymentName?: string; buildId?: string };
   };
-  activityTaskScheduledEventAttributes?: { activityType: { name: string }; input?: Payloads };
+  activityTaskScheduledEventAttributes?: { activityType: { name: string }; activityId?: string; input?: Payloads };
   activityTaskStartedEventAttributes?: ActivityRef & { attempt?: number; lastFailure?: Failure };
   activityTaskCompletedEventAttributes?: ActivityRef & Closed;
   activityTaskFailedEventAttributes?: ActivityRef & Closed;

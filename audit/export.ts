@@ -21,6 +21,7 @@ import {
   type RunFile,
   runFileOf,
 } from './bundle.js';
+import type { Decoding } from './decode.js';
 import { type Execution, firstRunIdOf } from './events.js';
 import { HistoryReader } from './history-reader.js';
 import { fetchEvents, loadRun } from './load.js';
@@ -33,6 +34,7 @@ type ExportStore = Pick<Store, 'root' | 'objects'>;
 
 interface RunExport {
   temporal: Client | null;
+  decoding: Decoding;
   store: ExportStore;
   workflowId: string;
   /** The execution that began the run; default: that of the newest run with this id. */
@@ -43,11 +45,11 @@ interface RunExport {
 
 /** Writes everything to `folder`, which then holds nothing of another run. Throws run.unknown. */
 export async function exportRun(
-  { temporal, store, workflowId, firstRunId, by }: RunExport,
+  { temporal, decoding, store, workflowId, firstRunId, by }: RunExport,
   folder: string,
   onProgress: (done: number, total: number) => void = () => {},
 ): Promise<RunFile> {
-  const { executions, count, ...run } = await loadRun(temporal, store.root, workflowId, firstRunId);
+  const { executions, count, ...run } = await loadRun({ temporal, decoding, root: store.root }, workflowId, firstRunId);
   await begin(folder);
   await rm(join(folder, 'run.json'), { force: true });
   const reader = new HistoryReader();
@@ -111,9 +113,10 @@ function fenced(lines: readonly string[]): string {
   return [fence, ...lines, fence].join('\n');
 }
 
-/** Returns the path of the file in the folder; null: there is no history. */
+/** As Temporal has it, so that it can be replayed. Returns the path in the folder; null: there is no history. */
 async function writeHistory(folder: string, execution: Execution): Promise<string | null> {
-  const { workflowId, runId, history, file } = execution;
+  const { workflowId, runId, file } = execution;
+  const history = execution.encoded ?? execution.history;
   const first = history?.events[0];
   if (!first) return null;
   const path = `${HISTORIES}/${historyName(runId, first)}`;

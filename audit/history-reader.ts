@@ -43,6 +43,8 @@ interface ExecutionFacts {
   round: number | null;
   events: number;
   closed: boolean;
+  /** What of it could not be decoded; null: nothing. */
+  undecoded: string | null;
 }
 
 interface Start {
@@ -108,15 +110,19 @@ export class HistoryReader {
   private lastEvent: Event | null = null;
   private isEnded = false;
 
-  read({ runId, history, file }: Execution): void {
+  read(execution: Execution): void {
+    const { runId, history, file } = execution;
+    const undecoded = execution.undecoded ?? null;
     const first = history?.events[0];
     if (!history || !first) {
       this.lost.push({ runId, ...(file ? { file } : {}) });
-      this.executions.push({ runId, known: false, startedAt: null, round: null, events: 0, closed: true });
+      const facts = { startedAt: null, round: null, events: 0, closed: true };
+      this.executions.push({ runId, known: false, ...facts, undecoded });
       return;
     }
     this.log.nextExecution();
     this.addGaps({ ...first, eventId: '0' });
+    if (undecoded) this.log.add({ ...first, eventId: '0' }, null, 'gap', { message: undecoded });
     this.decisions.clear();
     this.microBatchSize = undefined;
     for (const event of history.events) {
@@ -133,7 +139,8 @@ export class HistoryReader {
     if (!closed && isEnd(this.phase)) this.addEnd(this.lastEvent, { state: this.phase, message: null });
     this.steps.endExecution(closed || this.isEnded);
     const { current: round } = this.rounds;
-    this.executions.push({ runId, known: true, startedAt: isoOf(first), round, events: history.events.length, closed });
+    const facts = { startedAt: isoOf(first), round, events: history.events.length, closed };
+    this.executions.push({ runId, known: true, ...facts, undecoded });
   }
 
   /** Throws run.unknown where no history is left at all. */

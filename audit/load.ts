@@ -1,7 +1,7 @@
 /**
  * The executions of a run, oldest first: from Temporal, or from the run's own export where Temporal no longer has them.
  * The list is made first, the histories are read one at a time as they are asked for. An execution that is in neither
- * place is listed without a history.
+ * place is listed without a history. Each is decoded here, once.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import type { Client } from '@temporalio/client';
 import { artifactDamaged, runUnknown } from '../contracts/errors.js';
 import { nullIfMissing } from '../storage/files.js';
 import { exportOf, exportsOf, HISTORIES, historyFiles, readHistory } from './bundle.js';
+import { type Decoding, decodeExecution } from './decode.js';
 import { continuedOf, type Event, type Execution, firstRunIdOf, isClosed, type WorkflowHistory } from './events.js';
 import { eventsToJson } from './proto-json.js';
 
@@ -21,13 +22,21 @@ export interface RunHistories {
   executions: Iterable<Execution> | AsyncIterable<Execution>;
 }
 
+/** Where the histories of runs are. */
+export interface Origin {
+  /** null: it is not reachable. */
+  temporal: Client | null;
+  decoding: Decoding;
+  /** The artifact root, below which runs export themselves. */
+  root: string;
+}
+
 /**
- * `temporal` null: it is not reachable. `firstRunId`: the execution that began the run; default: that of the newest run
- * with this id. Throws run.unknown, artifact.damaged.
+ * `firstRunId`: the execution that began the run; default: that of the newest run with this id. Throws run.unknown,
+ * artifact.damaged.
  */
 export async function loadRun(
-  temporal: Client | null,
-  root: string,
+  { temporal, decoding, root }: Origin,
   workflowId: string,
   firstRunId?: string,
 ): Promise<RunHistories> {
@@ -41,7 +50,7 @@ export async function loadRun(
   const runIds = await source.chain(first, current === first ? newest : null);
   const executions = {
     async *[Symbol.asyncIterator]() {
-      for (const runId of runIds) yield source.execution(runId);
+      for (const runId of runIds) yield decodeExecution(await source.execution(runId), decoding);
     },
   };
   return { workflowId, firstRunId: first, count: runIds.length, executions };

@@ -8,7 +8,7 @@ import { connect } from '../config/connection.js';
 import { resolveDeployment, workflowConfigOf } from '../config/load.js';
 import { idProblem, newId } from '../config/run-id.js';
 import { checkSdk } from '../config/sdk.js';
-import { ensureSearchAttributes } from '../config/search-attributes.js';
+import { setsSearchAttributes } from '../config/search-attributes.js';
 import type { CommandName } from '../contracts/commands.js';
 import type { Deployment, DeploymentInput } from '../contracts/deployment.js';
 import { commandRefused, runBroken, runExists, runSilent, specInvalid } from '../contracts/errors.js';
@@ -24,6 +24,7 @@ import {
   SampleResult,
 } from '../contracts/run.js';
 import { RunSpec, SampleSpec } from '../contracts/spec.js';
+import type { WorkflowConfig } from '../contracts/workflow-config.js';
 import { readableStore, type Store } from '../storage/store.js';
 import { argumentsOf } from './executions.js';
 import { type Fork, recordOfFork } from './fork.js';
@@ -56,21 +57,25 @@ export class SrlmClient {
   private constructor(
     readonly temporal: Client,
     readonly deployment: Deployment,
-    private readonly searchAttributes: boolean,
+    private readonly isOwn: boolean,
   ) {
     this.reader = new RunReader(temporal, deployment, () => this.store);
   }
 
-  /** `temporal`: a client of your own; default: by Temporal's environment configuration. Throws config.invalid, temporal.sdk. */
+  /**
+   * `temporal`: a client of your own, with its own plugins, data converter and interceptors; `close` leaves it open.
+   * Default: by Temporal's environment configuration, with those of `config`. Throws config.invalid,
+   * temporal.unreachable, temporal.sdk.
+   */
   static async connect(config: DeploymentInput = {}, temporal?: Client): Promise<SrlmClient> {
     const deployment = resolveDeployment(config, process.cwd());
-    const client = temporal ?? (await connect());
+    const client = temporal ?? (await connect(deployment));
     checkSdk({ client });
-    return new SrlmClient(client, deployment, await ensureSearchAttributes(client));
+    return new SrlmClient(client, deployment, temporal === undefined);
   }
 
   async close(): Promise<void> {
-    await this.temporal.connection.close();
+    if (this.isOwn) await this.temporal.connection.close();
   }
 
   /** To read from: what is stored for a run is stored before it starts (client/preflight.ts). */
@@ -92,7 +97,7 @@ export class SrlmClient {
 
   /** Starts what checkRun or checkSample (client/preflight.ts) has checked and stored. */
   async startChecked({ runId, input, warnings }: Checked<RunInput> | Checked<SampleInput>): Promise<Started> {
-    await this.launch(runId, { ...input, config: this.config });
+    await this.launch(runId, { ...input, config: await this.config() });
     return { runId, warnings };
   }
 
@@ -106,8 +111,8 @@ export class SrlmClient {
     return this.ready(await checkSample(checkSpec(spec, SampleSpec, 'spec'), this.deployment, folder, checkedId(id)));
   }
 
-  private ready<Input>(checked: Checked<Input>): Ready<Input> {
-    return { ...checked, input: { ...checked.input, config: this.config } as Input };
+  private async ready<Input>(checked: Checked<Input>): Promise<Ready<Input>> {
+    return { ...checked, input: { ...checked.input, config: await this.config() } as Input };
   }
 
   /**
@@ -126,7 +131,7 @@ export class SrlmClient {
     const record = recordOfFork(state, input.data.settings, { fromRound, set });
     const fork = { of: runId, fromRound, fields: Object.keys(set) };
     const forkId = checkedId(id) ?? newId(`${runId}-fork`);
-    await this.launch(forkId, { ...input.data, config: this.config, fork }, record);
+    await this.launch(forkId, { ...input.data, config: await this.config(), fork }, record);
     return { runId: forkId };
   }
 
@@ -161,8 +166,9 @@ export class SrlmClient {
     }
   }
 
-  private get config() {
-    return workflowConfigOf(this.deployment, this.searchAttributes);
+  private async config(): Promise<WorkflowConfig> {
+    const { searchAttributes } = this.deployment;
+    return workflowConfigOf(this.deployment, await setsSearchAttributes(this.temporal, searchAttributes));
   }
 
   // --- looking --------------------------------------------------------------------------------------------------------

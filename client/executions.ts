@@ -10,12 +10,15 @@ import {
   WorkflowNotFoundError,
 } from '@temporalio/client';
 import { executionInfoFromRaw } from '@temporalio/client/lib/helpers.js';
+import type { SerializationContext } from '@temporalio/common';
 import {
   decodeArrayFromPayloads,
+  decodeOptionalFailureToOptionalError,
   decodeOptionalSinglePayload,
 } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import type { temporal } from '@temporalio/proto';
-import { runUnknown } from '../contracts/errors.js';
+import { decodingProblem } from '../audit/payload-json.js';
+import { type Problem, runUnknown } from '../contracts/errors.js';
 import { Heartbeat, type Phase, RunMemo, type RunStatus } from '../contracts/run.js';
 
 type Payload = temporal.api.common.v1.IPayload;
@@ -24,13 +27,19 @@ type RawExecution = Parameters<typeof executionInfoFromRaw>[0];
 const PAGE = 200;
 const TYPES = ['srlmRun', 'srlmSample'];
 
+/** `undecoded`: why the memo of a run is left out. */
+export type Described = WorkflowExecutionDescription & { undecoded?: Problem };
+
 /** The newest execution of a run. Throws run.unknown, also for a workflow that is no run. */
-export async function describe(client: Client, runId: string): Promise<WorkflowExecutionDescription> {
+export async function describe(client: Client, runId: string): Promise<Described> {
   try {
     const described = await client.workflow
       .getHandle(runId)
       .describe()
       .catch((error: unknown) => withoutMemo(client, runId, error));
+    for (const { activityId, lastFailure } of described.raw.pendingActivities ?? [])
+      if (lastFailure?.encodedAttributes)
+        lastFailure.message = await messageOf(client, lastFailure, contextOf(client, runId, activityId));
     if (TYPES.includes(described.type)) return described;
   } catch (error) {
     if (!(error instanceof WorkflowNotFoundError)) throw error;
@@ -39,7 +48,7 @@ export async function describe(client: Client, runId: string): Promise<WorkflowE
 }
 
 /** The description of a run whose memo cannot be decoded. Throws `error` where that is not what is wrong. */
-async function withoutMemo(client: Client, workflowId: string, error: unknown): Promise<WorkflowExecutionDescription> {
+async function withoutMemo(client: Client, workflowId: string, error: unknown): Promise<Described> {
   if (error instanceof WorkflowNotFoundError || error instanceof ServiceError) throw error;
   const { loadedDataConverter, namespace } = client.options;
   const raw = await client.workflowService.describeWorkflowExecution({ namespace, execution: { workflowId } });
@@ -47,8 +56,28 @@ async function withoutMemo(client: Client, workflowId: string, error: unknown): 
   const unknown = async () => undefined;
   return {
     ...(await executionInfoFromRaw(info, loadedDataConverter, raw, namespace)),
-    ...{ raw, staticDetails: unknown, staticSummary: unknown },
-  } as WorkflowExecutionDescription;
+    ...{ raw, staticDetails: unknown, staticSummary: unknown, undecoded: decodingProblem(error) },
+  } as Described;
+}
+
+/** Whose the payloads of an activity are: a codec may depend on it. */
+const contextOf = (client: Client, workflowId: string, activityId: string | null | undefined) =>
+  ({
+    type: 'activity',
+    namespace: client.options.namespace,
+    workflowId,
+    activityId: activityId ?? '',
+    isLocal: false,
+  }) as const;
+
+/** The message of a failure, which the failure converter may have encoded. */
+async function messageOf(
+  client: Client,
+  failure: temporal.api.failure.v1.IFailure,
+  context: SerializationContext,
+): Promise<string> {
+  const decoded = decodeOptionalFailureToOptionalError(client.options.loadedDataConverter, failure, context);
+  return decoded.then((error) => error!.message).catch((error: unknown) => decodingProblem(error).reason);
 }
 
 /** The defaults of a message are in its prototype. */
@@ -70,7 +99,10 @@ export async function chainStartedAt(client: Client, described: WorkflowExecutio
   );
 }
 
-/** The arguments of the workflow: those of its first execution or, where Temporal has deleted it, of the newest. */
+/**
+ * The arguments of the workflow: those of its first execution or, where Temporal has deleted it, of the newest. Throws
+ * payload.unreadable.
+ */
 export async function argumentsOf(client: Client, described: WorkflowExecutionDescription): Promise<unknown[]> {
   const { workflowId, runId } = described;
   const first = firstRunIdOf(described);
@@ -79,7 +111,10 @@ export async function argumentsOf(client: Client, described: WorkflowExecutionDe
     return firstEvent(client, workflowId, runId);
   });
   const { loadedDataConverter, namespace } = client.options;
-  return decodeArrayFromPayloads(loadedDataConverter, payloads, { type: 'workflow', namespace, workflowId });
+  const context = { type: 'workflow', namespace, workflowId } as const;
+  return decodeArrayFromPayloads(loadedDataConverter, payloads, context).catch((error: unknown) => {
+    throw decodingProblem(error);
+  });
 }
 
 async function firstEvent(client: Client, workflowId: string, runId: string): Promise<Payload[]> {
@@ -92,7 +127,9 @@ async function firstEvent(client: Client, workflowId: string, runId: string): Pr
 }
 
 /** All executions of all runs, newest first. One whose memo cannot be decoded is listed without it. */
-export async function* listExecutions(client: Client): AsyncGenerator<WorkflowExecutionInfo> {
+export async function* listExecutions(
+  client: Client,
+): AsyncGenerator<WorkflowExecutionInfo & Pick<Described, 'undecoded'>> {
   const { loadedDataConverter, namespace } = client.options;
   const decoded = (raw: RawExecution) => executionInfoFromRaw(raw, loadedDataConverter, raw, namespace);
   const query = `WorkflowType IN (${TYPES.map((type) => `"${type}"`).join(', ')})`;
@@ -104,7 +141,11 @@ export async function* listExecutions(client: Client): AsyncGenerator<WorkflowEx
       pageSize: PAGE,
       ...(nextPageToken ? { nextPageToken } : {}),
     });
-    for (const raw of page.executions ?? []) yield await decoded(raw).catch(() => decoded(emptyMemo(raw)));
+    for (const raw of page.executions ?? [])
+      yield await decoded(raw).catch(async (error) => ({
+        ...(await decoded(emptyMemo(raw))),
+        undecoded: decodingProblem(error),
+      }));
     nextPageToken = page.nextPageToken ?? undefined;
   } while (nextPageToken?.length);
 }
@@ -150,13 +191,15 @@ export const exportWarnings = ({ raw }: WorkflowExecutionDescription): string[] 
 /** Steps in progress, by the heartbeats of their activities. One without waits for a worker, or failed before it sent one. */
 export async function liveActivities(
   client: Client,
-  { raw }: WorkflowExecutionDescription,
+  { raw, workflowId }: WorkflowExecutionDescription,
 ): Promise<RunStatus['live']> {
   const converter = client.options.loadedDataConverter;
   const steps = (raw.pendingActivities ?? []).filter(({ activityType }) => activityType?.name !== EXPORT);
   return Promise.all(
-    steps.map(async ({ activityType, attempt, heartbeatDetails, lastFailure }) => {
-      const detail = await decodeOptionalSinglePayload(converter, heartbeatDetails?.payloads?.[0]).catch(() => null);
+    steps.map(async ({ activityType, activityId, attempt, heartbeatDetails, lastFailure }) => {
+      const context = contextOf(client, workflowId, activityId);
+      const payload = heartbeatDetails?.payloads?.[0];
+      const detail = await decodeOptionalSinglePayload(converter, payload, context).catch(() => null);
       const silent: Heartbeat = {
         step: activityType?.name ?? '',
         unit: 'rows',

@@ -1,6 +1,6 @@
 /**
  * Sends commands to a run. A command is an Update to the run's workflow id, whichever of its executions takes it.
- * Throws run.unknown, run.not-parked, run.refused, run.broken.
+ * Throws run.unknown, run.not-parked, run.refused, run.broken, payload.unreadable.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -42,6 +42,8 @@ export async function send<Name extends CommandName>(
 ): Promise<string> {
   const { state, halt, described, codeFailure } = await reader.look(runId, COMMAND_QUERY_MS);
   if (codeFailure) throw runBroken(runId, codeFailureText(codeFailure));
+  // The command would be sent as this client encodes it: in plain text, if it lacks the codec.
+  if (described.undecoded) throw described.undecoded;
   const kind = answeredBy(name);
   const answered = halt && (kind === 'any' || kind === halt.kind) ? halt : null;
   const ended = hasEnded(described.status.name);

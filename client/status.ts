@@ -3,7 +3,7 @@
  * are read from the store, the progress of running activities from their heartbeats. A description is read first: while
  * the history has not grown, the last answer still holds, and a query costs money on Temporal Cloud.
  */
-import type { Client, WorkflowExecutionDescription } from '@temporalio/client';
+import type { Client } from '@temporalio/client';
 import { TerminatedFailure } from '@temporalio/common';
 import pLimit from 'p-limit';
 import { STATE_QUERY } from '../contracts/commands.js';
@@ -25,6 +25,7 @@ import type { Store } from '../storage/store.js';
 import { codeFailureOf, unpolledQueues } from './diagnosis.js';
 import {
   chainStartedAt,
+  type Described,
   describe,
   exportWarnings,
   hasEnded,
@@ -54,11 +55,13 @@ export interface RunListing {
   startedAt: string;
   endedAt: string | null;
   codeFailure: CodeFailure | null;
+  /** Why what the run shows of itself is missing here; absent: nothing is missing. */
+  undecoded?: string;
 }
 
 /** What is known of a run in one look: `state` is null where no worker answered, and the memo is the last known. */
 export interface Look {
-  described: WorkflowExecutionDescription;
+  described: Described;
   memo: RunMemo | null;
   codeFailure: CodeFailure | null;
   state: RunState | null;
@@ -145,7 +148,7 @@ export class RunReader {
     return runs;
   }
 
-  private async stateOf(described: WorkflowExecutionDescription, withinMs: number): Promise<RunState | null> {
+  private async stateOf(described: Described, withinMs: number): Promise<RunState | null> {
     const { workflowId, runId, historyLength } = described;
     const at = `${runId} ${historyLength}`;
     const known = this.answers.get(workflowId);
@@ -218,9 +221,11 @@ function usageOf(table: RoundTable | null): Usage {
 /** The last export takes seconds; longer than this, something keeps it from ending. */
 const EXPORT_MS = 60_000;
 
-/** Why the histories of the run are not exported, also where that keeps a finished run from ending. */
+/** What cannot be shown; and why its histories are not exported, also where that keeps a finished run from ending. */
 function endingWarnings({ described, memo, state }: Look): string[] {
-  const warnings = exportWarnings(described);
+  const { undecoded } = described;
+  const unknown = undecoded ? [`what the run shows of itself is missing here: ${undecoded.message}`] : [];
+  const warnings = [...unknown, ...exportWarnings(described)];
   const over = state ? state.end?.kind : isOver(memo?.phase ?? null) && memo?.phase;
   const sinceMs = state?.end ? Date.now() - Date.parse(state.end.at) : Number.POSITIVE_INFINITY;
   if (hasEnded(described.status.name) || !over || sinceMs < EXPORT_MS) return warnings;
@@ -230,7 +235,7 @@ function endingWarnings({ described, memo, state }: Look): string[] {
 const endedAtOf = ({ status, closeTime }: Pick<Listed, 'status' | 'closeTime'>): string | null =>
   hasEnded(status.name) ? (closeTime?.toISOString() ?? null) : null;
 
-type Listed = Pick<WorkflowExecutionDescription, 'workflowId' | 'type' | 'status' | 'memo' | 'startTime' | 'closeTime'>;
+type Listed = Pick<Described, 'workflowId' | 'type' | 'status' | 'memo' | 'startTime' | 'closeTime' | 'undecoded'>;
 
 /** Executions of one workflow id -> runs: those that continued as new belong to the one after them. */
 export function chainsOf(executions: readonly Listed[]): RunListing[] {
@@ -253,6 +258,7 @@ export function chainsOf(executions: readonly Listed[]): RunListing[] {
       startedAt: startedAt.toISOString(),
       endedAt: endedAtOf(execution),
       codeFailure: null,
+      ...(execution.undecoded ? { undecoded: execution.undecoded.message } : {}),
     });
     startedAt = null;
   }

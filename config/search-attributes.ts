@@ -1,6 +1,6 @@
-/** The search attributes that runs set on themselves: adding them to a namespace, and listing which are missing. */
+/** The search attributes that runs set on themselves: whether they do, which the namespace lacks, and adding those. */
 import type { Client, Connection } from '@temporalio/client';
-import { SEARCH_ATTRIBUTES } from '../contracts/deployment.js';
+import { type Deployment, SEARCH_ATTRIBUTES } from '../contracts/deployment.js';
 
 /** Numbers of temporal.api.enums.v1.IndexedValueType. */
 const VALUE_TYPES = { Keyword: 2, Int: 3, Double: 4 } as const;
@@ -12,21 +12,24 @@ export async function missingSearchAttributes(client: Client): Promise<string[]>
   return Object.keys(SEARCH_ATTRIBUTES).filter((name) => !(name in (customAttributes ?? {})));
 }
 
-/** Adds what is missing. True if runs may set them now; a cluster where nobody may add them works without. */
-export async function ensureSearchAttributes(client: Client): Promise<boolean> {
-  try {
-    const missing = await missingSearchAttributes(client);
-    if (missing.length === 0) return true;
-    const types = Object.entries(SEARCH_ATTRIBUTES).filter(([name]) => missing.includes(name));
-    await (client.connection as Connection).operatorService.addSearchAttributes({
-      namespace: client.options.namespace,
-      searchAttributes: Object.fromEntries(types.map(([name, type]) => [name, VALUE_TYPES[type]])),
-    });
-    // The cluster takes some time to know new ones everywhere, and a workflow that sets an unknown one fails.
-    return false;
-  } catch {
-    return false;
-  }
+/** Whether a run that starts now is to set them. Changes nothing in the namespace. */
+export async function setsSearchAttributes(client: Client, wanted: Deployment['searchAttributes']): Promise<boolean> {
+  if (wanted !== 'auto') return wanted === 'on';
+  // A workflow that sets one which the namespace does not know fails.
+  const missing = await missingSearchAttributes(client).catch(() => null);
+  return missing?.length === 0;
+}
+
+/**
+ * Adds `names` to the namespace. The cluster takes some time to know them everywhere. Throws what the server answers to
+ * somebody who may not add them.
+ */
+export async function addSearchAttributes(client: Client, names: readonly string[]): Promise<void> {
+  const types = Object.entries(SEARCH_ATTRIBUTES).filter(([name]) => names.includes(name));
+  await (client.connection as Connection).operatorService.addSearchAttributes({
+    namespace: client.options.namespace,
+    searchAttributes: Object.fromEntries(types.map(([name, type]) => [name, VALUE_TYPES[type]])),
+  });
 }
 
 /** Arguments of `temporal server start-dev` that register them. */

@@ -304,6 +304,12 @@ export const runBroken = (runId: string, failure: string) =>
     `Run ${show(runId)} answers nothing: ${failure.replace(/\.$/, '')}.`,
     `Deploy the fixed code, and it continues; or end it with \`srlm abort ${shellWord(runId)} --terminate\`, and start it again with the same spec: everything that it made is found.`,
   );
+export const payloadUnreadable = (reason: string) =>
+  userError(
+    'payload.unreadable',
+    `A payload cannot be decoded: ${reason}.`,
+    'temporal.config.ts needs the dataConverter that the workers of the run have, with its keys.',
+  );
 /** `answered`: the last answer that somebody gave. */
 export const runNotParked = (runId: string, what = 'parked', answered?: string) =>
   userError(

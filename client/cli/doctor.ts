@@ -1,6 +1,7 @@
 /**
  * srlm doctor: checks everything that a run needs, and says what to do about what is missing. Starts nothing and changes
- * nothing, except with --fix, which makes the Python environment. Exit code 1 when there is a problem.
+ * nothing, except with --fix, which makes the Python environment and adds search attributes to the namespace. Exit code 1
+ * when there is a problem.
  */
 import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
@@ -8,7 +9,7 @@ import { dirname, join, resolve } from 'node:path';
 import type { Client, Connection } from '@temporalio/client';
 import type { Command } from 'commander';
 import { connect, connectionOptions, DEFAULT_ADDRESS } from '../../config/connection.js';
-import { missingSearchAttributes } from '../../config/search-attributes.js';
+import { addSearchAttributes, missingSearchAttributes } from '../../config/search-attributes.js';
 import { type Deployment, SEARCH_ATTRIBUTES } from '../../contracts/deployment.js';
 import { Problem } from '../../contracts/errors.js';
 import { codeFailureText } from '../../contracts/run.js';
@@ -40,7 +41,7 @@ export function addDoctorCommand(program: Command): void {
   program
     .command('doctor')
     .description('check Node, Python, the engine, the GPU, Temporal and the disk')
-    .option('--fix', 'make the Python environment .srlm/python in the current folder')
+    .option('--fix', 'make the Python environment .srlm/python in the current folder; add search attributes')
     .action(
       action(async (context, options: { fix?: boolean }) => {
         const deployment = await context.deployment();
@@ -57,7 +58,7 @@ export function addDoctorCommand(program: Command): void {
         add(ok('Node', process.versions.node));
         for (const check of await checkPrograms(deployment)) add(check);
         for (const check of await checkEngines(deployment)) add(check);
-        for (const check of await checkTemporal(deployment)) add(check);
+        for (const check of await checkTemporal(deployment, options.fix)) add(check);
         add(await checkDisk(deployment));
         const healthy = checks.every((check) => check.ok);
         if (context.json) context.print({ ok: healthy, checks }, []);
@@ -118,7 +119,7 @@ async function checkEngines(deployment: Deployment): Promise<Check[]> {
   return checks.flat();
 }
 
-async function checkTemporal(deployment: Deployment): Promise<Check[]> {
+async function checkTemporal(deployment: Deployment, fix = false): Promise<Check[]> {
   const checks: Check[] = [];
   try {
     checks.push(ok('temporal program', temporalBinary(deployment)));
@@ -126,14 +127,15 @@ async function checkTemporal(deployment: Deployment): Promise<Check[]> {
     if (!process.env.TEMPORAL_ADDRESS) checks.push(ofError('temporal program', error));
   }
   try {
-    const client = await connect();
+    const client = await connect(deployment);
     try {
       const { address, namespace } = connectionOptions();
       const { workflowService } = client.connection as Connection;
       const { serverVersion } = await workflowService.getSystemInfo({});
       await workflowService.describeNamespace({ namespace });
       checks.push(ok('Temporal', `${serverVersion || 'unknown version'} at ${address}, namespace ${namespace}`));
-      checks.push(await checkAttributes(client), ...(await checkRuns(client, deployment)));
+      checks.push(await checkAttributes(client, deployment.searchAttributes, fix));
+      checks.push(...(await checkRuns(client, deployment)));
     } finally {
       await client.connection.close();
     }
@@ -169,14 +171,34 @@ async function checkRuns(client: Client, deployment: Deployment): Promise<Check[
   }
 }
 
-async function checkAttributes(client: Client): Promise<Check> {
+export async function checkAttributes(
+  client: Client,
+  wanted: Deployment['searchAttributes'],
+  fix: boolean,
+): Promise<Check> {
   const what = 'search attributes';
+  if (wanted === 'off') return ok(what, 'runs set none (searchAttributes in temporal.config.ts is off)');
   try {
     const missing = await missingSearchAttributes(client);
     if (missing.length === 0) return ok(what, Object.keys(SEARCH_ATTRIBUTES).join(', '));
-    return ok(what, `${missing.join(', ')} missing; the next start adds them if it may`);
+    if (fix) return await addAttributes(client, missing);
+    const found = `the namespace has no ${missing.join(', ')}`;
+    const hint = 'Add them: `srlm doctor --fix`.';
+    return wanted === 'on' ? problem(what, found, hint) : ok(what, `${found}; runs do without. ${hint}`);
   } catch (error) {
-    return ok(what, `cannot be listed here (${reasonOf(error)}); runs do without them`);
+    const without = wanted === 'on' ? 'runs set them all the same' : 'runs do without';
+    return ok(what, `cannot be listed here (${reasonOf(error)}); ${without}`);
+  }
+}
+
+async function addAttributes(client: Client, names: readonly string[]): Promise<Check> {
+  const what = 'search attributes';
+  try {
+    await addSearchAttributes(client, names);
+    return ok(what, `added ${names.join(', ')}; runs that start from now on set them`);
+  } catch (error) {
+    const hint = 'Ask who administers the namespace, or set searchAttributes to off in temporal.config.ts.';
+    return problem(what, `${names.join(', ')} cannot be added (${reasonOf(error)})`, hint);
   }
 }
 

@@ -1,12 +1,12 @@
 /** What happened to a run, from the histories of its executions: `srlm history` shows it, `srlm audit export` writes it. */
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { Client } from '@temporalio/client';
 import type { Command } from 'commander';
 import { exportRun } from '../../audit/export.js';
 import { buildTimeline } from '../../audit/history-reader.js';
-import { loadRun } from '../../audit/load.js';
+import { loadRun, type Origin } from '../../audit/load.js';
 import { renderTimeline } from '../../audit/render-timeline.js';
+import { lazyClient } from '../../config/connection.js';
 import { fileNotWritable, Problem } from '../../contracts/errors.js';
 import { refusalCode } from '../../storage/files.js';
 import { readableStore } from '../../storage/store.js';
@@ -21,8 +21,8 @@ export function addHistoryCommands(program: Command): void {
     .action(
       action(async (context, runId: string) => {
         const { artifactRoot } = await context.deployment();
-        const timeline = await withoutTemporal(context, async (temporal) =>
-          buildTimeline(await loadRun(temporal, artifactRoot, runId)),
+        const timeline = await withoutTemporal(context, async (origin) =>
+          buildTimeline(await loadRun({ ...origin, root: artifactRoot }, runId)),
         );
         context.print(timeline, context.json ? [] : renderTimeline(timeline, context.width));
         return EXIT.done;
@@ -45,8 +45,8 @@ export function addHistoryCommands(program: Command): void {
             throw new UsageError(`--out ${out}: this is not a folder. Choose another.`);
           if (!force && existsSync(folder) && readdirSync(folder).length > 0)
             throw new UsageError(`--out ${out}: the folder is not empty. Choose another, or add --force.`);
-          return withoutTemporal(context, (temporal) =>
-            exportRun({ temporal, store, workflowId: runId, by: operator() }, folder),
+          return withoutTemporal(context, (origin) =>
+            exportRun({ ...origin, store, workflowId: runId, by: operator() }, folder),
           );
         });
         const files = run.executions.filter(({ file }) => file !== null).length;
@@ -72,13 +72,17 @@ async function writing<T>(out: string, work: () => Promise<T>): Promise<T> {
 }
 
 /** From Temporal where it answers; without it, from what runs have exported by themselves. */
-async function withoutTemporal<T>(context: Context, work: (temporal: Client | null) => Promise<T>): Promise<T> {
+async function withoutTemporal<T>(
+  context: Context,
+  work: (origin: Pick<Origin, 'temporal' | 'decoding'>) => Promise<T>,
+): Promise<T> {
   const client = await context.connect().catch((error: unknown) => {
     if (error instanceof Problem && error.type === 'temporal.unreachable') return error;
     throw error;
   });
-  if (!(client instanceof Problem)) return work(client.temporal);
-  return work(null).catch((error: unknown) => {
+  if (!(client instanceof Problem)) return work({ temporal: client.temporal, decoding: client.temporal.options });
+  const { options } = lazyClient(await context.deployment());
+  return work({ temporal: null, decoding: options }).catch((error: unknown) => {
     // Only Temporal can say that there is no such run.
     throw error instanceof Problem && error.type === 'run.unknown' ? client : error;
   });

@@ -41,6 +41,7 @@ const GROUPS: { names: string[]; load: () => Promise<(program: Command) => void>
   { names: ['history', 'audit'], load: async () => (await import('./history.js')).addHistoryCommands },
   { names: ['ask'], load: async () => (await import('./ask.js')).addAskCommand },
   { names: ['data', 'schema'], load: async () => (await import('./data.js')).addDataCommands },
+  { names: ['codec-server'], load: async () => (await import('./codec-server.js')).addCodecServerCommand },
   { names: ['doctor'], load: async () => (await import('./doctor.js')).addDoctorCommand },
 ];
 const words = process.argv.slice(2);

@@ -67,6 +67,9 @@ export function addRunCommands(program: Command): void {
           ...table(['run', 'kind', 'state', 'round', 'step', 'started (UTC)', 'time'], rows),
           ...(failing.length > 0 ? ['', ...failing] : []),
         ]);
+        const undecoded = runs.filter((run) => run.undecoded);
+        if (undecoded.length > 0)
+          context.say(`${undecoded.map(({ runId }) => runId).join(', ')}: ${undecoded[0]!.undecoded}`);
         if (all.length === 0) context.say('There are no runs yet. Start one with: srlm start SPEC');
         return EXIT.done;
       }),

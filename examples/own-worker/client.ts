@@ -3,7 +3,7 @@ import { SrlmClient } from 'srlm';
 import { deployment } from './deployment.js';
 import type { askTeacher } from './workflows.js';
 
-const srlm = await SrlmClient.connect(deployment); // the address is TEMPORAL_ADDRESS
+const srlm = await SrlmClient.connect(deployment); // by Temporal's environment configuration
 const { input } = await srlm.sampleInput({
   engine: 'teacher',
   data: { path: process.argv[2] ?? 'prompts.jsonl' },

@@ -3,7 +3,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ApplicationFailure } from '@temporalio/activity';
-import { WorkflowNotFoundError } from '@temporalio/client';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
 import { afterEach, describe, expect, it, vi } from 'vitest';
@@ -82,8 +81,8 @@ it('a model server that the kernel ends again and again is given up after five a
 });
 
 it('a run that this Temporal does not know may be one of another: only its own activities take it for closed', async () => {
-  const describeRun = () => Promise.reject(new WorkflowNotFoundError('gone', 'run', undefined));
-  const client = { workflow: { getHandle: () => ({ describe: describeRun }) } };
+  const describeWorkflowExecution = () => Promise.reject(Object.assign(new Error('gone'), { code: 5 }));
+  const client = { options: { namespace: 'default' }, workflowService: { describeWorkflowExecution } };
   expect(await isClosed(client as never, workflowExecution)).toBe(false);
   expect(await isClosed(client as never, workflowExecution, true)).toBe(true);
 });

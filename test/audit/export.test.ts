@@ -14,7 +14,7 @@ import { loadRun } from '../../audit/load.js';
 import { Timeline } from '../../audit/timeline.js';
 import { runUnknown } from '../../contracts/errors.js';
 import { openStore, type Store } from '../../storage/store.js';
-import { FakeTemporal } from './fake-temporal.js';
+import { at, FakeTemporal } from './fake-temporal.js';
 import {
   HistoryBuilder,
   prepare,
@@ -50,7 +50,7 @@ describe('an export', () => {
   const exported = ({ workflowId, runId }: Execution, temporal = clientOf(FIRST, SECOND)) =>
     exportExecution({ temporal, store, workflowId, firstRunId, runId });
   const exportedAtTheEnd = (...executions: Execution[]) =>
-    exportRun({ temporal: clientOf(...executions), store, workflowId: WORKFLOW, firstRunId, by: null }, own());
+    exportRun({ ...at(clientOf(...executions)), store, workflowId: WORKFLOW, firstRunId, by: null }, own());
   const cut = (execution: Execution, upTo: number): Execution => ({
     ...execution,
     history: { events: execution.history!.events.slice(0, upTo) },
@@ -73,7 +73,7 @@ describe('an export', () => {
 
   it('has each execution as a file that Temporal’s SDKs read, and says what is in it', async () => {
     const run = await exportRun(
-      { temporal: clientOf(FIRST, SECOND), store, workflowId: WORKFLOW, by: 'ann@desk' },
+      { ...at(clientOf(FIRST, SECOND)), store, workflowId: WORKFLOW, by: 'ann@desk' },
       folder,
     );
     expect(RunFile.parse(await read(join(folder, 'run.json')))).toEqual(run);
@@ -103,14 +103,14 @@ describe('an export', () => {
     expect(Object.keys(file)).toEqual(['sha256', 'workflowId', 'history']);
     expect(historyFromJSON(file.history).events).toHaveLength(SECOND.history!.events.length);
     const timeline = Timeline.parse(await read(join(folder, 'timeline.json')));
-    const histories = await loadRun(clientOf(FIRST, SECOND), store.root, WORKFLOW);
+    const histories = await loadRun({ ...at(clientOf(FIRST, SECOND)), root: store.root }, WORKFLOW);
     expect(timeline).toEqual(await buildTimeline(histories));
     expect(await readFile(join(folder, 'timeline.md'), 'utf8')).toContain('ROUND 1 continues from round 0');
   });
 
   it('has the spec as the run was started, and as it is now', async () => {
     const { execution } = await storedRun();
-    const run = await exportRun({ temporal: clientOf(execution), store, workflowId: WORKFLOW, by: 'ann' }, folder);
+    const run = await exportRun({ ...at(clientOf(execution)), store, workflowId: WORKFLOW, by: 'ann' }, folder);
     expect(run.spec).toEqual(spec);
     expect(run.specNow).toMatchObject({ model: { path: 'tiny' }, sampling: { k: 8 }, training: { epochs: 1 } });
     expect(run.changes).toMatchObject([
@@ -132,7 +132,7 @@ describe('an export', () => {
   it('is complete when the run has ended and nothing is missing', async () => {
     const [first, second] = wholeRun({ ...runInput(), texts: await store.objects.putJson(texts) });
     const temporal = clientOf(first.execution, second.execution);
-    const run = await exportRun({ temporal, store, workflowId: WORKFLOW, by: 'ann' }, folder);
+    const run = await exportRun({ ...at(temporal), store, workflowId: WORKFLOW, by: 'ann' }, folder);
     expect(run.exported).toMatchObject({ complete: true, note: '' });
   });
 
@@ -143,14 +143,14 @@ describe('an export', () => {
     const second = first.continueAsNew('exec-2', input, record({ changes }), progress({ round: 1, rounds: 1 }));
     second.command('set', { set: { 'sampling.k': 2 } });
     const temporal = clientOf(second.execution);
-    const run = await exportRun({ temporal, store, workflowId: WORKFLOW, by: 'ann' }, folder);
+    const run = await exportRun({ ...at(temporal), store, workflowId: WORKFLOW, by: 'ann' }, folder);
     expect(run.specNow).toMatchObject({ sampling: { k: 2 }, training: { epochs: 1 } });
     expect(run.exported.note).toMatch(/^The histories of some executions were no longer available\./);
   });
 
   it('is the same when it is made again, but for its time, and leaves no temporary file', async () => {
     const out = join(folder, 'out');
-    const make = () => exportRun({ temporal: clientOf(FIRST, SECOND), store, workflowId: WORKFLOW, by: 'ann' }, out);
+    const make = () => exportRun({ ...at(clientOf(FIRST, SECOND)), store, workflowId: WORKFLOW, by: 'ann' }, out);
     await make();
     const before = await filesOf(out);
     expect(Object.keys(before).sort()).toEqual([...[FILE_1, FILE_2, 'run.json', 'timeline.json', 'timeline.md']]);
@@ -160,9 +160,9 @@ describe('an export', () => {
 
   it('has no run.json until it is complete', async () => {
     const out = join(folder, 'out');
-    await exportRun({ temporal: clientOf(FIRST, SECOND), store, workflowId: WORKFLOW, by: 'ann' }, out);
+    await exportRun({ ...at(clientOf(FIRST, SECOND)), store, workflowId: WORKFLOW, by: 'ann' }, out);
     const failing = new FakeTemporal([FIRST, SECOND], { isLost: true }).client;
-    const again = exportRun({ temporal: failing, store, workflowId: WORKFLOW, by: 'ann' }, out);
+    const again = exportRun({ ...at(failing), store, workflowId: WORKFLOW, by: 'ann' }, out);
     await expect(again).rejects.toThrow('connection lost');
     expect(await readdir(out)).not.toContain('run.json');
   });
@@ -170,11 +170,11 @@ describe('an export', () => {
   it('has nothing of another run that was in its folder, and may be made where it is read from', async () => {
     const out = join(folder, 'out');
     const other = new HistoryBuilder('exec-9', [runInput()]).execution;
-    await exportRun({ temporal: clientOf(other), store, workflowId: WORKFLOW, by: 'ann' }, out);
-    await exportRun({ temporal: clientOf(FIRST, SECOND), store, workflowId: WORKFLOW, by: 'ann' }, out);
+    await exportRun({ ...at(clientOf(other)), store, workflowId: WORKFLOW, by: 'ann' }, out);
+    await exportRun({ ...at(clientOf(FIRST, SECOND)), store, workflowId: WORKFLOW, by: 'ann' }, out);
     expect(await readdir(join(out, 'histories'))).toEqual([FILE_1, FILE_2]);
     await exportedAtTheEnd(FIRST, SECOND);
-    const again = await exportRun({ temporal: null, store, workflowId: WORKFLOW, by: 'ann' }, own());
+    const again = await exportRun({ ...at(null), store, workflowId: WORKFLOW, by: 'ann' }, own());
     expect(again.executions.map(({ file }) => file)).toEqual([`histories/${FILE_1}`, `histories/${FILE_2}`]);
     expect(await readdir(join(own(), 'histories'))).toEqual([FILE_1, FILE_2]);
   });
@@ -184,7 +184,7 @@ describe('an export', () => {
     const strange = { ...runInput(), settings: { ...settings, catalysts: { copies: 2, use: 'enrich' } } };
     const input = { ...strange, texts: await store.objects.putJson(texts) };
     const make = ({ execution }: HistoryBuilder) =>
-      exportRun({ temporal: clientOf(execution), store, workflowId: WORKFLOW, by: 'ann' }, folder);
+      exportRun({ ...at(clientOf(execution)), store, workflowId: WORKFLOW, by: 'ann' }, folder);
     const run = await make(prepare(new HistoryBuilder('exec-1', [input])));
     expect(run.spec).toMatchObject({ catalysts: { copies: 2 }, rounds: 2 });
     expect(run.exported.note).toContain('The texts of the spec do not fit its settings: a spec here is without them.');
@@ -279,7 +279,8 @@ describe('the histories of a run', () => {
   const load = async (executions: Execution[] | null, root = store.root, firstRunId?: string) => {
     const temporal = executions && new FakeTemporal(executions).client;
     const found: Execution[] = [];
-    for await (const one of (await loadRun(temporal, root, WORKFLOW, firstRunId)).executions) found.push(one);
+    for await (const one of (await loadRun({ ...at(temporal), root }, WORKFLOW, firstRunId)).executions)
+      found.push(one);
     return found;
   };
   const nowhere = () => join(folder, 'nowhere');
@@ -373,7 +374,7 @@ describe('the histories of a run', () => {
         await writeFile(join(histories, name), harm(text));
       };
       await harmed(FILE_1);
-      const { entries } = await buildTimeline(await loadRun(null, root, WORKFLOW));
+      const { entries } = await buildTimeline(await loadRun({ ...at(null), root }, WORKFLOW));
       const path = join(histories, FILE_1);
       expect(entries[0]).toMatchObject({
         kind: 'gap',
@@ -388,7 +389,8 @@ describe('the histories of a run', () => {
   it('come in pages that fit into a gRPC message', async () => {
     const asked = async (one: FakeTemporal) => {
       const found: Execution[] = [];
-      for await (const execution of (await loadRun(one.client, nowhere(), WORKFLOW)).executions) found.push(execution);
+      for await (const execution of (await loadRun({ ...at(one.client), root: nowhere() }, WORKFLOW)).executions)
+        found.push(execution);
       expect(summaryOf(found)).toEqual(WHOLE);
       return new Set(one.asked);
     };
@@ -398,8 +400,10 @@ describe('the histories of a run', () => {
 
   it('are looked for by their id only', async () => {
     const temporal = new FakeTemporal([FIRST]).client;
-    await expect(loadRun(temporal, store.root, 'other')).rejects.toThrow(runUnknown('other').message);
-    await expect(loadRun(null, store.root, '../audit/run-1')).rejects.toThrow('There is no run');
-    await expect(loadRun(null, store.root, `${'long'.repeat(250)}`)).rejects.toThrow('There is no run');
+    await expect(loadRun({ ...at(temporal), root: store.root }, 'other')).rejects.toThrow(runUnknown('other').message);
+    await expect(loadRun({ ...at(null), root: store.root }, '../audit/run-1')).rejects.toThrow('There is no run');
+    await expect(loadRun({ ...at(null), root: store.root }, `${'long'.repeat(250)}`)).rejects.toThrow(
+      'There is no run',
+    );
   });
 });

@@ -1,8 +1,15 @@
 /** The part of Temporal's client that the audit uses, answered from histories: descriptions, and histories in pages. */
 import type { Client } from '@temporalio/client';
+import { defaultDataConverter } from '@temporalio/common';
 import { historyFromJSON } from '@temporalio/common/lib/proto-utils.js';
+import type { Decoding } from '../../audit/decode.js';
 import { type Execution, isClosed } from '../../audit/events.js';
 import { WORKFLOW } from './histories.js';
+
+export const PLAIN: Decoding = { namespace: 'default', loadedDataConverter: defaultDataConverter };
+
+/** Where the histories of a run are; null: no Temporal answers. */
+export const at = (temporal: Client | null) => ({ temporal, decoding: temporal?.options ?? PLAIN });
 
 interface Options {
   /** Pages of more events are refused, as gRPC refuses what is above its limit. */
@@ -38,7 +45,7 @@ export class FakeTemporal {
       getWorkflowExecutionHistory: async (request: Request) => this.page(request),
     };
     const withAbortSignal = <T>(_: AbortSignal, work: () => T) => work();
-    return { workflowService, withAbortSignal, options: { namespace: 'default' } } as unknown as Client;
+    return { workflowService, withAbortSignal, options: PLAIN } as unknown as Client;
   }
 
   private find({ workflowId, runId }: Request['execution']): Execution {

@@ -190,7 +190,7 @@ const kindOf = (path: string) => fileKinds.find((kind) => KINDS[kind].test(path)
 
 /** The timeline of the newest run of this id, wherever its histories are. */
 async function timelineOf({ client, store }: Harness, temporal: Client | null = client.temporal): Promise<Timeline> {
-  return buildTimeline(await loadRun(temporal, store.root, 'first'));
+  return buildTimeline(await loadRun({ temporal, decoding: client.temporal.options, root: store.root }, 'first'));
 }
 
 /** A worker that did not start has its sentence in its log. */

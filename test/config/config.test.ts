@@ -1,11 +1,13 @@
 /** Ids of runs, what workflow code learns of the deployment, and the search attributes of a namespace. */
 import { describe, expect, it } from 'vitest';
+import { checkAttributes } from '../../client/cli/doctor.js';
 import { resolveDeployment, workflowConfigOf } from '../../config/load.js';
 import { idProblem, newId } from '../../config/run-id.js';
 import {
-  ensureSearchAttributes,
+  addSearchAttributes,
   missingSearchAttributes,
   searchAttributeArgs,
+  setsSearchAttributes,
 } from '../../config/search-attributes.js';
 import type { DeploymentInput } from '../../contracts/deployment.js';
 
@@ -43,32 +45,58 @@ describe('workflow code', () => {
 });
 
 describe('search attributes', () => {
-  function namespace(known: string[], add: () => Promise<object> = async () => ({})) {
+  const ALL = ['SrlmState', 'SrlmStep', 'SrlmRound', 'SrlmScore'];
+
+  /** `known` null: nobody may list them. */
+  function namespace(known: string[] | null) {
     const added: object[] = [];
     const operatorService = {
-      listSearchAttributes: async () => ({ customAttributes: Object.fromEntries(known.map((name) => [name, 2])) }),
+      listSearchAttributes: async () => {
+        if (!known) throw new Error('permission denied');
+        return { customAttributes: Object.fromEntries(known.map((name) => [name, 2])) };
+      },
       addSearchAttributes: async ({ searchAttributes }: { searchAttributes: object }) => {
         added.push(searchAttributes);
-        return add();
+        return {};
       },
     };
     return { client: { options: { namespace: 'default' }, connection: { operatorService } } as never, added };
   }
 
-  it('are added where they are missing, and used from the next start on', async () => {
+  it('are added where they are missing, by name and type', async () => {
     const { client, added } = namespace(['SrlmState', 'SrlmStep']);
-    expect(await missingSearchAttributes(client)).toEqual(['SrlmRound', 'SrlmScore']);
-    expect(await ensureSearchAttributes(client)).toBe(false);
+    const missing = await missingSearchAttributes(client);
+    expect(missing).toEqual(['SrlmRound', 'SrlmScore']);
+    await addSearchAttributes(client, missing);
     expect(added).toEqual([{ SrlmRound: 3, SrlmScore: 4 }]);
   });
 
-  it('are used where all are known, and not where nobody may add them', async () => {
-    const all = namespace(['SrlmState', 'SrlmStep', 'SrlmRound', 'SrlmScore']);
-    expect(await ensureSearchAttributes(all.client)).toBe(true);
-    const refusing = namespace([], async () => {
-      throw new Error('permission denied');
-    });
-    expect(await ensureSearchAttributes(refusing.client)).toBe(false);
+  it.each([
+    ['auto', ALL, true],
+    ['auto', ['SrlmState'], false],
+    ['auto', null, false],
+    ['on', null, true],
+    ['off', ALL, false],
+  ] as const)('with %s, where the namespace has %s, are set by a run: %s', async (wanted, known, expected) => {
+    const { client, added } = namespace(known && [...known]);
+    expect(await setsSearchAttributes(client, wanted)).toBe(expected);
+    expect(added).toEqual([]);
+  });
+
+  it.each([
+    [
+      'auto',
+      false,
+      true,
+      'the namespace has no SrlmStep, SrlmRound, SrlmScore; runs do without. Add them: `srlm doctor --fix`.',
+    ],
+    ['on', false, false, 'the namespace has no SrlmStep, SrlmRound, SrlmScore'],
+    ['off', true, true, 'runs set none (searchAttributes in temporal.config.ts is off)'],
+    ['auto', true, true, 'added SrlmStep, SrlmRound, SrlmScore; runs that start from now on set them'],
+  ] as const)('where some are missing, doctor with %s and --fix %s finds it ok: %s', async (wanted, fix, ok, found) => {
+    const { client, added } = namespace(['SrlmState']);
+    expect(await checkAttributes(client, wanted, fix)).toMatchObject({ ok, found });
+    expect(added).toHaveLength(found.startsWith('added') ? 1 : 0);
   });
 
   it('are given to the dev server by name and type', () => {

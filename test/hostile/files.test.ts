@@ -19,6 +19,7 @@ import type { DeploymentInput } from '../../contracts/deployment.js';
 import { runExists, shellWord } from '../../contracts/errors.js';
 import { SampleSpec } from '../../contracts/spec.js';
 import { normaliseAnswer } from '../../method/answers.js';
+import { PLAIN } from '../audit/fake-temporal.js';
 
 let lab: string;
 const at = (name: string) => join(lab, name);
@@ -273,7 +274,9 @@ describe('the id of a run', () => {
     mkdirSync(histories, { recursive: true });
     const history = { events: [{ eventId: '1', workflowExecutionStartedEventAttributes: {} }] };
     writeFileSync(join(histories, '20261127T232428.030Z-x.json'), JSON.stringify({ workflowId: 'Run', history }));
-    await expect(loadRun(null, at('store'), 'run')).rejects.toThrow('There is no run "run"');
+    await expect(loadRun({ temporal: null, decoding: PLAIN, root: at('store') }, 'run')).rejects.toThrow(
+      'There is no run "run"',
+    );
   });
 });
 

@@ -377,7 +377,7 @@ export class Harness {
   /** Ends all processes. */
   async end(): Promise<void> {
     await this.killWorker();
-    await this.client.close().catch(() => {});
+    await this.client.temporal.connection.close().catch(() => {});
     await endProcessesOf(this.folder);
   }
 

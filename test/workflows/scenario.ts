@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
 import { type WorkflowHandle, WorkflowUpdateFailedError } from '@temporalio/client';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { DefaultLogger, makeTelemetryFilterString, Runtime, Worker } from '@temporalio/worker';
+import { DefaultLogger, makeTelemetryFilterString, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import { inject, vi } from 'vitest';
 import { type CommandName, STATE_QUERY, updateName } from '../../contracts/commands.js';
 import type { ObjectRef } from '../../contracts/refs.js';
@@ -32,6 +32,9 @@ export interface Call {
   // biome-ignore lint/suspicious/noExplicitAny: tests know which activity they look at
   input: any;
 }
+
+type Options = Pick<WorkerOptions, 'dataConverter' | 'workflowBundle'>;
+const BUNDLE = { codePath: join(import.meta.dirname, '../../dist/workflow-bundle.js') };
 
 /** A round costs the fewest activities with these. */
 export const SMALL = { rounds: 0, catalysts: 'none', evaluation: 'none', selection: { selector: 'length' } } as const;
@@ -114,16 +117,24 @@ export class Scenarios {
   private constructor(
     readonly env: TestWorkflowEnvironment,
     readonly taskQueue: string,
+    private readonly options: Options,
   ) {}
 
-  static async open(): Promise<Scenarios> {
+  /** A data converter with paths needs a bundle that was made for it. */
+  static async open({ dataConverter, workflowBundle = BUNDLE }: Options = {}): Promise<Scenarios> {
     const temporal = inject('temporal');
     if ('missing' in temporal) throw new Error(temporal.missing);
     beQuiet();
-    const env = await TestWorkflowEnvironment.createFromExistingServer({ address: temporal.address });
+    const env = await TestWorkflowEnvironment.createFromExistingServer({
+      address: temporal.address,
+      ...(dataConverter ? { client: { dataConverter } } : {}),
+    });
     const taskQueue = `scenarios-${process.pid}-${Math.random().toString(36).slice(2)}`;
     // As long as a queue's name may be: it is part of many payloads.
-    const scenarios = new Scenarios(env, taskQueue.padEnd(80, '-'));
+    const scenarios = new Scenarios(env, taskQueue.padEnd(80, '-'), {
+      workflowBundle,
+      ...(dataConverter ? { dataConverter } : {}),
+    });
     await scenarios.startWorker();
     return scenarios;
   }
@@ -133,7 +144,7 @@ export class Scenarios {
       connection: this.env.nativeConnection,
       taskQueue: this.taskQueue,
       activities: Object.fromEntries(ACTIVITIES.map((name) => [name, (input: unknown) => this.answer(name, input)])),
-      workflowBundle: { codePath: join(import.meta.dirname, '../../dist/workflow-bundle.js') },
+      ...this.options,
       debugMode: true,
       maxConcurrentActivityTaskExecutions: 200,
       maxHeartbeatThrottleInterval: 200,
