@@ -74,9 +74,12 @@ async function fineTune(
         python: pythonPath(deployment),
         signal: stopSignal(),
         isUnwanted,
-        onProgress: (at) =>
-          at &&
-          progress.set(at.step, at.totalSteps, 'steps', at.loss == null ? undefined : `loss ${at.loss.toFixed(3)}`),
+        stallMinutes: deployment.stallMinutes,
+        onProgress: (at, quietMs) => {
+          progress.quietMs = () => quietMs;
+          if (at)
+            progress.set(at.step, at.totalSteps, 'steps', at.loss == null ? undefined : `loss ${at.loss.toFixed(3)}`);
+        },
         bounds: { tokens: input.tokenBound, seconds: input.gpuSecondsBound && input.gpuSecondsBound / processes },
       }).catch((error) => {
         throw withSmallerMicroBatch(error, job.training, processes);

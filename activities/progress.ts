@@ -2,6 +2,9 @@
 import { Context } from '@temporalio/activity';
 import type { Heartbeat } from '../contracts/run.js';
 
+/** Every process is quiet between two looks at it. */
+const LEAST_QUIET_SECONDS = 15;
+
 export class ProgressReporter {
   private unit: Heartbeat['unit'] = 'rows';
   private done = 0;
@@ -10,6 +13,8 @@ export class ProgressReporter {
   /** Already done at the start: excluded from the rate. */
   private found = 0;
   private note: string | undefined;
+  /** How long the process that does the work has made no progress. */
+  quietMs: () => number = () => 0;
   private readonly startedAt = performance.now();
   private readonly timer: NodeJS.Timeout;
 
@@ -49,7 +54,12 @@ export class ProgressReporter {
     const seconds = (performance.now() - this.startedAt) / 1000;
     const rate = seconds > 0.5 && done > found ? (done - found) / seconds : null;
     const secondsLeft = rate && total > 0 ? (total - done) / rate : null;
-    const beat: Heartbeat = { step, unit, done, total, rate, secondsLeft, ...(note === undefined ? {} : { note }) };
+    const secondsQuiet = Math.floor(this.quietMs() / 1000);
+    const beat: Heartbeat = {
+      ...{ step, unit, done, total, rate, secondsLeft },
+      ...(note === undefined ? {} : { note }),
+      ...(secondsQuiet < LEAST_QUIET_SECONDS ? {} : { secondsQuiet }),
+    };
     Context.current().heartbeat(beat);
   }
 }

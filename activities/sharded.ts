@@ -76,6 +76,7 @@ export const srlmShard = (deps: Deps) =>
       };
       const total = columns[0]!.reduce((sum, chunk) => sum + chunk.rows, 0);
       progress.expect(total, step.step);
+      progress.quietMs = () => engine.quietMs;
       const stop = pausableSignal();
       const todo: (readonly ObjectRef[])[] = [];
       for (const chunks of rows) {

@@ -11,16 +11,26 @@ import { checkSdk } from '../config/sdk.js';
 import { setsSearchAttributes } from '../config/search-attributes.js';
 import type { CommandName } from '../contracts/commands.js';
 import type { Deployment, DeploymentInput } from '../contracts/deployment.js';
-import { commandRefused, runExists, runSilent, specInvalid } from '../contracts/errors.js';
+import { commandRefused, runBroken, runExists, runSilent, specInvalid } from '../contracts/errors.js';
 import { explain } from '../contracts/issues.js';
 import type { RunStatus } from '../contracts/run.js';
-import { OperatorRecord, RunInput, type RunMemo, RunResult, SampleInput, SampleResult } from '../contracts/run.js';
+import {
+  codeFailureText,
+  OperatorRecord,
+  RunInput,
+  type RunMemo,
+  RunResult,
+  SampleInput,
+  SampleResult,
+} from '../contracts/run.js';
 import { RunSpec, SampleSpec } from '../contracts/spec.js';
 import type { WorkflowConfig } from '../contracts/workflow-config.js';
 import { readableStore, type Store } from '../storage/store.js';
 import { argumentsOf } from './executions.js';
 import { type Fork, recordOfFork } from './fork.js';
-import { type CommandFields, send } from './operate.js';
+import { type CommandFields, send, unlessBroken } from './operate.js';
+import { operator } from './operator.js';
+import { Pace } from './pace.js';
 import { type Checked, checkRun, checkSample } from './preflight.js';
 import { checkSpec } from './spec-file.js';
 import { COMMAND_QUERY_MS, type RunListing, RunReader } from './status.js';
@@ -49,7 +59,7 @@ export class SrlmClient {
     readonly deployment: Deployment,
     private readonly isOwn: boolean,
   ) {
-    this.reader = new RunReader(temporal, () => this.store);
+    this.reader = new RunReader(temporal, deployment, () => this.store);
   }
 
   /**
@@ -106,11 +116,12 @@ export class SrlmClient {
 
   /**
    * A new run that finds everything before `fromRound` done, then applies `set`.
-   * Throws run.unknown, run.refused, run.silent, spec.invalid.
+   * Throws run.unknown, run.refused, run.silent, run.broken, spec.invalid.
    */
   async fork(runId: string, { fromRound, set, id }: Fork & { id?: string }): Promise<{ runId: string }> {
-    const { described, state } = await this.reader.look(runId, COMMAND_QUERY_MS);
+    const { described, state, codeFailure } = await this.reader.look(runId, COMMAND_QUERY_MS);
     if (described.type !== 'srlmRun') throw commandRefused(runId, 'fork', 'it is a sample run');
+    if (codeFailure) throw runBroken(runId, codeFailureText(codeFailure));
     const [started] = await argumentsOf(this.temporal, described);
     const input = RunInput.safeParse(started);
     if (!input.success) throw commandRefused(runId, 'fork', 'it was started by another version of srlm');
@@ -166,13 +177,17 @@ export class SrlmClient {
     return this.reader.status(runId);
   }
 
-  /** Statuses as they change, until the run has ended. A parked run has not. Throws run.unknown. */
+  /**
+   * Statuses as they change, until the run has ended. A parked run has not. While nothing changes, it looks ten times less
+   * often. Throws run.unknown.
+   */
   async *watch(runId: string, everyMs = 1000): AsyncGenerator<RunStatus> {
+    const pace = new Pace(everyMs);
     for (;;) {
       const status = await this.status(runId);
       yield status;
       if (status.endedAt) return;
-      await new Promise((resolve) => setTimeout(resolve, everyMs));
+      await new Promise((resolve) => setTimeout(resolve, pace.after(status)));
     }
   }
 
@@ -206,20 +221,33 @@ export class SrlmClient {
 
   /**
    * Sends a command of contracts/commands.ts, such as `send(runId, 'pause', { why: 'lunch' })`, and returns what it was
-   * about: the step or the approval that it answers, else the round. Throws run.unknown, run.not-parked, run.refused.
+   * about: the step or the approval that it answers, else the round. Throws run.unknown, run.not-parked, run.refused,
+   * run.broken.
    */
   send<Name extends CommandName>(runId: string, name: Name, fields: CommandFields<Name>): Promise<string> {
     return send(this.temporal, this.reader, runId, name, fields);
   }
 
-  /** Ends a run, whatever it is doing; all artifacts are kept. Resolves when its processes have ended. */
-  async abort(runId: string, why = ''): Promise<void> {
+  /**
+   * Ends a run, whatever it is doing; all artifacts are kept. Resolves when its processes have ended. `terminate`: without
+   * the help of its workflow code, which may be broken; GPU workers end its processes within a minute, and the history of
+   * its last execution is not exported. Throws run.unknown, run.broken.
+   */
+  async abort(runId: string, why = '', { terminate = false } = {}): Promise<void> {
     const hasEnded = async () => (await this.status(runId)).endedAt !== null;
     if (await hasEnded()) return;
+    if (terminate) {
+      await this.temporal.workflow.getHandle(runId).terminate(`${operator()}${why && `: ${why}`}`);
+      return;
+    }
     await this.send(runId, 'abort', { why }).catch(async (error) => {
       if (!(await hasEnded())) throw error; // It ended by itself meanwhile.
     });
-    await this.end(runId).catch(() => {});
+    await unlessBroken(
+      this.temporal,
+      runId,
+      this.end(runId).catch(() => {}),
+    );
   }
 }
 

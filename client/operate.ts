@@ -1,6 +1,6 @@
 /**
  * Sends commands to a run. A command is an Update to the run's workflow id, whichever of its executions takes it.
- * Throws run.unknown, run.not-parked, run.refused, payload.unreadable.
+ * Throws run.unknown, run.not-parked, run.refused, run.broken, payload.unreadable.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,9 +12,10 @@ import {
 } from '@temporalio/client';
 import type { z } from 'zod';
 import { answeredBy, COMMANDS, type CommandName, commandProblem, updateName } from '../contracts/commands.js';
-import { commandRefused, runEnded, runNotParked } from '../contracts/errors.js';
-import type { Halt, RunState } from '../contracts/run.js';
+import { commandRefused, runBroken, runEnded, runNotParked } from '../contracts/errors.js';
+import { codeFailureText, type Halt, type RunState } from '../contracts/run.js';
 import { isAway } from './away.js';
+import { codeFailureOf } from './diagnosis.js';
 import { describe, hasEnded, memoOf, phaseBy } from './executions.js';
 import { operator } from './operator.js';
 import { COMMAND_QUERY_MS, type RunReader } from './status.js';
@@ -27,6 +28,7 @@ const RETRY_MS = 250;
 const RETRY_FOR_MS = 30_000;
 /** A try that took longer was waiting for a worker. */
 const WAITING_MS = 5000;
+const LOOK_MS = 5000;
 
 const WORDS: Record<Halt['kind'], string> = { parked: 'parked', waiting: 'waiting for approval' };
 
@@ -38,7 +40,8 @@ export async function send<Name extends CommandName>(
   name: Name,
   fields: CommandFields<Name>,
 ): Promise<string> {
-  const { state, halt, described } = await reader.look(runId, COMMAND_QUERY_MS);
+  const { state, halt, described, codeFailure } = await reader.look(runId, COMMAND_QUERY_MS);
+  if (codeFailure) throw runBroken(runId, codeFailureText(codeFailure));
   // The command would be sent as this client encodes it: in plain text, if it lacks the codec.
   if (described.undecoded) throw described.undecoded;
   const kind = answeredBy(name);
@@ -56,7 +59,25 @@ export async function send<Name extends CommandName>(
   };
   const problem = commandProblem(name, command);
   if (problem) throw commandRefused(runId, name, problem);
-  return update(temporal, runId, name, COMMANDS[name].parse(command));
+  return unlessBroken(temporal, runId, update(temporal, runId, name, COMMANDS[name].parse(command)));
+}
+
+/** For work that waits for a worker: the code of one that comes may fail, and would be waited for without end. */
+export async function unlessBroken<T>(temporal: Client, runId: string, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const broken = new Promise<never>((_, reject) => {
+    const look = async () => {
+      const failure = await codeFailureOf(temporal, await describe(temporal, runId));
+      if (failure) reject(runBroken(runId, codeFailureText(failure)).adding('What was sent may be done then.'));
+    };
+    // Whatever keeps Temporal from answering is met by `work`, too.
+    timer = setInterval(() => void look().catch(() => {}), LOOK_MS);
+  });
+  try {
+    return await Promise.race([work, broken]);
+  } finally {
+    clearInterval(timer);
+  }
 }
 
 /**

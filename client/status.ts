@@ -1,15 +1,28 @@
 /**
  * What a run is doing: its state by a query, which a worker answers; without one, what its memo says. Finished rounds
- * are read from the store, the progress of running activities from their heartbeats.
+ * are read from the store, the progress of running activities from their heartbeats. A description is read first: while
+ * the history has not grown, the last answer still holds, and a query costs money on Temporal Cloud.
  */
 import type { Client } from '@temporalio/client';
+import { TerminatedFailure } from '@temporalio/common';
+import pLimit from 'p-limit';
 import { STATE_QUERY } from '../contracts/commands.js';
+import type { Deployment } from '../contracts/deployment.js';
 import { Problem } from '../contracts/errors.js';
 import type { ObjectRef, Usage } from '../contracts/refs.js';
-import { type Phase, phaseOf, type RunMemo, RunState, type RunStatus, type StepState } from '../contracts/run.js';
+import {
+  type CodeFailure,
+  type Phase,
+  phaseOf,
+  type RunMemo,
+  RunState,
+  type RunStatus,
+  type StepState,
+} from '../contracts/run.js';
 import { RoundTable } from '../contracts/steps.js';
 import { addUsage, NO_USAGE } from '../method/budget.js';
 import type { Store } from '../storage/store.js';
+import { codeFailureOf, unpolledQueues } from './diagnosis.js';
 import {
   chainStartedAt,
   type Described,
@@ -23,6 +36,10 @@ import {
   phaseBy,
 } from './executions.js';
 
+/** Temporal's own search attribute of an execution whose workflow task has failed five times. */
+const REPORTED = 'TemporalReportedProblems';
+/** Descriptions read at the same time. */
+const AT_ONCE = 4;
 /** A worker that has just taken a run over answers within this. */
 const QUERY_MS = 5000;
 /** Before a command it is worth waiting longer: right after a worker was killed, an answer takes 10 s. */
@@ -37,6 +54,7 @@ export interface RunListing {
   step: string | null;
   startedAt: string;
   endedAt: string | null;
+  codeFailure: CodeFailure | null;
   /** Why what the run shows of itself is missing here; absent: nothing is missing. */
   undecoded?: string;
 }
@@ -45,6 +63,7 @@ export interface RunListing {
 export interface Look {
   described: Described;
   memo: RunMemo | null;
+  codeFailure: CodeFailure | null;
   state: RunState | null;
   phase: Phase;
   halt: RunState['halt'];
@@ -53,31 +72,38 @@ export interface Look {
 export class RunReader {
   /** The last table that was read: `watch` asks every second. */
   private table: { sha256: string; content: RoundTable } | null = null;
+  /** By run, the last answer of a worker and how long the history was before it. */
+  private readonly answers = new Map<string, { at: string; state: RunState }>();
 
   constructor(
     private readonly temporal: Client,
+    private readonly deployment: Deployment,
     private readonly store: () => Store,
   ) {}
 
   async look(runId: string, withinMs = QUERY_MS): Promise<Look> {
     const described = await describe(this.temporal, runId);
     const memo = memoOf(described.memo);
-    const state = await this.query(runId, withinMs);
+    const codeFailure = await codeFailureOf(this.temporal, described);
+    // Code that fails answers nothing, and would be waited for.
+    const state = codeFailure ? null : await this.stateOf(described, withinMs);
     const phase = phaseBy(described.status.name, state ? phaseOf(state) : (memo?.phase ?? null));
     const halt = hasEnded(described.status.name) ? null : ((state ?? memo)?.halt ?? null);
-    return { described, memo, state, phase, halt };
+    return { described, memo, codeFailure, state, phase, halt };
   }
 
   /** Throws run.unknown. */
   async status(runId: string): Promise<RunStatus> {
     const look = await this.look(runId);
-    const { described, memo, state, phase, halt } = look;
+    const { described, memo, codeFailure, state, phase, halt } = look;
     const { table, problem } = await this.tableOf((state ?? memo)?.table ?? null);
     const hasFailed = phase === 'failed' || phase === 'aborted' || phase === 'stopped';
     return {
       runId,
       state: phase,
       stale: state === null,
+      codeFailure,
+      unpolled: await unpolledQueues(this.temporal, this.deployment, described, codeFailure !== null || state !== null),
       startedAt: state?.startedAt ?? (await chainStartedAt(this.temporal, described)).toISOString(),
       endedAt: endedAtOf(described),
       round: (state ?? memo)?.round ?? null,
@@ -96,15 +122,40 @@ export class RunReader {
     };
   }
 
-  /** All runs, in the order of Temporal's list. Asks no run: the memo has what is listed. */
+  /**
+   * All runs, in the order of Temporal's list. Asks no run: the memo has what is listed. Of those that Temporal itself
+   * reports a problem of, the failure of their code is read.
+   */
   async list(): Promise<RunListing[]> {
     const byId = new Map<string, Listed[]>();
+    const reported: string[] = [];
     for await (const info of listExecutions(this.temporal)) {
+      if (REPORTED in info.searchAttributes && info.status.name === 'RUNNING') reported.push(info.workflowId);
       const known = byId.get(info.workflowId);
       if (known) known.push(info);
       else byId.set(info.workflowId, [info]);
     }
-    return [...byId.values()].flatMap(chainsOf);
+    const runs = [...byId.values()].flatMap(chainsOf);
+    const limit = pLimit(AT_ONCE);
+    const describing = runs.map((run) =>
+      limit(async () => {
+        if (run.endedAt || !reported.includes(run.runId)) return;
+        const described = await describe(this.temporal, run.runId);
+        run.codeFailure = await codeFailureOf(this.temporal, described);
+      }),
+    );
+    await Promise.all(describing);
+    return runs;
+  }
+
+  private async stateOf(described: Described, withinMs: number): Promise<RunState | null> {
+    const { workflowId, runId, historyLength } = described;
+    const at = `${runId} ${historyLength}`;
+    const known = this.answers.get(workflowId);
+    if (known?.at === at) return known.state;
+    const state = await this.query(workflowId, withinMs);
+    if (state) this.answers.set(workflowId, { at, state });
+    return state;
   }
 
   private async query(runId: string, withinMs: number): Promise<RunState | null> {
@@ -139,7 +190,7 @@ export class RunReader {
     } catch (error) {
       let cause = error as Error;
       while (cause.cause instanceof Error) cause = cause.cause;
-      return cause.message;
+      return cause instanceof TerminatedFailure ? `Terminated: ${cause.message}` : cause.message;
     }
   }
 }
@@ -206,6 +257,7 @@ export function chainsOf(executions: readonly Listed[]): RunListing[] {
       step: memo?.halt?.kind === 'parked' ? memo.halt.step : (memo?.step ?? null),
       startedAt: startedAt.toISOString(),
       endedAt: endedAtOf(execution),
+      codeFailure: null,
       ...(execution.undecoded ? { undecoded: execution.undecoded.message } : {}),
     });
     startedAt = null;

@@ -126,6 +126,12 @@ export const Deployment = z.strictObject({
   heartbeatSeconds: HeartbeatSeconds.default(20).describe('a worker silent for so long is considered dead'),
   shardsInFlight: z.int().min(1).max(200).default(8).describe('shards of a step that run at the same time'),
   maxAttempts: MaxAttempts.default(100).describe('tries of a step before the run parks'),
+  stallMinutes: z
+    .number()
+    .gt(0)
+    .max(100_000)
+    .default(15)
+    .describe('a model server or a trainer without progress for so long is ended, and its step is tried again'),
   engines: z.record(Name, EngineConfig).default({ local: EngineConfig.parse({ kind: 'builtin' }) }),
   trainers: z.record(Name, TrainerConfig).default({ local: TrainerConfig.parse({}) }),
   searchAttributes: z

@@ -297,6 +297,13 @@ export const runSilent = (runId: string) =>
     `No worker answers for run ${show(runId)}.`,
     'Start one with `srlm up` or `srlm worker`; then the same command again.',
   );
+/** Nothing answers for the run, though workers run. `failure`: a clause. */
+export const runBroken = (runId: string, failure: string) =>
+  userError(
+    'run.broken',
+    `Run ${show(runId)} answers nothing: ${failure.replace(/\.$/, '')}.`,
+    `Deploy the fixed code, and it continues; or end it with \`srlm abort ${shellWord(runId)} --terminate\`, and start it again with the same spec: everything that it made is found.`,
+  );
 export const payloadUnreadable = (reason: string) =>
   userError(
     'payload.unreadable',
@@ -377,6 +384,17 @@ export const engineRefused = (engine: string, status: number, message: string) =
   );
 export const engineWrongWeights = (engine: string, want: string, found: string) =>
   transient('engine.wrong-weights', `Engine ${show(engine)} holds ${found}, not ${want}.`, 'They are loaded again.');
+/** After five times an hour has passed, and it will not pass by itself. */
+const STALLS = 5;
+const SLOW = 'If it was only slow, set a larger stallMinutes in temporal.config.ts.';
+export const engineStalled = (engine: string, minutes: number) =>
+  new Problem({
+    type: 'engine.stalled',
+    retry: true,
+    attempts: STALLS,
+    reason: `The model server of engine ${show(engine)} made no progress for ${minutes} min and was ended.`,
+    hint: `It is started again. ${SLOW}`,
+  });
 /** `isUnsendable`: something is there that no header may hold, and which is not shown. */
 export const keyMissing = (engine: string, variable: string, isUnsendable = false) =>
   userError(
@@ -389,6 +407,14 @@ export const trainerFailed = (type: string, message: string, log: string) =>
 /** Killed, preempted, lost: started again, it resumes from its newest checkpoint. */
 export const trainerLost = (reason: string) =>
   transient('trainer.lost', reason, 'It resumes from its newest checkpoint.');
+export const trainerStalled = (minutes: number) =>
+  new Problem({
+    type: 'trainer.stalled',
+    retry: true,
+    attempts: STALLS,
+    reason: `The trainer made no progress for ${minutes} min and was ended.`,
+    hint: `It resumes from its newest checkpoint. ${SLOW}`,
+  });
 
 function size(bytes: number): string {
   if (bytes < 1e9) return `${Math.ceil(bytes / 1e6)} MB`;

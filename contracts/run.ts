@@ -255,8 +255,22 @@ export const Heartbeat = z.strictObject({
   rate: z.number().nullable(),
   secondsLeft: z.number().nullable(),
   note: z.string().optional(),
+  /** How long the model server or the trainer has made no progress; absent: it makes some, or nobody knows. */
+  secondsQuiet: z.number().optional(),
 });
 export type Heartbeat = z.infer<typeof Heartbeat>;
+
+/** Temporal tries the workflow task again and again: nothing answers for the run until the code is replaced. */
+export const CodeFailure = z.strictObject({ attempt: z.int(), message: z.string() });
+export type CodeFailure = z.infer<typeof CodeFailure>;
+
+/** A clause. */
+export const codeFailureText = ({ attempt, message }: CodeFailure): string =>
+  `its workflow code fails (attempt ${attempt}): ${message}`;
+
+/** A task queue that a run needs and nobody polls, and the command that starts a worker for it. */
+export const UnpolledQueue = z.strictObject({ queue: z.string(), start: z.string() });
+export type UnpolledQueue = z.infer<typeof UnpolledQueue>;
 
 /** A run's status: state by Temporal, detail by the workflow, progress of what runs by heartbeats. */
 export const RunStatus = z.strictObject({
@@ -264,6 +278,9 @@ export const RunStatus = z.strictObject({
   state: Phase,
   /** No worker answered: what follows is the last known. */
   stale: z.boolean(),
+  /** Why no worker answers, where it is the workflow code. */
+  codeFailure: CodeFailure.nullable(),
+  unpolled: z.array(UnpolledQueue),
   startedAt: z.string(),
   endedAt: z.string().nullable(),
   round: z.int().nullable(),

@@ -29,6 +29,8 @@ export interface Engine {
   readonly capabilities: Capabilities;
   /** The processes of this host that hold weights for it, running or not. */
   readonly servers: readonly WeightServer[];
+  /** How long its server here has made no progress although it has work; 0 where nobody knows. */
+  readonly quietMs: number;
 
   /** What decides its replies, for the keys of steps: the digest of the weights, or address, name and revision. */
   identity(model: ModelRef | null): string;

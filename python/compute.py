@@ -78,6 +78,7 @@ class Engine:
         self.max_batch, self.forward_tokens, self.deterministic = max_batch, FORWARD_TOKENS, deterministic
         self.inbox: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self.sha256 = self.model = self.tokenizer = self.speller = self.wanted_RT = None
+        self.passes = 0                      # so far, each of at most FORWARD_TOKENS columns
         self.clear()
         threading.Thread(target=self.run, daemon=True).start()
 
@@ -197,6 +198,7 @@ class Engine:
             try:
                 logits = self.model(input_ids=input_ids[:, columns], attention_mask=mask[:, :columns.stop], position_ids=positions[:, columns],
                                     past_key_values=cache, use_cache=cache is not None).logits
+                self.passes += 1
             finally:
                 wanted, self.wanted_RT = self.wanted_RT, None
             yield columns, wanted, logits
@@ -303,6 +305,7 @@ class Engine:
                                 position_ids=self.positions[:, None], past_key_values=self.cache, use_cache=True).logits
         self.positions += 1
         self.steps += 1
+        self.passes += 1
         rows = list(self.rows)
         self.accept(logits_RTV[:, -1], rows)
         return rows

@@ -24,7 +24,7 @@ import socket
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timezone
 
 # Set before torch is imported: its threads then sleep while they wait for each other, instead of spinning. On cores that
@@ -76,7 +76,8 @@ class Server:
         self.decoder = Decoder(engine)
         self.roots = [os.path.realpath(root) for root in args.model_root]
         self.texts = ThreadPoolExecutor(1)
-        self.in_flight = 0
+        self.in_flight = self.texts_done = 0
+        self.loading = False  # reads or loads weights
         self.idle = asyncio.Event()
         self.gate = asyncio.Lock()  # held while weights are swapped: no new request is admitted
         self.idle.set()
@@ -106,7 +107,10 @@ class Server:
         ])
 
     async def health(self, request, body):
-        return {}
+        """`progress` changes whenever the work goes on: the supervisor ends a server that has work and makes no progress."""
+        # Reading and loading weights takes the processor time of other threads than this one, which answers.
+        seconds = int(time.process_time() - time.thread_time()) if self.loading else 0
+        return {"working": self.in_flight > 0 or self.gate.locked(), "progress": f"{self.engine.passes} {self.texts_done} {seconds}"}
 
     async def load(self, request, body):
         path, sha256 = take(body, "path", str), take(body, "sha256", str)
@@ -119,12 +123,14 @@ class Server:
                     check_model_folder(real)
                 except ValueError as problem:
                     raise bad(str(problem)) from None
-                found = await asyncio.to_thread(self.digests.digest, real)
+                with self.load_time():
+                    found = await asyncio.to_thread(self.digests.digest, real)
                 if found != sha256:
                     raise RequestError(409, "wrong_digest", f"The digest of the folder is {found}, not {sha256}.")
                 await self.idle.wait()
                 try:
-                    await self.compute(call=lambda: self.engine.load(real, sha256))
+                    with self.load_time():
+                        await self.compute(call=lambda: self.engine.load(real, sha256))
                 except Exception as problem:  # transformers and safetensors raise any exception for broken folders
                     if is_out_of_memory(problem):
                         raise
@@ -168,6 +174,14 @@ class Server:
 
     # ---- parts of replies ----
 
+    @contextmanager
+    def load_time(self):
+        self.loading = True
+        try:
+            yield
+        finally:
+            self.loading = False
+
     @asynccontextmanager
     async def flight(self):
         """For a request that needs the loaded weights to stay until it ends."""
@@ -190,7 +204,9 @@ class Server:
     async def text_work(self, work, *args):
         """Runs it on the thread of templates and tokenizers."""
         try:
-            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self.texts, work, *args), TEXT_SECONDS)
+            done = await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self.texts, work, *args), TEXT_SECONDS)
+            self.texts_done += 1
+            return done
         except TimeoutError:
             raise TextHung(503, "text_hung", f"The model's chat template or tokenizer did not end in {TEXT_SECONDS} s;"
                            " the server ends, because nothing else ends them.") from None

@@ -1,8 +1,8 @@
 """Trainer: one fine-tuning job.  Usage: python trainer.py JOB_DIR   (many GPUs: accelerate launch ... trainer.py JOB_DIR)
 
 Reads JOB_DIR/spec.json and the rows that it names. Writes state.json and progress.json (by rename), steps.jsonl (a line per
-step), checkpoints/, and at the end model/ and result.json: if they exist, they are complete. The caller redirects the output
-to log.txt. Started again in the same folder, it resumes from the newest complete checkpoint; in deterministic mode the weights
+step), pulse (changes while there is progress), checkpoints/, and at the end model/ and result.json: if they exist, they are
+complete. The caller redirects the output to log.txt. Started again in the same folder, it resumes from the newest complete checkpoint; in deterministic mode the weights
 are then, byte for byte, those of an undisturbed run. One trainer per folder, ensured by a lock on JOB_DIR/lock,
 and where a file system's locks do not reach other hosts by state.json: who finds another trainer's name there stops.
 The loss is on the last message of a row and its end-of-turn, averaged over these tokens of the effective batch.
@@ -22,6 +22,7 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 
@@ -40,6 +41,32 @@ EAGER_MAX_TOKENS = 512
 # weight of typical size (0.02 to 0.1) is lost in rounding.
 BF16_MIN_LEARNING_RATE = 1e-4
 STOP_WITHIN_SECONDS = 20
+PULSE_SECONDS = 5
+
+
+class Pulse:
+    """Changes JOB_DIR/pulse while the trainer makes progress: each part of a micro-batch, and each second of processor time
+    while it reads, encodes, loads or saves. Within the steps processor time counts on a CPU only: a thread that waits for a
+    GPU, or for another process, may keep a core busy for ever."""
+
+    def __init__(self, job):
+        self.path, self.parts, self.timed = f"{job}/pulse", 0, True
+
+    def start(self):
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        written = None
+        while True:
+            mark = f"{self.parts} {int(time.process_time()) if self.timed else 0}"
+            if mark != written:
+                try:
+                    with open(self.path, "w", encoding="utf-8") as file:
+                        file.write(mark)
+                    written = mark
+                except OSError:  # a full disk, which stops the training where it matters
+                    pass
+            time.sleep(PULSE_SECONDS)
 
 
 def say(text):
@@ -116,7 +143,7 @@ def stop_if_taken(job):
         os._exit(3)
 
 
-def train(job, spec, attempt, stop, set_state):
+def train(job, spec, attempt, stop, set_state, pulse):
     """Trains, and writes model/ and .result.json. Returns False if it was stopped before the end."""
     rows = jobfolder.read_rows(job, spec)
     jobfolder.check_base(spec)
@@ -166,6 +193,7 @@ def train(job, spec, attempt, stop, set_state):
         wanted_BT = None
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            pulse.parts += 1
             labels_BT = inputs.pop("labels")[:, 1:]
             self.wanted_BT = labels_BT != -100
             logits_NV = model(**inputs, use_cache=False).logits
@@ -174,9 +202,11 @@ def train(job, spec, attempt, stop, set_state):
             return total * WORLD / num_items_in_batch
 
         def only_wanted(self, layer, args):
+            pulse.parts += 1
             return (args[0][:, :-1][self.wanted_BT],)
 
         def _save_checkpoint(self, model, trial):
+            pulse.timed = True
             stop_if_taken(job)
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()  # each process writes its random state
@@ -185,6 +215,7 @@ def train(job, spec, attempt, stop, set_state):
                 step = self.state.global_step
                 jobfolder.complete_checkpoint(f"{job}/checkpoints/checkpoint-{step}", spec, step, round(spent(), 1))
                 say(f"checkpoint at step {step}")
+            pulse.timed = device == "cpu"
 
     class Watch(TrainerCallback):
         """Writes steps and progress; decides, identically on all processes, when to save and when to stop."""
@@ -194,8 +225,10 @@ def train(job, spec, attempt, stop, set_state):
         def on_train_begin(self, args, state, control, **_):
             self.saved = self.begun = time.monotonic()
             stop["soon"] = True
+            pulse.timed = device == "cpu"
 
         def on_step_end(self, args, state, control, **_):
+            pulse.parts += 1
             step, every = state.global_step, spec["checkpoint"]
             late = time.monotonic() - self.saved >= 60 * every["everyMinutes"]
             halt = stop["asked"]
@@ -259,6 +292,7 @@ def train(job, spec, attempt, stop, set_state):
         say(f"resuming from the checkpoint at step {step}")
     set_state("running")
     trainer.train(resume_from_checkpoint=checkpoint)
+    pulse.timed = True
     if trainer.state.global_step < len(tokens_S):
         return False
 
@@ -334,6 +368,9 @@ def main():
         except OSError as problem:  # nothing else is written: another trainer may be at work
             print(f"{job} cannot be locked: {problem.strerror}.", file=sys.stderr)
             sys.exit(6)
+    pulse = Pulse(job)
+    if RANK == 0:
+        pulse.start()
     before = read_json(f"{job}/state.json")
     before = before if isinstance(before, dict) else {}
     attempt = before.get("attempt", 0) + 1
@@ -357,7 +394,7 @@ def main():
                     say(f"{os.path.basename(folder)} is incomplete and is deleted.")
                     jobfolder.delete_checkpoint(folder)
                 jobfolder.find_checkpoints(f"{job}/checkpoints", spec, on_incomplete=drop)
-            if not train(job, spec, attempt, stop, set_state):
+            if not train(job, spec, attempt, stop, set_state, pulse):
                 say("stopped, with a checkpoint")
                 os._exit(75)
         if RANK == 0:

@@ -6,7 +6,7 @@
  * is whole and of this job.
  * Throws what reading the chunks and writing the files throws.
  */
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { TrainerConfig } from '../contracts/deployment.js';
@@ -130,6 +130,9 @@ export async function dropUnfinishedModel(job: Job): Promise<void> {
 
 export const readProgress = (folder: string): Promise<TrainerProgress | null> =>
   readJson(join(folder, 'progress.json'), Progress);
+
+/** Changes while the trainer makes progress, also within a step and before the first one. */
+export const readPulse = (folder: string): Promise<string> => readFile(join(folder, 'pulse'), 'utf8').catch(() => '');
 
 export const readOwner = (folder: string): Promise<Owner | null> => readJson(join(folder, 'owner.json'), Owner);
 

@@ -2,20 +2,31 @@
  * Supervisor of one training job (job.ts): starts the detached trainer, or attaches to the one that is running, and
  * follows it until the model folder is complete. After a worker's death the next attempt attaches to the process; if
  * that died too, a new one resumes from the newest checkpoint.
- * Throws python.missing, storage.full, storage.no-locks and trainer.<type> (not retried), trainer.lost (retried).
+ * A trainer that makes no progress for too long is ended: it writes down what it does (`pulse`), and each look counts.
+ * Throws python.missing, storage.full, storage.no-locks and trainer.<type> (not retried), trainer.lost and
+ * trainer.stalled (retried).
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TrainerConfig } from '../contracts/deployment.js';
-import { noFileLocks, storageFull, storageRefused, trainerFailed, trainerLost } from '../contracts/errors.js';
+import {
+  noFileLocks,
+  storageFull,
+  storageRefused,
+  trainerFailed,
+  trainerLost,
+  trainerStalled,
+} from '../contracts/errors.js';
 import { endedForMemory, endGroup, isRunning, readState, runningJobs, startDetached } from '../processes/detached.js';
 import { checkPython, pythonProgram } from '../processes/python.js';
+import { ProgressWatch } from '../processes/stall.js';
 import {
   dropUnfinishedModel,
   type Job,
   type Owner,
   readOwner,
   readProgress,
+  readPulse,
   readResult,
   type TrainerProgress,
   type TrainerResult,
@@ -26,8 +37,9 @@ interface Following {
   /** Path of the interpreter. */
   python: string;
   signal: AbortSignal;
-  /** Called about four times a second; null before the first step. */
-  onProgress: (progress: TrainerProgress | null) => void;
+  /** Called about four times a second; null before the first step. `quietMs`: how long there was no progress. */
+  onProgress: (progress: TrainerProgress | null, quietMs: number) => void;
+  stallMinutes: number;
   /** Asked once `signal` is aborted: does nobody want the model any more? Otherwise the trainer keeps running. */
   isUnwanted: () => Promise<boolean>;
   /** Stop with a checkpoint once the job, all attempts counted, has used so much. */
@@ -39,6 +51,8 @@ const POLL_MS = 250;
 const HELD_MS = 5000;
 /** The time that the trainer has to write a checkpoint (STOP_WITHIN_SECONDS in trainer.py). */
 const STOP_GRACE_MS = 20_000;
+/** For one that is frozen, and would not write any. */
+const STALLED_GRACE_MS = 2000;
 
 /** For the exit code of a process that a signal ended. */
 const KILLED = -1;
@@ -60,7 +74,7 @@ export async function endOrphans(jobs: string, isClosed: (run: Owner) => Promise
 export async function followJob(
   job: Job,
   trainer: TrainerConfig,
-  { python, signal, onProgress, isUnwanted, bounds = {} }: Following,
+  { python, signal, onProgress, isUnwanted, stallMinutes, bounds = {} }: Following,
 ): Promise<TrainerResult | { unfinished: TrainerProgress }> {
   const { folder } = job;
   await writeOwner(job);
@@ -68,6 +82,7 @@ export async function followJob(
   /** The process that left state.json before ours started: that state is not about ours. */
   let predecessor: number | null = null;
   const killsBefore = await endedForMemory();
+  const watch = new ProgressWatch(stallMinutes * 60_000);
   for (;;) {
     const result = await readResult(job);
     const state = await readState(folder);
@@ -86,8 +101,13 @@ export async function followJob(
       started = await start(folder, trainer, python);
     }
     const progress = await readProgress(folder);
-    onProgress(progress);
+    watch.look(JSON.stringify([state, progress, await readPulse(folder)]));
+    onProgress(progress, watch.quietMs);
     const pid = started?.pid ?? state?.pid;
+    if (watch.isStalled) {
+      if (pid) await endGroup(pid, folder, STALLED_GRACE_MS);
+      throw trainerStalled(stallMinutes);
+    }
     if (progress && pid && progress.step < progress.totalSteps && isUsedUp(progress, bounds)) {
       await endGroup(pid, folder, STOP_GRACE_MS);
       return { unfinished: (await readProgress(folder)) ?? progress };

@@ -12,12 +12,16 @@ import { connect, connectionOptions, DEFAULT_ADDRESS } from '../../config/connec
 import { addSearchAttributes, missingSearchAttributes } from '../../config/search-attributes.js';
 import { type Deployment, SEARCH_ATTRIBUTES } from '../../contracts/deployment.js';
 import { Problem } from '../../contracts/errors.js';
+import { codeFailureText } from '../../contracts/run.js';
 import { EngineHost } from '../../engines/index.js';
 import { checkPython, packageRoot, pythonPath, runPython, setUpPython } from '../../processes/python.js';
-import { openStore } from '../../storage/store.js';
+import { openStore, readableStore } from '../../storage/store.js';
 import { pad, printable } from '../../text/text.js';
 import { temporalBinary } from '../../worker/embedded.js';
+import { queuesOf, unpolledQueuesOf } from '../diagnosis.js';
+import { RunReader } from '../status.js';
 import { action, EXIT } from './context.js';
+import { unpolledText } from './tree.js';
 
 interface Check {
   what: string;
@@ -131,6 +135,7 @@ async function checkTemporal(deployment: Deployment, fix = false): Promise<Check
       await workflowService.describeNamespace({ namespace });
       checks.push(ok('Temporal', `${serverVersion || 'unknown version'} at ${address}, namespace ${namespace}`));
       checks.push(await checkAttributes(client, deployment.searchAttributes, fix));
+      checks.push(...(await checkRuns(client, deployment)));
     } finally {
       await client.connection.close();
     }
@@ -141,6 +146,29 @@ async function checkTemporal(deployment: Deployment, fix = false): Promise<Check
     checks.push(isNext ? ok('Temporal', `none at ${address} yet; \`srlm up\` starts it`) : ofError('Temporal', error));
   }
   return checks;
+}
+
+/** Runs whose workflow code fails, and queues that nobody polls. */
+async function checkRuns(client: Client, deployment: Deployment): Promise<Check[]> {
+  try {
+    const runs = await new RunReader(client, deployment, () => readableStore(deployment)).list();
+    const checks = runs.flatMap(({ runId, codeFailure }) => {
+      if (!codeFailure) return [];
+      const hint = 'Deploy the fixed code, and the run continues; docs/operating.md says how.';
+      return [problem(`run ${runId}`, codeFailureText(codeFailure), hint)];
+    });
+    const what = 'workers';
+    const unpolled = await unpolledQueuesOf(client, deployment);
+    const text = unpolledText(unpolled);
+    const running = runs.filter(({ endedAt }) => endedAt === null).length;
+    const names = (queues: string[]) => [...new Set(queues)].join(', ');
+    if (unpolled.length === 0) checks.push(ok(what, `poll ${names(queuesOf(deployment).map(({ name }) => name))}`));
+    else if (running === 0) checks.push(ok(what, `nobody polls ${names(unpolled.map(({ queue }) => queue))} yet`));
+    else checks.push(problem(what, text, `${running} run${running === 1 ? ' needs' : 's need'} them.`));
+    return checks;
+  } catch (error) {
+    return [ofError('runs', error)];
+  }
 }
 
 export async function checkAttributes(

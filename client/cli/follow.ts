@@ -10,6 +10,7 @@ import type { RunStatus } from '../../contracts/run.js';
 import { hasColor, styled, writeJson } from '../../text/terminal.js';
 import { isAway } from '../away.js';
 import type { SrlmClient } from '../client.js';
+import { Pace } from '../pace.js';
 import { type Context, EXIT, type Exit, untilInterrupted } from './context.js';
 import { changes, lastKnown, progressLine } from './lines.js';
 import { roundsTable } from './tables.js';
@@ -45,6 +46,7 @@ export async function untilHalted(
 ): Promise<RunStatus> {
   let awaySince: number | null = null;
   let last: RunStatus | null = null;
+  const pace = new Pace(everyMs);
   for (;;) {
     const status = await client.temporal
       .withDeadline(Date.now() + ANSWER_MS, () => client.status(runId))
@@ -64,7 +66,7 @@ export async function untilHalted(
     } else if (now() - awaySince > AWAY_MINUTES * 60_000) {
       throw temporalLost(runId, AWAY_MINUTES);
     }
-    await sleep(everyMs);
+    await sleep(status ? pace.after(status) : everyMs);
   }
 }
 

@@ -1,23 +1,22 @@
 /** A run as lines for a log: what has changed between two statuses. Pure. */
 import { shellWord } from '../../contracts/errors.js';
-import type { Intervention, RunStatus, StepState } from '../../contracts/run.js';
+import { codeFailureText, type Intervention, type RunStatus, type StepState } from '../../contracts/run.js';
 import { describeSettings } from '../../contracts/settings.js';
 import { duration, printable } from '../../text/text.js';
 import { roundParts } from './tables.js';
-import { answersTo, attempts, mostFailed, progressOf, progressParts } from './tree.js';
+import { answersTo, attempts, mostFailed, progressOf, progressParts, quietText, unpolledText } from './tree.js';
 
 /** What has changed since `before`, a line each. `before` null: everything of `after` that matters. */
 export function changes(before: RunStatus | null, after: RunStatus): string[] {
   return [
     ...(before ? [] : [`run ${after.runId} · ${after.state}`]),
-    ...(after.stale && !before?.stale && !after.endedAt
-      ? ['no worker answers; start one with `srlm up` or `srlm worker`']
-      : []),
+    ...standstill(before, after),
     ...after.warnings.filter((one) => !before?.warnings.includes(one)).map((one) => `warning: ${printable(one)}`),
     ...stepChanges(before, after, ({ round }) => round === null),
     ...finishedRounds(before, after, (round) => round < (after.round ?? 0)),
     ...stepChanges(before, after, ({ round }) => round !== null && round === after.round),
     ...finishedRounds(before, after, (round) => round >= (after.round ?? 0)),
+    ...quiet(before, after),
     ...failedAttempts(before, after),
     ...halts(before, after),
     ...interventions(before, after),
@@ -29,7 +28,9 @@ export function changes(before: RunStatus | null, after: RunStatus): string[] {
 export function progressLine(status: RunStatus): string | null {
   const step = status.steps.findLast(({ state }) => state === 'running');
   const progress = step ? progressOf(step, status.live) : null;
-  return step && progress ? `${stepLabel(status, step)}  ${progressParts(progress).join(' · ')}` : null;
+  if (!step || !progress) return null;
+  const still = quietText(status.live);
+  return `${stepLabel(status, step)}  ${[...progressParts(progress), ...(still ? [still] : [])].join(' · ')}`;
 }
 
 /** A status that no worker answered (`stale`), filled with what was known before. */
@@ -45,6 +46,28 @@ export function lastKnown(before: RunStatus | null, after: RunStatus): RunStatus
     rounds: longer(after.rounds, before.rounds),
     warnings: longer(after.warnings, before.warnings),
   };
+}
+
+/** Why the run makes no progress, once for each reason. */
+function standstill(before: RunStatus | null, after: RunStatus): string[] {
+  const { runId, endedAt, stale, codeFailure, unpolled } = after;
+  if (endedAt) return [];
+  if (codeFailure) {
+    if (codeFailure.message === before?.codeFailure?.message) return [];
+    const end = `srlm abort ${shellWord(runId)} --terminate`;
+    return [`${codeFailureText(codeFailure)}`, `deploy the fixed code, and the run continues; or end it: ${end}`];
+  }
+  const nobody = unpolledText(unpolled);
+  if (nobody) return nobody === unpolledText(before?.unpolled ?? []) ? [] : [nobody];
+  const isNew = stale && !(before?.stale && !before.codeFailure);
+  return isNew ? ['no worker answers; start one with `srlm up` or `srlm worker`'] : [];
+}
+
+function quiet(before: RunStatus | null, after: RunStatus): string[] {
+  const text = quietText(after.live);
+  if (!text || quietText(before?.live ?? [])) return [];
+  const step = after.steps.findLast(({ state }) => state === 'running') ?? { round: after.round, step: '' };
+  return [`${stepLabel(after, step)}  ${text}`];
 }
 
 const roundLabel = ({ lastRound }: RunStatus, round: number | null): string =>

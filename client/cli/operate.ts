@@ -29,6 +29,9 @@ const NO_WORKER =
 
 const ENDING = 'The command is sent; the run ends as soon as a worker takes it.';
 
+const TERMINATED = (runId: string) =>
+  `GPU workers end its processes within a minute. The history of its last execution is not exported; while Temporal keeps it:  srlm audit export ${shellWord(runId)} --out DIR`;
+
 /** The bound of `rounds` in a spec. */
 const MAX_ROUND = 100;
 
@@ -40,6 +43,7 @@ interface Given {
   round?: number;
   after?: 'round' | 'step' | 'now';
   id?: string;
+  terminate?: boolean;
 }
 
 interface Row<Name extends CommandName> {
@@ -114,6 +118,8 @@ const COMMAND_LINES: { [Name in CommandName]: Row<Name> } = {
   },
   abort: {
     description: 'end a run where it is; everything it made is kept',
+    options: (command) =>
+      command.option('--terminate', 'without its help: for a run whose workflow code fails, or has no worker'),
     line: (runId, state) => `${runId} ended (${state}). Everything it made is kept.`,
   },
 };
@@ -134,7 +140,7 @@ function addCommand<Name extends CommandName>(program: Command, name: Name): voi
   command.action(
     action(async (context, runId: string, ...rest: unknown[]) => {
       const given = rest.pop() as Given;
-      if (name === 'abort' || given.after === 'now') return abort(context, runId, given.why);
+      if (name === 'abort' || given.after === 'now') return abort(context, runId, given);
       const [values = []] = rest as string[][];
       const own = fieldsOf?.(given, values) ?? ({} as Omit<CommandFields<Name>, 'why'>);
       const fields = { ...own, why: given.why } as CommandFields<Name>;
@@ -147,16 +153,17 @@ function addCommand<Name extends CommandName>(program: Command, name: Name): voi
   );
 }
 
-async function abort(context: Context, runId: string, why: string): Promise<Exit> {
+async function abort(context: Context, runId: string, { why, terminate = false }: Given): Promise<Exit> {
   const client = await context.connect();
   const before = await client.status(runId);
   if (before.endedAt) {
     context.print({ runId, state: before.state }, [`${runId} has ended already (${before.state}).`]);
     return EXIT.done;
   }
-  await untilInterrupted(ENDING, patiently(context, NO_WORKER, client.abort(runId, why)));
+  await untilInterrupted(ENDING, patiently(context, NO_WORKER, client.abort(runId, why, { terminate })));
   const { state } = await client.status(runId);
   context.print({ runId, state }, [COMMAND_LINES.abort.line(runId, state, {})]);
+  if (terminate) context.say(TERMINATED(runId));
   return EXIT.done;
 }
 

@@ -1,7 +1,7 @@
 /** Commands that look at runs: watch, status, list. */
 import type { Command } from 'commander';
 import { Catalyst, Example } from '../../contracts/rows.js';
-import type { Waiting } from '../../contracts/run.js';
+import { codeFailureText, type Waiting } from '../../contracts/run.js';
 import type { Store } from '../../storage/store.js';
 import { hasColor } from '../../text/terminal.js';
 import { duration, printable, table, wrap } from '../../text/text.js';
@@ -60,7 +60,13 @@ export function addRunCommands(program: Command): void {
           startedAt.slice(0, 16).replace('T', ' '),
           duration(((endedAt ? Date.parse(endedAt) : Date.now()) - Date.parse(startedAt)) / 1000),
         ]);
-        context.print(runs, table(['run', 'kind', 'state', 'round', 'step', 'started (UTC)', 'time'], rows));
+        const failing = runs.flatMap(({ runId, codeFailure }) =>
+          codeFailure ? [`! ${runId}: ${codeFailureText(codeFailure)}`] : [],
+        );
+        context.print(runs, [
+          ...table(['run', 'kind', 'state', 'round', 'step', 'started (UTC)', 'time'], rows),
+          ...(failing.length > 0 ? ['', ...failing] : []),
+        ]);
         const undecoded = runs.filter((run) => run.undecoded);
         if (undecoded.length > 0)
           context.say(`${undecoded.map(({ runId }) => runId).join(', ')}: ${undecoded[0]!.undecoded}`);

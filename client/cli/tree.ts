@@ -3,7 +3,7 @@
  * than asked for, so that a terminal can be redrawn in place.
  */
 import { shellWord } from '../../contracts/errors.js';
-import type { Parked, RunStatus, StepState, Waiting } from '../../contracts/run.js';
+import { codeFailureText, type Parked, type RunStatus, type StepState, type Waiting } from '../../contracts/run.js';
 import type { Approval } from '../../contracts/spec.js';
 import { clip, columns, duration, pad, printable, rate, visible, wrap } from '../../text/text.js';
 import { accuracyText, roundParts, VERDICTS } from './tables.js';
@@ -35,10 +35,7 @@ export function renderRun(status: RunStatus, view: View): string[] {
   const lines: Line[] = [
     { indent: 0, mark: markOf(state), text: [runId, state, ...place, duration(seconds)].join(' · ') },
   ];
-  if (status.stale && !endedAt)
-    lines.push(
-      ...sentence(1, view, 'No worker answers; this is the last known. Start one with `srlm up` or `srlm worker`.'),
-    );
+  for (const text of standstill(status)) lines.push(...sentence(1, view, text));
   for (const warning of status.warnings) lines.push(...sentence(1, view, `warning: ${warning}`));
   lines.push(...preparationLines(status, view));
   for (const one of rounds)
@@ -55,6 +52,32 @@ export function renderRun(status: RunStatus, view: View): string[] {
   if (state === 'paused') lines.push(...exact(1, view, `Paused. To continue:  srlm resume ${shellWord(runId)}`));
   if (status.failure) lines.push(...sentence(1, view, status.failure));
   return lines.map((line) => drawn(line, view));
+}
+
+/** Why the run makes no progress, where it is not its own doing; sentences. */
+function standstill({ runId, endedAt, stale, codeFailure, unpolled }: RunStatus): string[] {
+  if (endedAt) return [];
+  if (codeFailure) {
+    return [
+      `${sentenceOf(codeFailureText(codeFailure))} Nothing is lost: deploy the fixed code, and the run continues.`,
+      `Or end it:  srlm abort ${shellWord(runId)} --terminate`,
+    ];
+  }
+  const nobody = unpolledText(unpolled);
+  if (nobody) return [`${sentenceOf(nobody)}${stale ? ' This is the last known.' : ''}`];
+  return stale ? ['No worker answers; this is the last known. Start one with `srlm up` or `srlm worker`.'] : [];
+}
+
+const sentenceOf = (clause: string) => `${clause.charAt(0).toUpperCase()}${clause.slice(1).replace(/\.$/, '')}.`;
+
+/** `nobody polls srlm, srlm-gpu: start \`srlm up\``; empty: somebody polls all of them. */
+export function unpolledText(unpolled: RunStatus['unpolled']): string {
+  const starts = [...new Set(unpolled.map(({ start }) => start))];
+  const clauses = starts.map((start) => {
+    const queues = unpolled.filter((one) => one.start === start).map(({ queue }) => queue);
+    return `nobody polls ${queues.join(', ')}: start ${start}`;
+  });
+  return clauses.join('; ');
 }
 
 /** What can be done about a parked step. */
@@ -97,8 +120,10 @@ function stepLines(steps: readonly StepState[], status: RunStatus, view: View, i
     }
     if (status.endedAt) return [{ indent, mark: 'failed', text: `${name}  not finished` }];
     const failed = mostFailed(status.live);
+    const quiet = quietText(status.live);
     return [
       { indent, mark: 'running', text: `${name}  ${runningText(step, status, view)}` },
+      ...(quiet ? sentence(indent + 1, view, quiet) : []),
       ...(failed ? sentence(indent + 1, view, `attempt ${failed.attempt} after: ${failed.lastFailure}`) : []),
     ];
   });
@@ -205,6 +230,15 @@ export function progressParts({ done, total, unit, perSecond, secondsLeft, note 
     ...(secondsLeft === null || secondsLeft <= 0 ? [] : [`${duration(Math.ceil(secondsLeft))} left`]),
     ...(note === null ? [] : [note]),
   ];
+}
+
+/** Below this a step is slow. */
+const QUIET_SECONDS = 60;
+
+/** `no progress for 4 min`; null: there is some. */
+export function quietText(live: Live): string | null {
+  const seconds = Math.max(0, ...live.map(({ secondsQuiet }) => secondsQuiet ?? 0));
+  return seconds < QUIET_SECONDS ? null : `no progress for ${duration(seconds)}`;
 }
 
 /** The activity that has failed most often, of those that are tried again. */

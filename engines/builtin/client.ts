@@ -22,7 +22,14 @@ const LogprobReply = z.object({
 const TokenizeReply = z.object({ tokens: z.array(z.union([z.int(), z.array(z.int())])), max_model_len: z.int() });
 
 export class BuiltinClient extends ChatClient {
-  constructor(name: string, server: { baseUrl: string; token: string }, sha256: string, limit: Limit) {
+  /** `stalled` aborts when the server is given up, with the reason. */
+  constructor(
+    name: string,
+    server: { baseUrl: string; token: string },
+    sha256: string,
+    limit: Limit,
+    private readonly stalled?: AbortSignal,
+  ) {
     super({
       name,
       baseUrl: `${server.baseUrl}/v1`,
@@ -86,6 +93,10 @@ export class BuiltinClient extends ChatClient {
     if (error.type === 'out_of_memory') return engineOutOfMemory(name, message);
     if (error.status === 404 && error.type === 'wrong_model') return engineWrongWeights(name, model, 'other weights');
     return super.problemOf(error, message);
+  }
+
+  protected override post(...[path, body, signal, more]: Parameters<ChatClient['post']>): Promise<unknown> {
+    return super.post(path, body, this.stalled ? AbortSignal.any([signal, this.stalled]) : signal, more);
   }
 
   private async tokenize(body: object, signal: AbortSignal): Promise<z.infer<typeof TokenizeReply>> {

@@ -40,6 +40,10 @@ export class BuiltinEngine implements Engine {
     return [this.fast, this.deterministic];
   }
 
+  get quietMs(): number {
+    return Math.max(...this.servers.map(({ quietMs }) => quietMs));
+  }
+
   identity(model: ModelRef | null): string {
     return this.required(model).sha256;
   }
@@ -67,7 +71,7 @@ export class BuiltinEngine implements Engine {
     const killsBefore = await endedForMemory();
     try {
       return await this.site.hardware.withServer(tenant, server, load, signal, (address) =>
-        work(new BuiltinClient(this.name, address, model.sha256, this.limit)),
+        server.during((stalled) => work(new BuiltinClient(this.name, address, model.sha256, this.limit, stalled))),
       );
     } catch (error) {
       // Whoever waits for a server that the kernel has ended sees a connection that breaks.
@@ -89,7 +93,7 @@ export class BuiltinEngine implements Engine {
       signal.throwIfAborted();
       await server.load(folder, sha256);
       signal.throwIfAborted();
-      return await work(new BuiltinClient(this.name, address, sha256, this.limit));
+      return await server.during((stalled) => work(new BuiltinClient(this.name, address, sha256, this.limit, stalled)));
     } finally {
       await server.stop();
       await rm(state, { recursive: true, force: true });
@@ -119,7 +123,9 @@ export class BuiltinEngine implements Engine {
     const { name, config: engine } = this;
     const { deployment } = this.site;
     const modelRoots = [join(deployment.artifactRoot, 'models'), ...deployment.modelRoots].map((root) => resolve(root));
-    return new ModelServer({ name, engine, deterministic, folder, python: () => pythonPath(deployment), modelRoots });
+    const python = () => pythonPath(deployment);
+    const { stallMinutes } = deployment;
+    return new ModelServer({ name, engine, deterministic, folder, python, modelRoots, stallMinutes });
   }
 
   private folder(name: string): string {

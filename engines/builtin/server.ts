@@ -3,7 +3,7 @@
  * (token, lock, server.json, requests.jsonl, log.txt), open to this user only: it outlives the worker, and the next worker
  * finds it again.
  * Weights are loaded and unloaded over HTTP and identified by their digest.
- * Throws engine.unreachable (retried), python.missing, model.unusable, storage.full, storage.no-locks (not).
+ * Throws engine.unreachable, engine.stalled (retried), python.missing, model.unusable, storage.full, storage.no-locks (not).
  */
 import { randomBytes } from 'node:crypto';
 import { chmod, readFile } from 'node:fs/promises';
@@ -12,14 +12,23 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fetch } from 'undici';
 import { z } from 'zod';
 import type { BuiltinEngine as BuiltinConfig } from '../../contracts/deployment.js';
-import { engineUnreachable, modelUnusable, noFileLocks, storageFull } from '../../contracts/errors.js';
+import {
+  engineStalled,
+  engineUnreachable,
+  modelUnusable,
+  noFileLocks,
+  Problem,
+  storageFull,
+} from '../../contracts/errors.js';
 import { endGroup, isRunning, startDetached } from '../../processes/detached.js';
 import { checkPython, pythonProgram } from '../../processes/python.js';
 import { makeFolder, nullIfMissing, readJson, sweep, writeWhole, writeWholeNew } from '../../storage/files.js';
 import type { WeightServer } from '../hardware.js';
 import { HttpError, postJson } from '../http.js';
+import { type Look, ServerWatch } from './watch.js';
 
 const ServerFile = z.object({ pid: z.int().min(1), port: z.int().min(1).max(65_535), host: z.literal('127.0.0.1') });
+const Health = z.object({ working: z.boolean(), progress: z.string() });
 /** A file that says something else was torn by a crash. */
 const TOKEN = /^[0-9a-f]{48}$/;
 
@@ -28,7 +37,10 @@ const START_TIMEOUT_MS = 300_000;
 /** A server that has held its lock this long without a server.json has lost that file, and nobody can find its port. */
 const PORT_TIMEOUT_MS = 20_000;
 const STOP_GRACE_MS = 10_000;
-/** Loading takes as long as it takes, and is tried again by whoever asked for it. */
+/** It has nothing to save, and SIGTERM does not reach a process that is frozen. */
+const STALLED_GRACE_MS = 2000;
+const HEALTH_MS = 10_000;
+/** Loading takes as long as it takes while it makes progress, and is tried again by whoever asked for it. */
 const ONCE = { retries: 0, timeoutMs: 0 };
 /** For the exit code of a process that a signal ended. */
 const KILLED = -1;
@@ -44,6 +56,7 @@ interface ServerSettings {
   /** Asked when a server is started: the environment may be made after this worker. */
   python: () => string;
   modelRoots: readonly string[];
+  stallMinutes: number;
 }
 
 /** Where a server listens, without /v1, and the token it asks for. */
@@ -56,12 +69,36 @@ export class ModelServer implements WeightServer {
   private token = '';
   /** The process started last, which may not have written its server.json yet. */
   private started: number | null = null;
+  private readonly watch: ServerWatch;
+  /** Settled once a server that was given up has ended. */
+  private ending: Promise<void> | null = null;
 
-  constructor(private readonly settings: ServerSettings) {}
+  constructor(private readonly settings: ServerSettings) {
+    const { name, stallMinutes } = settings;
+    this.watch = new ServerWatch(
+      stallMinutes * 60_000,
+      (withinMs) => this.look(withinMs),
+      () => {
+        this.ending = this.stop(STALLED_GRACE_MS).catch(() => {});
+        return engineStalled(name, stallMinutes);
+      },
+    );
+  }
+
+  /** How long it has made no progress although somebody works with it. */
+  get quietMs(): number {
+    return this.watch.quietMs;
+  }
+
+  /** Runs `work` with it. `stalled` aborts with engine.stalled once it has made no progress for too long. */
+  during<T>(work: (stalled: AbortSignal) => Promise<T>): Promise<T> {
+    return this.watch.during(work);
+  }
 
   /** Finds the server that is running, or starts one. */
   async ensure(): Promise<ServerAddress> {
     const { folder } = this.settings;
+    await this.ending;
     await makeFolder(folder);
     await chmod(folder, 0o700);
     this.token = await this.readToken();
@@ -77,8 +114,9 @@ export class ModelServer implements WeightServer {
     const baseUrl = await this.find();
     if (!baseUrl) throw engineUnreachable(name, 'its process is gone');
     try {
-      await this.post(baseUrl, '/engine/load', { path, sha256 });
+      await this.during((stalled) => this.post(baseUrl, '/engine/load', { path, sha256 }, stalled));
     } catch (error) {
+      if (error instanceof Problem) throw error;
       if (!(error instanceof HttpError)) throw engineUnreachable(name, (error as Error).message);
       const { status, type, message } = error;
       if (type === 'out_of_memory')
@@ -93,17 +131,17 @@ export class ModelServer implements WeightServer {
   }
 
   async unload(): Promise<void> {
-    const baseUrl = await this.find();
-    if (!baseUrl) return;
+    if (!(await this.isRunning())) return;
     this.token = await this.readToken();
-    // The next `ensure` ends a server that does not answer.
-    await this.post(baseUrl, '/engine/unload', {}).catch(() => {});
+    const found = await this.findAnswering();
+    const post = (stalled: AbortSignal) => this.post(found!.baseUrl, '/engine/unload', {}, stalled);
+    // One that does not answer would keep the memory: it is ended, as `ensure` does.
+    if (!found || !(await this.during(post).catch(() => null))) await this.stop();
   }
 
-  async stop(): Promise<void> {
+  async stop(graceMs = STOP_GRACE_MS): Promise<void> {
     const server = await this.readServerFile();
-    for (const pid of new Set([server?.pid, this.started]))
-      if (pid) await endGroup(pid, this.settings.folder, STOP_GRACE_MS);
+    for (const pid of new Set([server?.pid, this.started])) if (pid) await endGroup(pid, this.settings.folder, graceMs);
   }
 
   async isRunning(): Promise<boolean> {
@@ -170,20 +208,33 @@ export class ModelServer implements WeightServer {
   private async findAnswering(): Promise<ServerAddress | null> {
     const baseUrl = await this.find();
     if (!baseUrl) return null;
-    const { headers } = this;
-    const answers = await fetch(`${baseUrl}/health`, { headers, signal: AbortSignal.timeout(10_000) }).then(
+    const answers = await this.askHealth(baseUrl, HEALTH_MS).then(
       (reply) => reply.ok,
       () => false,
     );
     return answers ? { baseUrl, token: this.token } : null;
   }
 
+  private async look(withinMs: number): Promise<Look> {
+    const baseUrl = await this.find();
+    // Nobody waits for a process that is gone: its connections have ended with it.
+    if (!baseUrl) return 'at rest';
+    const reply = await this.askHealth(baseUrl, withinMs);
+    // A proxy, or the server of an earlier release, answers something else.
+    const health = Health.safeParse(await reply.json().catch(() => null)).data;
+    return health?.working ? { progress: health.progress } : 'at rest';
+  }
+
+  private askHealth(baseUrl: string, withinMs: number) {
+    return fetch(`${baseUrl}/health`, { headers: this.headers, signal: AbortSignal.timeout(withinMs) });
+  }
+
   private get headers() {
     return { authorization: `Bearer ${this.token}` };
   }
 
-  private post(baseUrl: string, path: string, body: object): Promise<unknown> {
-    return postJson(new URL(baseUrl + path), { body, headers: this.headers }, ONCE, new AbortController().signal);
+  private post(baseUrl: string, path: string, body: object, signal: AbortSignal): Promise<unknown> {
+    return postJson(new URL(baseUrl + path), { body, headers: this.headers }, ONCE, signal);
   }
 
   /** The token is a secret of this host: made once, in a folder of this user only, never in a history. */

@@ -19,6 +19,7 @@ const SENDABLE = /^[\x21-\x7e]+$/;
 export class EndpointEngine implements Engine {
   readonly capabilities: Capabilities = { loadsWeights: false, promptLogprobs: false };
   readonly servers = [];
+  readonly quietMs = 0;
   private client: ChatClient | null = null;
 
   constructor(

@@ -27,7 +27,7 @@ const KINDS = {
   'record of a chunk': /^store\/steps\/\w+-chunk\//,
   weights: /^store\/models\/.*\.safetensors$/,
   'tokenizer or config of a model': /^store\/models\/.*(json|jinja)$/,
-  ...jobFiles('lock', 'log.txt', 'owner.json', 'progress.json', 'result.json', 'spec.json', 'state.json'),
+  ...jobFiles('lock', 'log.txt', 'owner.json', 'progress.json', 'pulse', 'result.json', 'spec.json', 'state.json'),
   ...jobFiles('steps.jsonl'),
   'exported history': /^store\/audit\/.*\/histories\//,
   'run.json of an export': /^store\/audit\/.*\/run\.json$/,

@@ -59,6 +59,8 @@ export async function openSite(name: string): Promise<Site> {
       temporal: { forWorkers: `127.0.0.1:${forWorkers}`, forClient: `127.0.0.1:${port}` },
       config: {
         shardsInFlight: SHARDS_IN_FLIGHT,
+        // Longer than a process is frozen that wakes again.
+        stallMinutes: 0.4,
         engines: {
           local: { kind: 'builtin', device: 'cpu', threads: 1 },
           teacher: {

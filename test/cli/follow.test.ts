@@ -7,7 +7,16 @@ import { fileEmpty } from '../../contracts/errors.js';
 import type { RunStatus } from '../../contracts/run.js';
 
 const status = (state: RunStatus['state'], endedAt: string | null = null) =>
-  ({ state, endedAt, stale: false, round: null, steps: [], rounds: [], warnings: [] }) as unknown as RunStatus;
+  ({
+    state,
+    endedAt,
+    stale: false,
+    round: null,
+    steps: [],
+    live: [],
+    rounds: [],
+    warnings: [],
+  }) as unknown as RunStatus;
 const unavailable = Object.assign(new Error('away'), { code: 14 });
 
 async function followed(answers: (RunStatus | Error)[], now: () => number = () => 0) {

@@ -47,6 +47,8 @@ const STATUS: RunStatus = {
   runId: 'svamp-2',
   state: 'running',
   stale: false,
+  codeFailure: null,
+  unpolled: [],
   startedAt: at(0),
   endedAt: null,
   round: 2,
@@ -156,6 +158,27 @@ describe('the tree', () => {
       '        Fix the cause, then:     srlm retry svamp-2',
       '        Or continue without it:  srlm skip svamp-2',
       '        Or end the run:          srlm abort svamp-2',
+    ]);
+  });
+
+  it('shows why the workflow code fails, which queues nobody polls, and that there is no progress', () => {
+    const broken = { ...STATUS, stale: true, codeFailure: { attempt: 5, message: "TypeError: no field 'steps'" } };
+    expect(renderRun(broken, { ...VIEW, width: 120 }).slice(1, 4)).toEqual([
+      "    Its workflow code fails (attempt 5): TypeError: no field 'steps'. Nothing is lost: deploy the fixed code, and the",
+      '    run continues.',
+      '    Or end it: srlm abort svamp-2 --terminate',
+    ]);
+    const unpolled = [
+      { queue: 'srlm', start: '`srlm up`' },
+      { queue: 'srlm-gpu', start: '`srlm up`' },
+    ];
+    expect(renderRun({ ...STATUS, stale: true, unpolled }, VIEW)[1]).toBe(
+      '    Nobody polls srlm, srlm-gpu: start `srlm up`. This is the last known.',
+    );
+    const still = { ...STATUS, live: [beat({ secondsQuiet: 240, rate: 4.1 }), beat({ done: 12, secondsQuiet: 30 })] };
+    expect(renderRun(still, VIEW).slice(-2)).toEqual([
+      '    ● logprob (reference)  ██████░░░░░░  332/640 rows  4.1/s  1 min 16 s left',
+      '        no progress for 4 min',
     ]);
   });
 
@@ -279,6 +302,24 @@ describe('the lines of a log', () => {
     expect(changes(rolled, { ...rolled, state: 'done', endedAt: at(900) })).toEqual([
       'run svamp-2 · done after 15 min',
     ]);
+  });
+
+  it('report once what keeps a run from its work', () => {
+    const attempt = (attempt: number) => ({ ...STATUS, stale: true, codeFailure: { attempt, message: 'No.' } });
+    expect(changes(STATUS, attempt(2))).toEqual([
+      'its workflow code fails (attempt 2): No.',
+      'deploy the fixed code, and the run continues; or end it: srlm abort svamp-2 --terminate',
+    ]);
+    expect(changes(attempt(2), attempt(3))).toEqual([]);
+    const unpolled = { ...STATUS, unpolled: [{ queue: 'srlm-gpu', start: '`srlm worker --role gpu`' }] };
+    expect(changes(STATUS, unpolled)).toEqual(['nobody polls srlm-gpu: start `srlm worker --role gpu`']);
+    expect(changes(unpolled, unpolled)).toEqual([]);
+    const quiet = (secondsQuiet: number) => ({ ...STATUS, live: [beat({ done: 12, rate: 8.2, secondsQuiet })] });
+    expect(changes(quiet(40), quiet(75))).toEqual(['round 2/5 · logprob (reference)  no progress for 1 min 15 s']);
+    expect(changes(quiet(75), quiet(135))).toEqual([]);
+    expect(progressLine(quiet(240))).toBe(
+      'round 2/5 · logprob (reference)  332/640 rows · 8.2/s · 38 s left · no progress for 4 min',
+    );
   });
 
   it('do not repeat what was known while no worker answered', () => {

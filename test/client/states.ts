@@ -34,6 +34,8 @@ export interface Execution {
   startedAt?: number;
   closedAt?: number;
   pendingActivities?: object[];
+  pendingWorkflowTask?: object;
+  historyLength?: number;
 }
 
 export const describedAs = ({
@@ -45,11 +47,13 @@ export const describedAs = ({
   startedAt = 0,
   closedAt,
   pendingActivities = [],
+  pendingWorkflowTask,
+  historyLength = 1,
 }: Execution) => ({
-  ...{ workflowId, runId, type, memo, status: { name: status } },
+  ...{ workflowId, runId, type, memo, status: { name: status }, historyLength, taskQueue: 'srlm' },
   startTime: new Date(at(startedAt)),
   closeTime: closedAt === undefined ? undefined : new Date(at(closedAt)),
-  raw: { workflowExecutionInfo: { firstRunId: runId }, pendingActivities },
+  raw: { workflowExecutionInfo: { firstRunId: runId }, pendingActivities, pendingWorkflowTask },
 });
 
 const STATUSES = ['', 'RUNNING', 'COMPLETED', 'FAILED', 'CANCELED', 'TERMINATED', 'CONTINUED_AS_NEW'];
@@ -70,6 +74,7 @@ export const listedAs = ({
   historyLength: { toNumber: () => 1 },
   startTime: timestamp(startedAt),
   closeTime: closedAt === undefined ? null : timestamp(closedAt),
+  searchAttributes: { indexedFields: {} as Record<string, unknown> },
   memo: { fields: Object.fromEntries(Object.entries(memo).map(([name, value]) => [name, payload(value)])) },
 });
 

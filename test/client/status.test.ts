@@ -3,6 +3,7 @@ import { defaultFailureConverter, defaultPayloadConverter } from '@temporalio/co
 import { expect, it, vi } from 'vitest';
 import { phaseBy } from '../../client/executions.js';
 import { chainsOf, RunReader } from '../../client/status.js';
+import { resolveDeployment } from '../../config/load.js';
 import { artifactDamaged } from '../../contracts/errors.js';
 import type { RunMemo, RunState } from '../../contracts/run.js';
 import type { RoundSummary, RoundTable } from '../../contracts/steps.js';
@@ -19,6 +20,7 @@ const TABLE: RoundTable = {
   preparation: [{ step: 'prepare', seconds: 2, usage: null, reused: false }],
   rounds: [SUMMARY],
 };
+const DEPLOYMENT = resolveDeployment({}, '/nowhere');
 const TABLE_REF = { sha256: SHA, rows: 0, bytes: 9 };
 const MEMO: RunMemo = {
   phase: 'parked',
@@ -48,7 +50,7 @@ function reader(execution: Execution, state: RunState | null, table: () => Promi
     withDeadline: (_: number, work: () => unknown) => work(),
   };
   const readJson = vi.fn(table);
-  return { reader: new RunReader(temporal as never, () => ({ objects: { readJson } }) as never), readJson };
+  return { reader: new RunReader(temporal as never, DEPLOYMENT, () => ({ objects: { readJson } }) as never), readJson };
 }
 
 const converter = {
@@ -160,11 +162,11 @@ it('lists one run for each chain of executions, also where an id was used twice'
   expect(listed).toEqual([
     {
       ...{ runId: 'run', kind: 'run', state: 'done', round: null, lastRound: null, step: null },
-      ...{ startedAt: at(0), endedAt: at(20) },
+      ...{ startedAt: at(0), endedAt: at(20), codeFailure: null },
     },
     {
       ...{ runId: 'run', kind: 'run', state: 'running', round: 1, lastRound: 2, step: 'sample' },
-      ...{ startedAt: at(40), endedAt: null },
+      ...{ startedAt: at(40), endedAt: null, codeFailure: null },
     },
   ]);
 });
@@ -180,7 +182,7 @@ it('lists all runs, whatever is in the memo of one of them', async () => {
     options: { namespace: 'default', loadedDataConverter: converter },
     workflowService: { listWorkflowExecutions: async () => pages.shift() },
   };
-  const listed = await new RunReader(temporal as never, () => null as never).list();
+  const listed = await new RunReader(temporal as never, DEPLOYMENT, () => null as never).list();
   expect(listed.map(({ runId, state }) => [runId, state])).toEqual([
     ['odd', 'running'],
     ['parked', 'parked'],

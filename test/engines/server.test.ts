@@ -29,6 +29,7 @@ const supervisor = () =>
     folder,
     python: () => python,
     modelRoots: [folder, models],
+    stallMinutes: 15,
   });
 const serverFile = join(folder, 'server.json');
 const pidOf = (file: string): number => JSON.parse(readFileSync(file, 'utf8')).pid;

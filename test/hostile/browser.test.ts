@@ -112,7 +112,14 @@ describe.skipIf(!isPossible)('a page of another site and the model server', () =
     const models = tinyModel();
     const home = await mkdtemp(join(tmpdir(), 'srlm-test-browser-server-'));
     const engine = EngineConfig.parse({ kind: 'builtin', device: 'cpu', threads: 1 }) as BuiltinEngine;
-    const settings = { name: 'local', engine, deterministic: false, folder: home, python: () => python };
+    const settings = {
+      name: 'local',
+      engine,
+      deterministic: false,
+      folder: home,
+      python: () => python,
+      stallMinutes: 15,
+    };
     const server = new ModelServer({ ...settings, modelRoots: [models] });
     try {
       const address = await server.ensure();

@@ -77,7 +77,13 @@ describe('a program that ends because of its disk', () => {
     };
     mkdirSync(job.folder);
     const signal = new AbortController().signal;
-    const following = { python: python(exit), signal, onProgress: () => {}, isUnwanted: async () => false };
+    const following = {
+      python: python(exit),
+      signal,
+      onProgress: () => {},
+      isUnwanted: async () => false,
+      stallMinutes: 15,
+    };
     return problemOf(followJob(job, TrainerConfig.parse({}), following));
   };
   const state = `echo '{"state":"failed","pid":1,"error":{"type":"disk-full","message":"The disk is full."}}' > "$2/state.json"`;
@@ -103,7 +109,7 @@ describe('a program that ends because of its disk', () => {
   it('is a model server', async () => {
     const engine = EngineConfig.parse({ kind: 'builtin', device: 'cpu' }) as BuiltinEngine;
     const server = new ModelServer({
-      ...{ name: 'local', engine, deterministic: false, modelRoots: [] },
+      ...{ name: 'local', engine, deterministic: false, modelRoots: [], stallMinutes: 15 },
       folder: join(folder(), 'server'),
       python: () => python('exit 5'),
     });

@@ -36,6 +36,7 @@ const supervisor = () =>
     folder: state,
     python: () => python,
     modelRoots: [tinyModel()],
+    stallMinutes: 15,
   });
 const pidOf = () => JSON.parse(readFileSync(join(state, 'server.json'), 'utf8')).pid as number;
 const mode = (path: string) => (statSync(path).mode & 0o777).toString(8);
@@ -96,11 +97,12 @@ describe('a server', () => {
   const FORBIDDEN_ORIGIN = "The request has an Origin: it is a browser's.";
   const FORBIDDEN_HOST = 'The Host of the request is not 127.0.0.1:PORT.';
   const NO_TOKEN = 'The bearer token is missing or wrong.';
+  const AT_REST = '{"working":false,"progress":"0 0 0"}';
   const good = 'Bearer TOKEN';
 
   it.each<[string, string, Record<string, string>, number, string]>([
-    ['GET', '/health', { authorization: good }, 200, '{}'],
-    ['GET', '/health', { authorization: good, host: 'localhost:PORT' }, 200, '{}'],
+    ['GET', '/health', { authorization: good }, 200, AT_REST],
+    ['GET', '/health', { authorization: good, host: 'localhost:PORT' }, 200, AT_REST],
     ['GET', '/health', {}, 401, NO_TOKEN],
     ['POST', '/engine/unload', {}, 401, NO_TOKEN],
     ['POST', '/engine/unload', { authorization: 'Bearer ' }, 401, NO_TOKEN],

@@ -9,6 +9,7 @@ import { Client, Connection } from '@temporalio/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { renderRun } from '../../client/cli/tree.js';
 import { RunReader } from '../../client/status.js';
+import { resolveDeployment } from '../../config/load.js';
 import type { RunStatus } from '../../contracts/run.js';
 import { openStore } from '../../storage/store.js';
 import { styled } from '../../text/terminal.js';
@@ -130,7 +131,8 @@ describe('status', () => {
   /** Each waits for an answer of a worker that is not there. */
   let statuses: RunStatus[];
   beforeAll(async () => {
-    const reader = new RunReader(client, () => openStore({ artifactRoot: join(folder, 'store'), modelRoots: [] }));
+    const deployment = resolveDeployment({ artifactRoot: 'store' }, folder);
+    const reader = new RunReader(client, deployment, () => openStore(deployment));
     statuses = await Promise.all([...MEMOS, 'encrypted'].map((_, i) => reader.status(`${mark}-memo-${i}`)));
   }, 60_000);
 
@@ -141,7 +143,7 @@ describe('status', () => {
         styled(line, false),
       );
       expect(lines[0]).toContain(`${mark}-memo-${i} · `);
-      expect(lines.join(' ')).toContain('No worker answers');
+      expect(lines.join(' ')).toContain('Nobody polls');
       for (const line of lines) expect(line).not.toMatch(STEERS);
     },
   );

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { TrainerConfig } from '../../contracts/deployment.js';
 import { Training } from '../../contracts/training.js';
+import { processesWith } from '../../processes/detached.js';
 import { followJob } from '../../training/trainer.js';
 
 const kills = vi.hoisted(() => ({ counts: [] as number[] }));
@@ -20,7 +21,7 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 /** `end`: what a program in the place of Python does, once it has said that it is one. */
-async function followed(end: string) {
+async function followed(end: string, stallMinutes = 15) {
   const python = join(folder, 'python');
   writeFileSync(python, `#!/bin/sh\n[ "$1" = -c ] && echo 3.12.0 && exit\n${end}\n`, { mode: 0o755 });
   const job = {
@@ -39,6 +40,7 @@ async function followed(end: string) {
     signal: new AbortController().signal,
     onProgress: () => {},
     isUnwanted: async () => false,
+    stallMinutes,
   };
   const error = await followJob(job, TrainerConfig.parse({}), following).catch((caught: unknown) => caught);
   return error as { message: string; retry: boolean };
@@ -67,6 +69,16 @@ it('a trainer that somebody has killed is started again', async () => {
     retry: true,
     message: 'The trainer process ended (killed). It resumes from its newest checkpoint. [trainer.lost]',
   });
+});
+
+it('a trainer that is frozen is ended, and tried again', async () => {
+  expect(await followed('kill -STOP $$', 0.02)).toMatchObject({
+    retry: true,
+    attempts: 5,
+    message:
+      'The trainer made no progress for 0.02 min and was ended. It resumes from its newest checkpoint. If it was only slow, set a larger stallMinutes in temporal.config.ts. [trainer.stalled]',
+  });
+  await vi.waitUntil(async () => (await processesWith(join(folder, 'job'))).length === 0);
 });
 
 it('a trainer that was stopped is started again, whatever memory another program was ended for', async () => {

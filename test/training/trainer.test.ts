@@ -7,7 +7,7 @@ import { TrainerConfig } from '../../contracts/deployment.js';
 import { Training } from '../../contracts/training.js';
 import { runningJobs } from '../../processes/detached.js';
 import { folderDigest, folderState } from '../../storage/model-folder.js';
-import { prepareJob, type TrainerResult } from '../../training/job.js';
+import { prepareJob, readPulse, type TrainerResult } from '../../training/job.js';
 import { endOrphans, followJob } from '../../training/trainer.js';
 import { python, tinyModel } from '../support/python.js';
 
@@ -50,7 +50,7 @@ async function prepared(training: object, count = 8, baseModel = base) {
 }
 
 const isTraining = async (root: string) => (await runningJobs(root)).length > 0;
-const following = { python, signal: never, onProgress: () => {}, isUnwanted: async () => false };
+const following = { python, signal: never, onProgress: () => {}, isUnwanted: async () => false, stallMinutes: 15 };
 
 describe('a trainer', () => {
   it('reports the digest and the size of the model it has trained, so that nobody has to read it again', async () => {
@@ -70,6 +70,8 @@ describe('a trainer', () => {
     expect(result.sha256).toBe(await folderDigest(model));
     expect(result.bytes).toBe((await folderState(model))?.bytes);
     expect(result.steps).toBe(2);
+    // What it did before its first look at a step, and the parts of each.
+    expect(await readPulse(folder)).toMatch(/^\d+ [1-9]\d*$/);
     expect(await isTraining(jobs)).toBe(false);
   });
 

@@ -118,6 +118,20 @@ const trainerFrozen: Kind = (draw) => {
   };
 };
 
+/** SIGSTOP, and nobody wakes them: they are ended as stalled, and their step is tried again. */
+const serverFrozenForGood: Kind = (draw) => ({
+  moment: serving(draw),
+  inject: async (chaos) => frozenForGood(chaos.servers()),
+});
+
+const trainerFrozenForGood: Kind = (draw) => ({
+  moment: training(draw),
+  inject: async (chaos) => frozenForGood(chaos.trainers()),
+});
+
+const frozenForGood = (pids: number[]): number | null =>
+  pids.filter((pid) => signal(pid, 'SIGSTOP')).length > 0 ? Date.now() : null;
+
 async function frozen(pids: number[], ms: number, killsWorkerOf: ChaosHarness | null = null): Promise<number | null> {
   if (pids.filter((pid) => signal(pid, 'SIGSTOP')).length === 0) return null;
   const woken = sleep(ms).then(() => {
@@ -141,4 +155,6 @@ export const PROCESS_FAULTS: Record<string, Kind> = {
   'worker frozen, another takes over': workerReplaced,
   'model server frozen': serverFrozen,
   'trainer frozen': trainerFrozen,
+  'model server frozen for good': serverFrozenForGood,
+  'trainer frozen for good': trainerFrozenForGood,
 };
