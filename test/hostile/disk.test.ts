@@ -77,7 +77,13 @@ describe('a program that ends because of its disk', () => {
     };
     mkdirSync(job.folder);
     const signal = new AbortController().signal;
-    const following = { python: python(exit), signal, onProgress: () => {}, isUnwanted: async () => false };
+    const following = {
+      python: python(exit),
+      host: 'here',
+      signal,
+      onProgress: () => {},
+      isUnwanted: async () => false,
+    };
     return problemOf(followJob(job, TrainerConfig.parse({}), following));
   };
   const state = `echo '{"state":"failed","pid":1,"error":{"type":"disk-full","message":"The disk is full."}}' > "$2/state.json"`;

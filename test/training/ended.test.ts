@@ -36,6 +36,7 @@ async function followed(end: string) {
   mkdirSync(job.folder);
   const following = {
     python,
+    host: 'here',
     signal: new AbortController().signal,
     onProgress: () => {},
     isUnwanted: async () => false,
