@@ -6,16 +6,17 @@
  *   SrlmCpuPlugin       activities that select, mix and grade, on `taskQueue-cpu`
  *   SrlmGpuPlugin       activities that sample, score and train, on `taskQueue-gpu` and on this host's own queue
  *   SrlmPlugin          the three, in one worker (`singleTaskQueue: true`)
- * Throw config.invalid; configured: storage.not-writable, python.missing.
+ * Throw config.invalid; configured: storage.not-writable, python.missing, gpu.taken.
  */
 import { join } from 'node:path';
 import type { ReplayWorkerOptions, Worker, WorkerOptions, WorkerPlugin } from '@temporalio/worker';
 import { cpuActivities, gpuActivities } from '../activities/index.js';
 import { workflowConfigOf } from '../config/load.js';
 import type { DeploymentInput } from '../contracts/deployment.js';
-import { configInvalid } from '../contracts/errors.js';
+import { configInvalid, gpuTaken } from '../contracts/errors.js';
 import { checkPython, packageRoot, pythonPath } from '../processes/python.js';
 import { servingHost } from './gpu-host.js';
+import { type GpuLock, lockGpu } from './gpu-lock.js';
 import { Site } from './site.js';
 
 /**
@@ -62,6 +63,9 @@ export class SrlmCpuPlugin implements WorkerPlugin {
 export class SrlmGpuPlugin implements WorkerPlugin {
   readonly name = 'srlm-gpu';
   private readonly site: Site;
+  /** From when a worker is configured until its run ends. */
+  private lock: GpuLock | null = null;
+  private isRunning = false;
 
   constructor(config: DeploymentInput | Site = {}) {
     this.site = Site.of(config);
@@ -71,6 +75,7 @@ export class SrlmGpuPlugin implements WorkerPlugin {
     const { deployment, deps } = this.site;
     assertQueue(options, this.queue);
     await checkPython(pythonPath(deployment));
+    this.lock ??= await lockGpu(deployment);
     // Many shards wait for one model at a time (engines/hardware.ts); two runs' worth of them, so that neither starves.
     const slots = { maxConcurrentActivityTaskExecutions: 2 * deployment.shardsInFlight };
     return {
@@ -80,8 +85,19 @@ export class SrlmGpuPlugin implements WorkerPlugin {
     };
   }
 
-  runWorker(worker: Worker, next: (worker: Worker) => Promise<void>): Promise<void> {
-    return servingHost(worker, this.site.deps, this.queue, () => next(worker));
+  async runWorker(worker: Worker, next: (worker: Worker) => Promise<void>): Promise<void> {
+    if (this.isRunning) throw gpuTaken(process.pid, 'this plugin');
+    this.isRunning = true;
+    const { site, queue } = this;
+    site.undrain();
+    try {
+      const drain = () => site.drain();
+      await servingHost(worker, site.deps, queue, drain, () => next(worker));
+    } finally {
+      this.isRunning = false;
+      await this.lock?.release();
+      this.lock = null;
+    }
   }
 
   private get queue(): string {
