@@ -3,7 +3,6 @@
  * and how an activity learns that it is no longer wanted.
  */
 import { setMaxListeners } from 'node:events';
-import { hostname } from 'node:os';
 import { ApplicationFailure, asyncLocalStorage, CancelledFailure, Context } from '@temporalio/activity';
 import type { Client } from '@temporalio/client';
 import { ZodError, type z } from 'zod';
@@ -14,8 +13,6 @@ import type { EngineHost } from '../engines/index.js';
 import { fileSystemProblem } from '../storage/files.js';
 import type { Store } from '../storage/store.js';
 import { ProgressReporter } from './progress.js';
-
-export const HOST = hostname();
 
 /** When each activity began here, by the steady clock of this process. */
 const begun = new WeakMap<Context, number>();
@@ -34,6 +31,8 @@ export function temporalNow(): number {
 
 /** Made once a worker. */
 export interface Deps {
+  /** Aborts when the worker is stopped: what can be handed over now need not be interrupted later. */
+  readonly draining: AbortSignal;
   store: Store;
   engines: EngineHost;
   deployment: Deployment;

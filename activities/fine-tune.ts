@@ -38,7 +38,7 @@ export const srlmFineTune = (deps: Deps) =>
   });
 
 async function fineTune(
-  { store, engines, deployment }: Deps,
+  { store, engines, deployment, draining }: Deps,
   input: FineTuneInput,
   progress: ProgressReporter,
 ): Promise<FineTuneDone> {
@@ -48,8 +48,12 @@ async function fineTune(
   const trainer = Object.hasOwn(trainers, input.trainer) ? trainers[input.trainer] : undefined;
   if (!trainer) throw nameUnknown('trainer', input.trainer, Object.keys(trainers));
   const { processes } = trainer;
-  return memoize(store, 'fineTune', inputs, FineTuneOutput, () =>
-    engines.hardware.withTrainer(key, stopSignal(), async () => {
+  // A worker that is stopped leaves the trainer to the next one, and need not wait for a grace time to end.
+  const signal = AbortSignal.any([stopSignal(), draining]);
+  return memoize(store, 'fineTune', inputs, FineTuneOutput, () => {
+    progress.remark('waits for the hardware of this host');
+    return engines.hardware.withTrainer(key, signal, async () => {
+      progress.remark();
       const folder = store.jobs.folder(key);
       const earlier = await readResult({ folder, key });
       if (earlier && !existsSync(join(folder, 'model'))) {
@@ -72,7 +76,8 @@ async function fineTune(
       await prepareJob(job, trainer, mixtureBytes(store, input));
       const result = await followJob(job, trainer, {
         python: pythonPath(deployment),
-        signal: stopSignal(),
+        host: deployment.host,
+        signal,
         isUnwanted,
         stallMinutes: deployment.stallMinutes,
         onProgress: (at, quietMs) => {
@@ -87,8 +92,8 @@ async function fineTune(
       if ('unfinished' in result) throw new Bounded(usageOf(result.unfinished, processes));
       const model = await store.models.adopt(join(folder, 'model'), result);
       return finished(folder, model, result, processes);
-    }),
-  );
+    });
+  });
 }
 
 async function finished(folder: string, model: ModelRef, result: TrainerResult, processes: number) {

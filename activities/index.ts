@@ -1,5 +1,5 @@
 /** All activities by queue, bound to their dependencies. Names begin with `srlm`: they live beside a user's own. */
-import { type Deps, HOST } from './activity.js';
+import type { Deps } from './activity.js';
 import { srlmAddRationales } from './add-rationales.js';
 import { srlmExport } from './export.js';
 import { srlmFineTune } from './fine-tune.js';
@@ -36,7 +36,7 @@ export function gpuActivities(deps: Deps) {
     srlmShard: srlmShard(deps),
     srlmFineTune: srlmFineTune(deps),
     /** Which GPU host takes the next job: the first that answers. */
-    srlmClaimHost: async () => ({ host: HOST }),
+    srlmClaimHost: async () => ({ host: deps.deployment.host }),
   };
 }
 

@@ -1,6 +1,7 @@
 /**
- * A stop signal that knows a pause from a cancellation. A cancelled activity stops at once; a paused one may finish what
- * it is busy with. Both reach an activity as cancellation, so the run is asked which of the two it is.
+ * A stop signal that knows a pause from a cancellation. A cancelled activity stops at once; one that is paused, or whose
+ * worker is stopped, may finish what it is busy with. A pause reaches an activity as cancellation, too, so the run is
+ * asked which of the two it is.
  */
 import { setMaxListeners } from 'node:events';
 import { Context } from '@temporalio/activity';
@@ -13,24 +14,37 @@ const ANSWER_MS = 5000;
 export interface PausableSignal {
   /** Aborts when the work must stop at once. */
   signal: AbortSignal;
-  paused: boolean;
+  /** Nothing more is to begin. */
+  ending: boolean;
   /** Set while there is something to finish. */
   busy: boolean;
+  /** To be called once nobody listens any more. */
+  end(): void;
 }
 
-export function pausableSignal(): PausableSignal {
+/** `draining`: aborts when the worker is stopped. */
+export function pausableSignal(draining: AbortSignal): PausableSignal {
   const stop = stopSignal();
   const atOnce = new AbortController();
   setMaxListeners(0, atOnce.signal);
-  const state: PausableSignal = { signal: atOnce.signal, paused: false, busy: false };
+  const listening = new AbortController();
+  const state: PausableSignal = { signal: atOnce.signal, ending: false, busy: false, end: () => listening.abort() };
   // The listener is called outside of the activity's own context.
   const context = Context.current();
   const onStop = async () => {
-    state.paused = await isPaused(context);
-    if (!state.paused || !state.busy) atOnce.abort(stop.reason);
+    const isToEnd = await isPaused(context);
+    state.ending ||= isToEnd;
+    if (!isToEnd || !state.busy) atOnce.abort(stop.reason);
   };
+  const onDrain = () => {
+    state.ending = true;
+    if (!state.busy) atOnce.abort(draining.reason);
+  };
+  const { signal } = listening;
   if (stop.aborted) atOnce.abort(stop.reason);
-  else stop.addEventListener('abort', () => void onStop(), { once: true });
+  else stop.addEventListener('abort', () => void onStop(), { once: true, signal });
+  if (draining.aborted) onDrain();
+  else draining.addEventListener('abort', onDrain, { once: true, signal });
   return state;
 }
 

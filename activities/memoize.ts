@@ -8,7 +8,7 @@ import type { StepRecord, StoredRef, Usage } from '../contracts/refs.js';
 import type { StepDone } from '../contracts/steps.js';
 import { keyOf } from '../storage/records.js';
 import type { Store } from '../storage/store.js';
-import { HOST, temporalNow } from './activity.js';
+import { temporalNow } from './activity.js';
 
 interface Work {
   holds: StoredRef[];
@@ -58,7 +58,7 @@ export async function recorded(
   const { usage = null, ...result } = await work();
   const meta = {
     seconds: (performance.now() - startedAt) / 1000,
-    host: HOST,
+    host: store.host,
     endedAt: new Date(temporalNow()).toISOString(),
     run,
     usage,

@@ -45,6 +45,11 @@ export class ProgressReporter {
     if (note !== undefined) this.note = note;
   }
 
+  /** What there is to say beside numbers; nothing: no more. */
+  remark(note?: string): void {
+    this.note = note;
+  }
+
   end(): void {
     clearInterval(this.timer);
   }

@@ -45,8 +45,8 @@ export const srlmOpenStep = (deps: Deps) =>
   });
 
 /**
- * Works on the chunks of one shard, in order. Paused, or with its share of the budget used up, it stops after the current
- * chunk and says that there is more; cancelled, it stops at once.
+ * Works on the chunks of one shard, in order. Paused, with its share of the budget used up, or on a worker that is stopped,
+ * it stops after the current chunk and says that there is more; cancelled, it stops at once.
  */
 export const srlmShard = (deps: Deps) =>
   activity(
@@ -77,7 +77,6 @@ export const srlmShard = (deps: Deps) =>
       const total = columns[0]!.reduce((sum, chunk) => sum + chunk.rows, 0);
       progress.expect(total, step.step);
       progress.quietMs = () => engine.quietMs;
-      const stop = pausableSignal();
       const todo: (readonly ObjectRef[])[] = [];
       for (const chunks of rows) {
         const found = await store.records.find(
@@ -97,10 +96,12 @@ export const srlmShard = (deps: Deps) =>
       // A shard that is whole needs no engine, and must not evict the model that another run has loaded.
       if (todo.length === 0) return out;
       const model = engine.capabilities.loadsWeights ? step.model : null;
-      await engine.withClient(model, step.deterministic, stop.signal, async (client) => {
+      const { draining } = deps;
+      const stop = pausableSignal(draining);
+      const work = engine.withClient(model, step.deterministic, stop.signal, async (client) => {
         for (const chunks of todo) {
           // One chunk at least, so that a run with little left still makes progress.
-          if (stop.paused || (out.chunksDone > 0 && share && shareUsedUp(share, out.usage, temporalNow()))) {
+          if (stop.ending || (out.chunksDone > 0 && share && shareUsedUp(share, out.usage, temporalNow()))) {
             out.complete = false;
             return;
           }
@@ -116,6 +117,11 @@ export const srlmShard = (deps: Deps) =>
           out.rows += chunks[0]!.rows;
           count(record);
         }
+      });
+      await work.finally(stop.end).catch((error) => {
+        // It had not begun to work.
+        if (error !== draining.reason) throw error;
+        out.complete = false;
       });
       return out;
     },

@@ -162,17 +162,23 @@ async function memory() {
 /** Bounds that hold whatever the size of the data; bench/results/history.json has all figures. */
 async function history() {
   const { history: bench } = await import('./history/run.mjs');
-  const found = await bench(say);
+  const { histories, cost } = await bench(say);
   const row = ({ rows, promptBytes, ...of }, what, unit, bound, measure) => ({
     bench: `history: ${what}, ${rows.toLocaleString('en')} rows${promptBytes ? `, prompt of ${promptBytes / 1000} KB` : ''}`,
     ...{ unit, ours: measure(of), yardstick: bound, by: 'the bound', ...judged(measure(of) / bound, { atMost: 1 }) },
   });
-  return found.flatMap((one) => [
+  const actions = {
+    bench: `history: billable actions an hour, ${cost.shards} shards in flight (before: ${cost.before.actionsPerHour})`,
+    ...{ unit: '', ours: cost.actionsPerHour, yardstick: 2000, by: 'the bound' },
+    ...judged(cost.actionsPerHour / 2000, { atMost: 1 }),
+  };
+  const sizes = histories.flatMap((one) => [
     row(one, 'events of a round', '', 8000, ({ events }) => events),
     row(one, 'size of a round', 'MB', 5, ({ bytes }) => bytes / 1e6),
     row(one, 'largest payload', 'bytes', 4096, ({ largestPayload }) => largestPayload),
     row(one, 'replay', 's', 3, ({ replaySeconds }) => replaySeconds),
   ]);
+  return [...sizes, actions];
 }
 
 // --- what they share ------------------------------------------------------------------------------------------------

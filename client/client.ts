@@ -25,6 +25,7 @@ import {
 } from '../contracts/run.js';
 import { RunSpec, SampleSpec } from '../contracts/spec.js';
 import type { WorkflowConfig } from '../contracts/workflow-config.js';
+import { sha256 } from '../storage/files.js';
 import { readableStore, type Store } from '../storage/store.js';
 import { argumentsOf } from './executions.js';
 import { type Fork, recordOfFork } from './fork.js';
@@ -35,11 +36,16 @@ import { type Checked, checkRun, checkSample } from './preflight.js';
 import { checkSpec } from './spec-file.js';
 import { COMMAND_QUERY_MS, type RunListing, RunReader } from './status.js';
 
+/** As Temporal has them. */
+export const PRIORITY = { first: 1, last: 5, default: 3 } as const;
+
 export interface StartOptions {
   /** Default: the spec's name and the time. */
   id?: string;
   /** What relative data paths are relative to. Default: the current folder. */
   folder?: string;
+  /** From 1, which is first, to 5. Default: 3. */
+  priority?: number | undefined;
 }
 
 export interface Started {
@@ -87,16 +93,19 @@ export class SrlmClient {
 
   /** Checks everything that can be checked, stores the data, starts. Returns at once. */
   async start(spec: unknown, options: StartOptions = {}): Promise<Started> {
-    return this.startChecked(await this.runInput(spec, options));
+    return this.startChecked(await this.runInput(spec, options), options);
   }
 
   async startSample(spec: unknown, options: StartOptions = {}): Promise<Started> {
-    return this.startChecked(await this.sampleInput(spec, options));
+    return this.startChecked(await this.sampleInput(spec, options), options);
   }
 
   /** Starts what checkRun or checkSample (client/preflight.ts) has checked and stored. */
-  async startChecked({ runId, input, warnings }: Checked<RunInput> | Checked<SampleInput>): Promise<Started> {
-    await this.launch(runId, { ...input, config: await this.config() });
+  async startChecked(
+    { runId, input, warnings }: Checked<RunInput> | Checked<SampleInput>,
+    { priority = PRIORITY.default }: Pick<StartOptions, 'priority'> = {},
+  ): Promise<Started> {
+    await this.launch(runId, { ...input, config: await this.config() }, { priority });
     return { runId, warnings };
   }
 
@@ -130,12 +139,18 @@ export class SrlmClient {
     const record = recordOfFork(state, input.data.settings, { fromRound, set });
     const fork = { of: runId, fromRound, fields: Object.keys(set) };
     const forkId = checkedId(id) ?? newId(`${runId}-fork`);
-    await this.launch(forkId, { ...input.data, config: await this.config(), fork }, record);
+    await this.launch(forkId, { ...input.data, config: await this.config(), fork }, { record });
     return { runId: forkId };
   }
 
   /** Throws run.exists; spec.invalid for what the workflow would refuse, and fail. */
-  private async launch(workflowId: string, input: RunInput | SampleInput, record?: OperatorRecord): Promise<void> {
+  private async launch(
+    workflowId: string,
+    input: RunInput | SampleInput,
+    { record, priority = PRIORITY.default }: { record?: OperatorRecord; priority?: number },
+  ): Promise<void> {
+    if (!(Number.isInteger(priority) && priority >= PRIORITY.first && priority <= PRIORITY.last))
+      throw specInvalid({ file: 'options', field: 'priority' }, `expected 1 to 5, found ${priority}.`);
     const isRun = 'fork' in input;
     const what = isRun && input.fork ? 'fork' : 'spec';
     const args = [
@@ -157,6 +172,8 @@ export class SrlmClient {
         args,
         taskQueue: this.deployment.taskQueue,
         memo: { srlm: memo },
+        // Its activities and continued executions inherit it.
+        priority: { priorityKey: priority, fairnessKey: fairnessKeyOf(workflowId) },
         staticSummary: `${input.settings.name} · ${isRun ? 'run' : 'sample'}`,
       });
     } catch (error) {
@@ -249,6 +266,11 @@ export class SrlmClient {
       this.end(runId).catch(() => {}),
     );
   }
+}
+
+/** Runs of the same priority take turns in a queue. Temporal takes 64 bytes as a key. */
+function fairnessKeyOf(workflowId: string): string {
+  return workflowId.length <= 64 ? workflowId : sha256(workflowId);
 }
 
 /** Throws spec.invalid. */

@@ -77,7 +77,7 @@ export function workflowConfigOf(deployment: Deployment, searchAttributes: boole
   return {
     cpuQueue: singleTaskQueue ? taskQueue : `${taskQueue}-cpu`,
     gpuQueue: singleTaskQueue ? taskQueue : `${taskQueue}-gpu`,
-    hostQueues: !singleTaskQueue,
+    hostQueues: true,
     heartbeatSeconds,
     shardsInFlight,
     maxAttempts,

@@ -4,6 +4,7 @@
  * What Temporal's SDK takes (plugins, data converter, interceptors, runtime) is passed on as it is.
  * The connection to Temporal comes from Temporal's own environment configuration (TEMPORAL_ADDRESS, profiles, TLS, keys).
  */
+import { hostname } from 'node:os';
 import type { ClientInterceptors, ClientPlugin, ConnectionPlugin, DataConverter } from '@temporalio/client';
 import type {
   BundlerPlugin,
@@ -112,6 +113,15 @@ export const WorkerSettings = z.strictObject({
 });
 export type WorkerSettings = z.infer<typeof WorkerSettings>;
 
+/** Part of the names of queues and folders. */
+const HostName = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/,
+    'a letter or digit, then letters, digits, dots, dashes and underscores; at most 64 in all',
+  );
+const thisHost = () => process.env.SRLM_HOST || hostname().replace(/[^A-Za-z0-9._-]/g, '-');
+
 export const Deployment = z.strictObject({
   artifactRoot: z.string().min(1).default('.srlm/store').describe('shared by all workers and clients'),
   workRoot: z
@@ -121,9 +131,15 @@ export const Deployment = z.strictObject({
     .describe("this host's own: logs of the model server, Temporal's database, tokens"),
   modelRoots: z.array(z.string()).default(['models', '.srlm/models']).describe('where run specs may take models from'),
   python: z.string().optional().describe('default: $SRLM_PYTHON, else the environment that srlm set up'),
+  host: HostName.optional()
+    .describe('name of this host, which must stay when it starts again; default: $SRLM_HOST, else the hostname')
+    .transform((name) => name ?? thisHost())
+    .pipe(HostName),
   taskQueue: QueueName.default('srlm').describe('prefix: NAME, NAME-cpu, NAME-gpu, NAME-gpu@HOST'),
   singleTaskQueue: z.boolean().default(false).describe('a worker of your own serves everything on the one queue'),
-  heartbeatSeconds: HeartbeatSeconds.default(20).describe('a worker silent for so long is considered dead'),
+  heartbeatSeconds: HeartbeatSeconds.default(30).describe(
+    'a worker silent for so long is considered dead; its heartbeats are sent every 0.8 of it, once a minute at least',
+  ),
   shardsInFlight: z.int().min(1).max(200).default(8).describe('shards of a step that run at the same time'),
   maxAttempts: MaxAttempts.default(100).describe('tries of a step before the run parks'),
   stallMinutes: z

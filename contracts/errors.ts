@@ -189,6 +189,19 @@ export const upElsewhere = (host: string, file: string) =>
     `\`srlm up\` of host ${show(host)} uses this folder, or was killed there.`,
     `Give each host a workRoot of its own; if that one is stopped, delete ${file}.`,
   );
+/** `what`: what two workers cannot share. */
+export const gpuTaken = (pid: number, what: string) =>
+  userError(
+    'gpu.taken',
+    `Process ${pid} of this host already works with ${what}.`,
+    'Stop it, or give each worker its own CUDA_VISIBLE_DEVICES and workRoot.',
+  );
+export const gpuTakenElsewhere = (host: string, file: string) =>
+  userError(
+    'gpu.taken',
+    `A GPU worker of host ${show(host)} uses this workRoot, or was killed there.`,
+    `Give each host a workRoot of its own; if that worker is stopped, delete ${file}.`,
+  );
 export const temporalMissing = () =>
   userError(
     'temporal.missing',

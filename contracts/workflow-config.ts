@@ -17,7 +17,7 @@ export const HeartbeatSeconds = z.number().min(1).max(3600);
 export const WorkflowConfig = z.strictObject({
   cpuQueue: QueueName,
   gpuQueue: QueueName,
-  /** GPU hosts have queues of their own: NAME-gpu@HOST. */
+  /** GPU hosts have queues of their own: NAME-gpu@HOST. False in runs of earlier releases. */
   hostQueues: z.boolean(),
   heartbeatSeconds: HeartbeatSeconds,
   shardsInFlight: z.int().min(1).max(200),

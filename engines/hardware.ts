@@ -1,10 +1,9 @@
 /**
  * The hardware of this host, one tenant at a time: a server that holds one model, or a trainer. Whoever gets the lease
  * first makes the others give their memory back. All it knows of a server is that it can unload. Holds within one
- * process: a host runs one GPU worker.
+ * process: worker/gpu-lock.ts keeps a second one away.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { runningJobs } from '../processes/detached.js';
 
 /** A process of this host that can hold weights. */
 export interface WeightServer {
@@ -26,10 +25,10 @@ export class Hardware {
   private readonly lease = new Lease();
   private prepared: Prepared | null = null;
 
-  /** `servers`: all of this host, of every engine. `jobsRoot`: where trainers have their folders. */
+  /** `servers`: all of this host, of every engine. `trainers`: the jobs whose trainer is at work on this host. */
   constructor(
     private readonly servers: () => readonly WeightServer[],
-    private readonly jobsRoot: string,
+    private readonly trainers: () => Promise<readonly string[]>,
   ) {}
 
   /**
@@ -43,7 +42,7 @@ export class Hardware {
     signal: AbortSignal,
     work: (loaded: Loaded) => Promise<T>,
   ): Promise<T> {
-    const release = await this.lease.acquire(tenant, signal);
+    const release = await this.acquire(tenant, signal);
     try {
       const loaded = await this.prepare(tenant, server, load, signal);
       try {
@@ -59,13 +58,29 @@ export class Hardware {
 
   /** Runs `work` while no server holds weights. Callers with the same `job` share the hardware. */
   async withTrainer<T>(job: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-    const release = await this.lease.acquire(`train:${job}`, signal);
+    const release = await this.acquire(`train:${job}`, signal, job);
     try {
       this.prepared = null;
       for (const server of this.servers()) await server.unload();
       return await work();
     } finally {
       release();
+    }
+  }
+
+  /** The lease, once no trainer but that of `job` is at work. */
+  private async acquire(tenant: string, signal: AbortSignal, job?: string): Promise<() => void> {
+    for (;;) {
+      const release = await this.lease.acquire(tenant, signal);
+      try {
+        if (this.prepared?.tenant === tenant || (await this.trainers()).every((other) => other === job)) return release;
+      } catch (error) {
+        release();
+        throw error;
+      }
+      // A trainer whose worker died keeps the hardware; its run returns to it, and needs the lease for that.
+      release();
+      await sleep(TRAINER_POLL_MS, undefined, { signal });
     }
   }
 
@@ -88,16 +103,14 @@ export class Hardware {
   }
 
   private start(tenant: string, server: WeightServer, load: () => Promise<unknown>, signal: AbortSignal): void {
-    const prepared = { tenant, signal, done: this.makeRoom(server, signal).then(load) };
+    const prepared = { tenant, signal, done: this.makeRoom(server).then(load) };
     this.prepared = prepared;
     prepared.done.catch(() => {
       if (this.prepared === prepared) this.prepared = null;
     });
   }
 
-  private async makeRoom(server: WeightServer, signal: AbortSignal): Promise<void> {
-    // A trainer whose worker died keeps the hardware until its run attaches to it again.
-    while ((await runningJobs(this.jobsRoot)).length > 0) await sleep(TRAINER_POLL_MS, undefined, { signal });
+  private async makeRoom(server: WeightServer): Promise<void> {
     for (const other of this.servers()) if (other !== server) await other.unload();
   }
 }

@@ -3,9 +3,10 @@
  * A kind of engine that runs a server on this host puts it into `servers` and loads weights through `site.hardware`, as
  * builtin/engine.ts does; one that only calls an address is like endpoint/engine.ts.
  */
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Deployment, EngineConfig } from '../contracts/deployment.js';
 import { nameUnknown } from '../contracts/errors.js';
+import { runningJobs } from '../processes/detached.js';
 import type { Store } from '../storage/store.js';
 import { BuiltinEngine } from './builtin/engine.js';
 import { EndpointEngine } from './endpoint/engine.js';
@@ -27,7 +28,9 @@ export class EngineHost {
   /** `store` null: engines can be described, checked and opened privately, but do no work of a run. */
   constructor(deployment: Deployment, store: Store | null) {
     const servers = () => [...this.engines.values()].flatMap((engine) => engine.servers);
-    this.hardware = new Hardware(servers, store?.jobs.root ?? join(deployment.artifactRoot, 'jobs'));
+    const jobs = store?.jobs.root ?? join(deployment.artifactRoot, 'jobs');
+    const trainers = async () => (await runningJobs(jobs, deployment.host)).map(({ folder }) => basename(folder));
+    this.hardware = new Hardware(servers, trainers);
     const site: EngineSite = { deployment, hardware: this.hardware, store };
     for (const [name, config] of Object.entries(deployment.engines)) {
       const open = KINDS[config.kind] as (name: string, config: EngineConfig, site: EngineSite) => Engine;

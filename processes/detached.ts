@@ -6,7 +6,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { closeSync, existsSync, fstatSync, openSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -155,14 +154,14 @@ type JobState = z.infer<typeof JobState>;
 /** null: no process has started in this folder yet. */
 export const readState = (folder: string): Promise<JobState | null> => readJson(join(folder, 'state.json'), JobState);
 
-/** The processes of this host that are at work in folders below `root`, also those whose worker has died. */
-export async function runningJobs(root: string): Promise<{ pid: number; folder: string }[]> {
+/** The processes of `host`, which is this one, at work in folders below `root`; also those whose worker has died. */
+export async function runningJobs(root: string, host: string): Promise<{ pid: number; folder: string }[]> {
   const running: { pid: number; folder: string }[] = [];
   for (const name of await readdir(root).catch(() => [])) {
     const folder = join(root, name);
     const state = await readState(folder);
     if (state?.state !== 'starting' && state?.state !== 'running') continue;
-    if (state.host === hostname() && (await isRunning(state.pid, folder))) running.push({ pid: state.pid, folder });
+    if (state.host === host && (await isRunning(state.pid, folder))) running.push({ pid: state.pid, folder });
   }
   return running;
 }

@@ -34,6 +34,7 @@ from folder import companions, model_digest, model_files
 from jobfolder import JobError, read_json, sync, sync_all, write_json
 
 STARTED = time.monotonic()
+HOST = os.environ.get("SRLM_HOST") or socket.gethostname()
 RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 # For longer rows, writing out eager attention's matrix costs more than its faster backward pass saves (CPU).
 EAGER_MAX_TOKENS = 512
@@ -138,7 +139,7 @@ def load_model(spec, precision, attention, torch):
 
 
 def stop_if_taken(job):
-    if RANK == 0 and jobfolder.is_taken(job, os.getpid(), socket.gethostname()):
+    if RANK == 0 and jobfolder.is_taken(job, os.getpid(), HOST):
         print(f"Another trainer has taken over {job}, although this one has its lock.", file=sys.stderr, flush=True)
         os._exit(3)
 
@@ -374,7 +375,7 @@ def main():
     before = read_json(f"{job}/state.json")
     before = before if isinstance(before, dict) else {}
     attempt = before.get("attempt", 0) + 1
-    state = {"state": "starting", "pid": os.getpid(), "host": socket.gethostname(), "attempt": attempt, "error": None}
+    state = {"state": "starting", "pid": os.getpid(), "host": HOST, "attempt": attempt, "error": None}
 
     def set_state(name, **more):
         state.update(state=name, **more)

@@ -11,6 +11,7 @@
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Deployment } from '../contracts/deployment.js';
 import { rootNotWritable, storageFull } from '../contracts/errors.js';
@@ -26,6 +27,8 @@ import { Records } from './records.js';
 export interface Store {
   /** Absolute. */
   readonly root: string;
+  /** The name of this host, for records. */
+  readonly host: string;
   readonly objects: Objects;
   readonly datasets: Datasets;
   readonly records: Records;
@@ -36,7 +39,7 @@ export interface Store {
   freeBytes(): Promise<number>;
 }
 
-type Place = Pick<Deployment, 'artifactRoot' | 'modelRoots'>;
+type Place = Pick<Deployment, 'artifactRoot' | 'modelRoots'> & Partial<Pick<Deployment, 'host'>>;
 
 /** To write to: creates the folder where needed. Throws storage.not-writable, storage.full. */
 export function openStore(place: Place): Store {
@@ -48,7 +51,7 @@ export function openStore(place: Place): Store {
 }
 
 /** To read from: makes and removes nothing, so it may be on a full disk, or one that this user or host may only read. */
-export function readableStore({ artifactRoot, modelRoots }: Place): Store {
+export function readableStore({ artifactRoot, modelRoots, host = hostname() }: Place): Store {
   const root = resolve(artifactRoot);
   const bucket: Bucket = new FolderBucket(root, tmpOf(root));
   const objects = new Objects(bucket);
@@ -57,6 +60,7 @@ export function readableStore({ artifactRoot, modelRoots }: Place): Store {
   const jobs = join(root, 'jobs');
   return {
     root,
+    host,
     objects,
     datasets,
     records: new Records(bucket, objects, datasets, models),

@@ -36,6 +36,8 @@ import {
 interface Following {
   /** Path of the interpreter. */
   python: string;
+  /** The name of this host, which the trainer leaves in its folder. */
+  host: string;
   signal: AbortSignal;
   /** Called about four times a second; null before the first step. `quietMs`: how long there was no progress. */
   onProgress: (progress: TrainerProgress | null, quietMs: number) => void;
@@ -60,8 +62,12 @@ const KILLED = -1;
 const EXIT = { failed: 1, refused: 2, locked: 3, diskFull: 5, noLocks: 6, diskReadOnly: 7 } as const;
 
 /** Ends the trainers of this host whose run was closed while no worker was there to end them. */
-export async function endOrphans(jobs: string, isClosed: (run: Owner) => Promise<boolean>): Promise<void> {
-  for (const { pid, folder } of await runningJobs(jobs)) {
+export async function endOrphans(
+  jobs: string,
+  host: string,
+  isClosed: (run: Owner) => Promise<boolean>,
+): Promise<void> {
+  for (const { pid, folder } of await runningJobs(jobs, host)) {
     const owner = await readOwner(folder);
     if (owner && (await isClosed(owner))) await endGroup(pid, folder, STOP_GRACE_MS);
   }
@@ -74,7 +80,7 @@ export async function endOrphans(jobs: string, isClosed: (run: Owner) => Promise
 export async function followJob(
   job: Job,
   trainer: TrainerConfig,
-  { python, signal, onProgress, isUnwanted, stallMinutes, bounds = {} }: Following,
+  { python, host, signal, onProgress, isUnwanted, stallMinutes, bounds = {} }: Following,
 ): Promise<TrainerResult | { unfinished: TrainerProgress }> {
   const { folder } = job;
   await writeOwner(job);
@@ -98,7 +104,7 @@ export async function followJob(
     if (!alive && !started) {
       predecessor = state?.pid ?? null;
       await dropUnfinishedModel(job);
-      started = await start(folder, trainer, python);
+      started = await start(folder, trainer, python, host);
     }
     const progress = await readProgress(folder);
     watch.look(JSON.stringify([state, progress, await readPulse(folder)]));
@@ -178,14 +184,17 @@ async function isAliveOrDone(job: Job): Promise<boolean> {
   return (await readResult(job)) !== null;
 }
 
-async function start(folder: string, trainer: TrainerConfig, python: string) {
+async function start(folder: string, trainer: TrainerConfig, python: string, host: string) {
   await checkPython(python);
   const program = [pythonProgram('trainer.py'), folder];
   const { processes, accelerateConfig } = trainer;
   const launch = ['-m', 'accelerate.commands.launch', '--num_processes', String(processes)];
   if (accelerateConfig) launch.push('--config_file', accelerateConfig);
   const isLaunched = processes > 1 || accelerateConfig !== undefined;
-  return startDetached(python, isLaunched ? [...launch, ...program] : program, { log: logOf(folder) });
+  return startDetached(python, isLaunched ? [...launch, ...program] : program, {
+    log: logOf(folder),
+    env: { SRLM_HOST: host },
+  });
 }
 
 const logOf = (folder: string) => join(folder, 'log.txt');

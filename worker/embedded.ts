@@ -39,6 +39,12 @@ const RETENTION = '30 days';
 /** The HTTP API has no off switch. No request can name a host with a space; an empty list would allow an empty name. */
 const NO_HTTP_API = 'frontend.httpAllowedHosts=["no host"]';
 
+/**
+ * Runs take turns (`fairnessKey` in client/client.ts). One partition, since turns are taken within each; those that an
+ * earlier server has filled are still read.
+ */
+const FAIR = ['matching.enableFairness=true', 'matching.numTaskqueueWritePartitions=1'];
+
 /** What SQLite calls a file that was cut, overwritten or emptied. */
 const DAMAGED = /disk image is malformed|file is not a database|no such table/;
 
@@ -218,7 +224,8 @@ class DevServer {
       const args = [
         ...['server', 'start-dev', '--ip', '127.0.0.1', '--db-filename', this.database, '--port', String(this.port)],
         ...['--http-port', http, '--metrics-port', metrics, '--ui-port', ui],
-        ...['--dynamic-config-value', NO_HTTP_API, '--log-level', 'error', ...searchAttributeArgs()],
+        ...[NO_HTTP_API, ...FAIR].flatMap((value) => ['--dynamic-config-value', value]),
+        ...['--log-level', 'error', ...searchAttributeArgs()],
       ];
       const server = await startDetached(this.program, args, { log: this.log });
       this.last = server.pid;

@@ -1,29 +1,50 @@
 /**
  * What a GPU worker does for its host beside its activities: a worker for the host's own queue, where a training returns
- * to its trainer, and a sweep that ends trainers whose run was closed while nobody had them.
+ * to its trainer; a sweep that ends trainers whose run was closed while nobody had them; and, when the worker is stopped,
+ * word to the activities, of which Temporal itself interrupts those that outlast the grace time without one.
  */
 import { Client } from '@temporalio/client';
 import { Worker } from '@temporalio/worker';
-import { type Deps, HOST, isClosed } from '../activities/activity.js';
+import { type Deps, isClosed } from '../activities/activity.js';
 import { endOrphans } from '../training/trainer.js';
 
 const ORPHANS_EVERY_MS = 60_000;
+/** A stop is noticed so soon. */
+const STATE_EVERY_MS = 100;
+/**
+ * Jobs of many runs wait for the hardware in their activities (engines/hardware.ts). The worker always has room for one
+ * more, so that a job which no worker takes has no worker, and moves to another host.
+ */
+const HOST_SLOTS = 1000;
 
 /** Runs `work` of `worker` while the host is served. When one of the two workers ends, the other one ends too. */
-export async function servingHost(worker: Worker, deps: Deps, queue: string, work: () => Promise<void>): Promise<void> {
+export async function servingHost(
+  worker: Worker,
+  deps: Deps,
+  queue: string,
+  drain: () => void,
+  work: () => Promise<void>,
+): Promise<void> {
   const stopSweeping = await sweepOrphans(deps, worker);
   try {
-    const host = await hostWorker(worker, `${queue}@${HOST}`);
-    await together([
+    const host = await hostWorker(worker, `${queue}@${deps.deployment.host}`);
+    const both = [
       { worker, run: work },
       { worker: host, run: () => host.run() },
-    ]);
+    ];
+    const watching = setInterval(() => {
+      if (both.every((one) => !isStopping(one.worker))) return;
+      clearInterval(watching);
+      drain();
+      stopAll(both);
+    }, STATE_EVERY_MS).unref();
+    await together(both).finally(() => clearInterval(watching));
   } finally {
     stopSweeping();
   }
 }
 
-/** A worker like `worker`, whose plugins have configured it, for activities of another queue. One job runs at a time. */
+/** A worker like `worker`, whose plugins have configured it, for activities of another queue. */
 function hostWorker({ options, connection }: Worker, taskQueue: string): Promise<Worker> {
   const { namespace, identity, dataConverter, interceptors, shutdownGraceTime, workerDeploymentOptions } = options;
   const { activity, client } = interceptors;
@@ -40,27 +61,32 @@ function hostWorker({ options, connection }: Worker, taskQueue: string): Promise
     defaultHeartbeatThrottleInterval,
     taskQueue,
     activities: Object.fromEntries(options.activities),
-    maxConcurrentActivityTaskExecutions: 1,
+    maxConcurrentActivityTaskExecutions: HOST_SLOTS,
   });
 }
 
 /** Ends trainers whose run is closed, now and from time to time: a run may close while no attempt has the trainer. */
-async function sweepOrphans({ store }: Deps, { connection, options }: Worker): Promise<() => void> {
+async function sweepOrphans({ store, deployment }: Deps, { connection, options }: Worker): Promise<() => void> {
   if (!connection) return () => {};
   const { namespace, dataConverter } = options;
   const client = new Client({ connection, namespace, ...(dataConverter ? { dataConverter } : {}) });
-  const sweep = () => endOrphans(store.jobs.root, (execution) => isClosed(client, execution));
+  const sweep = () => endOrphans(store.jobs.root, deployment.host, (execution) => isClosed(client, execution));
   await sweep();
   const timer = setInterval(() => void sweep().catch(() => {}), ORPHANS_EVERY_MS).unref();
   return () => clearInterval(timer);
 }
 
+type Part = { worker: Worker; run: () => Promise<void> };
+
 /** Runs workers until all have ended; when one ends, the others are stopped. Throws the first failure. */
-export async function together(parts: readonly { worker: Worker; run: () => Promise<void> }[]): Promise<void> {
-  const stop = () => {
-    for (const { worker } of parts) if (worker.getState() === 'RUNNING') worker.shutdown();
-  };
-  const all = await Promise.allSettled(parts.map(({ run }) => run().finally(stop)));
+export async function together(parts: readonly Part[]): Promise<void> {
+  const all = await Promise.allSettled(parts.map(({ run }) => run().finally(() => stopAll(parts))));
   const failed = all.find((one) => one.status === 'rejected');
   if (failed) throw failed.reason;
 }
+
+function stopAll(parts: readonly Part[]): void {
+  for (const { worker } of parts) if (worker.getState() === 'RUNNING') worker.shutdown();
+}
+
+const isStopping = (worker: Worker): boolean => !['INITIALIZED', 'RUNNING'].includes(worker.getState());

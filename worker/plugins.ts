@@ -6,16 +6,17 @@
  *   SrlmCpuPlugin       activities that select, mix and grade, on `taskQueue-cpu`
  *   SrlmGpuPlugin       activities that sample, score and train, on `taskQueue-gpu` and on this host's own queue
  *   SrlmPlugin          the three, in one worker (`singleTaskQueue: true`)
- * Throw config.invalid; configured: temporal.sdk, storage.not-writable, python.missing.
+ * Throw config.invalid; configured: temporal.sdk, storage.not-writable, python.missing, gpu.taken.
  */
 import type { ReplayWorkerOptions, Worker, WorkerOptions, WorkerPlugin } from '@temporalio/worker';
 import { cpuActivities, gpuActivities } from '../activities/index.js';
 import { workflowConfigOf } from '../config/load.js';
 import { checkSdk } from '../config/sdk.js';
 import type { DeploymentInput } from '../contracts/deployment.js';
-import { configInvalid } from '../contracts/errors.js';
+import { configInvalid, gpuTaken } from '../contracts/errors.js';
 import { checkPython, pythonPath } from '../processes/python.js';
 import { servingHost } from './gpu-host.js';
+import { type GpuLock, lockGpu } from './gpu-lock.js';
 import { Site } from './site.js';
 import { workflowCode } from './workflow-code.js';
 
@@ -67,12 +68,16 @@ export class SrlmCpuPlugin extends SitePlugin {
 
 export class SrlmGpuPlugin extends SitePlugin {
   readonly name = 'srlm-gpu';
+  /** From when a worker is configured until its run ends. */
+  private lock: GpuLock | null = null;
+  private isRunning = false;
 
   async configureWorker(options: WorkerOptions): Promise<WorkerOptions> {
     const { deployment, deps } = this.site;
     assertFits(options, this.queue);
     if (Object.values(deployment.engines).some(({ kind }) => kind === 'builtin'))
       await checkPython(pythonPath(deployment));
+    this.lock ??= await lockGpu(deployment);
     // Many shards wait for one model at a time (engines/hardware.ts); two runs' worth of them, so that neither starves.
     const slots = { maxConcurrentActivityTaskExecutions: 2 * deployment.shardsInFlight };
     return {
@@ -82,8 +87,19 @@ export class SrlmGpuPlugin extends SitePlugin {
     };
   }
 
-  override runWorker(worker: Worker, next: (worker: Worker) => Promise<void>): Promise<void> {
-    return servingHost(worker, this.site.deps, this.queue, () => super.runWorker(worker, next));
+  override async runWorker(worker: Worker, next: (worker: Worker) => Promise<void>): Promise<void> {
+    if (this.isRunning) throw gpuTaken(process.pid, 'this plugin');
+    this.isRunning = true;
+    const { site, queue } = this;
+    site.undrain();
+    try {
+      const drain = () => site.drain();
+      await servingHost(worker, site.deps, queue, drain, () => super.runWorker(worker, next));
+    } finally {
+      this.isRunning = false;
+      await this.lock?.release();
+      this.lock = null;
+    }
   }
 
   private get queue(): string {

@@ -28,12 +28,20 @@ export type Role = (typeof ROLES)[number];
 export interface RunningWorkers {
   /** Resolves after `stop`, rejects when a worker fails. */
   ended: Promise<void>;
-  /** Interrupts the activities in progress; trainer and model server keep running for the next worker. */
+  /**
+   * Current chunks are finished within the grace time, then activities in progress are interrupted; trainer and model
+   * server keep running for the next worker.
+   */
   stop(): Promise<void>;
   /** After `stop`: ends the model servers too, which hold memory. A trainer keeps running. */
   stopServers(): Promise<void>;
 }
 
+/**
+ * Enough for most chunks. What takes longer is interrupted, and continues with the next worker. Kubernetes ends a process
+ * 30 seconds after it has asked it to stop.
+ */
+const GRACE_TIME = '25 seconds';
 /** Selecting and mixing keep a core busy each. */
 const CPU_SLOTS = 4;
 
@@ -66,11 +74,7 @@ export async function startWorkers(
         namespace,
         ...(dataConverter ? { dataConverter } : {}),
         ...(interceptors.worker ? { interceptors: interceptors.worker } : {}),
-        // Shards and trainings continue with the next worker, so they need no time to end.
-        shutdownGraceTime: '2 seconds',
-        // The progress that `watch` shows is as old as this.
-        maxHeartbeatThrottleInterval: '2 seconds',
-        defaultHeartbeatThrottleInterval: '2 seconds',
+        shutdownGraceTime: GRACE_TIME,
         ...settings,
         ...part,
         ...options,

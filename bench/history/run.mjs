@@ -2,8 +2,9 @@
  * How large do histories get? One enriching round (rank-sum selection, so two models give log-probabilities, and an
  * evaluation) with 10,000, 100,000 and 1,000,000 rows and once more with a prompt of 100 KB: the product's workflows on
  * Temporal's dev server, scripted activities (worker.mjs). The worker's peak memory is known on Linux only.
- * Writes bench/results/history.json: [{rows, promptBytes, events, bytes, largestPayload, activities, replaySeconds,
- * workerPeakBytes, executions}]; events, bytes and replay are those of the run's largest execution.
+ * Writes bench/results/history.json: [{rows, promptBytes, events, bytes, largestPayload, activities, actions,
+ * replaySeconds, workerPeakBytes, executions}]; events, bytes and replay are those of the run's largest execution;
+ * bench/results/actions.json: what an hour costs on Temporal Cloud (actions.mjs).
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -20,6 +21,7 @@ import { RunSpec, splitRunSpec } from '../../dist/contracts/spec.js';
 import { openStore } from '../../dist/storage/store.js';
 import { startEmbedded, temporalBinary } from '../../dist/worker/embedded.js';
 import { root } from '../../scripts/set-up.mjs';
+import { actionsPerHour, billable } from './actions.mjs';
 
 const SIZES = [
   { rows: 10_000, promptBytes: 0 },
@@ -44,14 +46,21 @@ export async function history(say) {
       say(`${size.rows} rows${size.promptBytes ? `, a prompt of ${size.promptBytes} bytes` : ''} ...`);
       found.push(await measure(embedded.address, join(folder, 'store'), size));
     }
+    say('actions an hour ...');
+    const cost = await actionsPerHour(embedded.address, join(folder, 'store'), runInput, largestOf(found[1]));
     mkdirSync(join(root, 'bench/results'), { recursive: true });
-    writeFileSync(join(root, 'bench/results/history.json'), `${JSON.stringify(found, null, 2)}\n`);
-    return found;
+    const write = (name, value) =>
+      writeFileSync(join(root, 'bench/results', name), `${JSON.stringify(value, null, 2)}\n`);
+    write('history.json', found);
+    write('actions.json', cost);
+    return { histories: found, cost };
   } finally {
     await embedded.stop();
     rmSync(folder, { recursive: true, force: true });
   }
 }
+
+const largestOf = ({ executions }) => executions.reduce((a, b) => (b.events > a.events ? b : a));
 
 async function measure(address, artifactRoot, { rows, promptBytes }) {
   const taskQueue = `history-${rows}-${promptBytes}`;
@@ -75,15 +84,15 @@ async function measure(address, artifactRoot, { rows, promptBytes }) {
       executions.push(await executionOf(workflow, workflowService, taskQueue, runId));
     worker.stdin.end();
     const workerPeakBytes = Number((await lines.next()).value);
-    const largest = executions.reduce((a, b) => (b.events > a.events ? b : a));
+    const largest = largestOf({ executions });
     const replaySeconds = await replayed(executions[0].history, largest.history);
-    const { events, bytes, activities } = largest;
+    const { events, bytes, activities, actions } = largest;
     return {
-      ...{ rows, promptBytes, events, bytes, activities },
+      ...{ rows, promptBytes, events, bytes, activities, actions },
       largestPayload: Math.max(...executions.map((one) => one.largestPayload)),
       replaySeconds,
       workerPeakBytes,
-      executions: executions.map((one) => ({ events: one.events, bytes: one.bytes, activities: one.activities })),
+      executions: executions.map(({ history: _, next: __, largestPayload: ___, ...one }) => one),
     };
   } finally {
     await connection.close();
@@ -124,6 +133,7 @@ async function executionOf(workflow, service, workflowId, runId) {
     events: events.length,
     bytes: Number(raw.workflowExecutionInfo.historySizeBytes),
     activities: events.filter((event) => event.activityTaskScheduledEventAttributes).length,
+    actions: billable(events),
     largestPayload: Math.max(...payloadSizes(events)),
   };
 }
@@ -156,7 +166,8 @@ async function runInput(artifactRoot, taskQueue, rows, promptBytes) {
       catalysts: file,
       evaluation: file,
     },
-    ...{ config: workflowConfigOf(deployment, false), fork: null },
+    // The worker here has no queue of its own host.
+    ...{ config: { ...workflowConfigOf(deployment, true), hostQueues: false }, fork: null },
   };
 }
 

@@ -1,21 +1,24 @@
 /**
  * The worker of the history bench: the product's workflows, and scripted activities that answer like those of a run with
  * ROWS rows. Shards read their step and its texts from the store, as real ones do, and take 20 to 120 ms: long enough to end one by one.
- *   node bench/history/worker.mjs ADDRESS TASK_QUEUE STORE
- * Prints "ready", and its peak memory in bytes when its input ends.
+ *   node bench/history/worker.mjs ADDRESS TASK_QUEUE STORE [waiting [SECONDS]]
+ * Prints "ready" with the address of its metrics, and its peak memory in bytes when its input ends. `waiting`: shards never
+ * end, and send heartbeats as real ones do; SECONDS: at least so often.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { activity } from '../../dist/activities/activity.js';
 import { SpecTexts } from '../../dist/contracts/spec.js';
-import { ShardedStep } from '../../dist/contracts/steps.js';
+import { ShardedStep, ShardInput } from '../../dist/contracts/steps.js';
 import { random } from '../../dist/method/random.js';
 import { openStore } from '../../dist/storage/store.js';
 import { root } from '../../scripts/set-up.mjs';
 
-const [address, taskQueue, artifactRoot] = process.argv.slice(2);
+const [address, taskQueue, artifactRoot, waiting, seconds] = process.argv.slice(2);
 const store = openStore({ artifactRoot, modelRoots: [] });
 const next = random(1);
 const sha = (text) => createHash('sha256').update(text).digest('hex');
@@ -66,17 +69,38 @@ const activities = {
   srlmExport: async () => undefined,
 };
 
-Runtime.install({ logger: new DefaultLogger('ERROR') });
+if (waiting)
+  activities.srlmShard = activity('shard', ShardInput, ({ from, to }, progress) => {
+    progress.expect((to - from) * 32, 'sample');
+    return new Promise(() => {});
+  });
+
+const metricsAt = `127.0.0.1:${await freePort()}`;
+Runtime.install({
+  logger: new DefaultLogger('ERROR'),
+  telemetryOptions: { metrics: { prometheus: { bindAddress: metricsAt } } },
+});
 const connection = await NativeConnection.connect({ address });
 const worker = await Worker.create({
   ...{ connection, taskQueue, activities },
   workflowBundle: { codePath: join(root, 'dist/workflow-bundle.js') },
   ...{ maxCachedWorkflows: 100, workflowThreadPoolSize: 1 },
+  ...(seconds ? { maxHeartbeatThrottleInterval: `${seconds} seconds` } : {}),
 });
 const running = worker.run();
-process.stdout.write('ready\n');
+process.stdout.write(`ready http://${metricsAt}/metrics\n`);
 process.stdin.resume().once('end', () => worker.shutdown());
 await running;
 await connection.close();
 const peak = /VmHWM:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'));
 process.stdout.write(`${peak ? Number(peak[1]) * 1024 : 0}\n`);
+
+function freePort() {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}

@@ -48,7 +48,7 @@ export function addDataCommands(program: Command): void {
     .addArgument(new Argument('[which]', 'of what').choices(Object.keys(SCHEMAS)).default('run'))
     .action(
       action(async (context, which: keyof typeof SCHEMAS) => {
-        const json = z.toJSONSchema(SCHEMAS[which], { io: 'input' });
+        const json = z.toJSONSchema(SCHEMAS[which], { io: 'input', unrepresentable: 'any' });
         context.print(json, visibleJson(json, 2).split('\n'));
         return EXIT.done;
       }),

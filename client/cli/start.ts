@@ -20,7 +20,7 @@ import { visibleJson } from '../../text/text.js';
 import type { SrlmClient } from '../client.js';
 import type { Checked } from '../preflight.js';
 import { loadSpec } from '../spec-file.js';
-import { action, beforeStart, type Context, checkId, collect, EXIT, pairs, patiently } from './context.js';
+import { action, beforeStart, type Context, checkId, collect, EXIT, number, pairs, patiently } from './context.js';
 import { exitOf, follow, printResult } from './follow.js';
 
 const CHECKING = 'Checking and storing the data ...';
@@ -29,6 +29,7 @@ const CHECKING_MS = 10_000;
 interface StartOptions {
   id?: string;
   watch?: boolean;
+  priority?: number;
   data?: string;
   catalysts?: string;
   evaluation?: string;
@@ -42,6 +43,12 @@ const starting = (command: Command): Command =>
     .argument('<spec>', 'YAML or JSON file; paths in it are relative to it')
     .option('--id <id>', "the run's id (default: the spec's name and the time)")
     .option('--watch', 'follow the run until it ends or parks')
+    .option(
+      '--priority <1-5>',
+      'which run is served first where several wait: 1 is first',
+      number('--priority', 1, 5),
+      3,
+    )
     .option('--data <file>', 'instead of data.path')
     .option('--model <folder>', 'instead of model.path')
     .option('--set <field=value>', 'set a field of the spec, such as sampling.k=8; may be repeated', collect);
@@ -56,7 +63,7 @@ export function addStartCommands(program: Command): void {
           const id = checkId(options.id);
           const spec = await readSpec(file, RunSpec, options);
           const { checkRun } = await preflight();
-          return checkedStart(context, checkRun(spec, await context.deployment(), process.cwd(), id));
+          return checkedStart(context, checkRun(spec, await context.deployment(), process.cwd(), id), options);
         });
         context.print({ runId, warnings }, [runId]);
         if (!options.watch) return started(context, runId);
@@ -77,7 +84,7 @@ export function addStartCommands(program: Command): void {
           const write = out === undefined ? null : await fileWriter(out);
           const { checkSample } = await preflight();
           const checking = checkSample(spec, await context.deployment(), process.cwd(), id);
-          return { ...(await checkedStart(context, checking)), write };
+          return { ...(await checkedStart(context, checking, options)), write };
         });
         if (!out || !context.json) context.print({ runId }, [runId]);
         if (!out && !watch) return started(context, runId);
@@ -109,11 +116,12 @@ const preflight = () => import('../preflight.js');
 async function checkedStart(
   context: Context,
   checking: Promise<Checked<RunInput> | Checked<SampleInput>>,
+  { priority }: StartOptions,
 ): Promise<{ runId: string; warnings: string[]; client: SrlmClient }> {
   const checked = await patiently(context, CHECKING, checking, CHECKING_MS);
   for (const warning of checked.warnings) context.say(`warning: ${warning}`);
   const client = await context.connect();
-  return { ...(await client.startChecked(checked)), client };
+  return { ...(await client.startChecked(checked, { priority })), client };
 }
 
 function started(context: Context, runId: string) {

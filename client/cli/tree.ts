@@ -133,8 +133,8 @@ function runningText(step: StepState, status: RunStatus, view: View): string {
   const progress = progressOf(step, status.live);
   const elapsed = duration((view.now - Date.parse(step.startedAt)) / 1000);
   if (!progress) return elapsed;
-  const { done, total, unit } = progress;
-  if (total === 0) return `${done} ${unit}  ${elapsed}`;
+  const { done, total } = progress;
+  if (total === 0) return `${progressParts(progress).join('  ')}  ${elapsed}`;
   const bar = view.width < 64 ? [] : [barOf(done / total, view.width < 90 ? 12 : 24)];
   return [...bar, ...progressParts(progress)].join('  ');
 }
@@ -217,15 +217,17 @@ export function progressOf(step: StepState, live: Live): Progress | null {
     return { done, total: step.rowsTotal, unit: 'rows', perSecond, secondsLeft, note: null };
   }
   const one = live[0];
-  if (!one || (one.done === 0 && one.total === 0)) return null;
+  if (!one || (one.done === 0 && one.total === 0 && one.note === undefined)) return null;
   const note = one.note === undefined ? null : printable(one.note);
   return { done: one.done, total: one.total, unit: one.unit, perSecond: one.rate, secondsLeft: one.secondsLeft, note };
 }
 
 /** `332/640 rows`, `8.2/s`, `38 s left`, `loss 1.205`: what is known of it. */
 export function progressParts({ done, total, unit, perSecond, secondsLeft, note }: Progress): string[] {
+  const count = total === 0 ? `${done} ${unit}` : `${done}/${total} ${unit}`;
   return [
-    total === 0 ? `${done} ${unit}` : `${done}/${total} ${unit}`,
+    // A note alone says what it waits for.
+    ...(done === 0 && total === 0 && note !== null ? [] : [count]),
     ...(perSecond === null ? [] : [`${rate(perSecond)}/s`]),
     ...(secondsLeft === null || secondsLeft <= 0 ? [] : [`${duration(Math.ceil(secondsLeft))} left`]),
     ...(note === null ? [] : [note]),

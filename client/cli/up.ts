@@ -25,7 +25,10 @@ export function addWorkerCommands(program: Command): void {
     .action(
       action(async (context, options: { role: Role }) => {
         const deployment = await context.deployment();
-        const signals = listen(context);
+        const signals = listen(
+          context,
+          'Stopping, once the current chunks are done or after 25 seconds ... (again: at once)',
+        );
         const workers = await startWorkers(deployment, options.role);
         const { address, namespace } = connectionOptions();
         const { versioning = null } = deployment;
@@ -45,8 +48,16 @@ export function addWorkerCommands(program: Command): void {
     );
 }
 
+/** Temporal's server is here: a heartbeat costs nothing, and whoever stops `up` waits for it. */
+const ON_ONE_MACHINE = {
+  shutdownGraceTime: '2 seconds',
+  // The progress that `watch` shows is as old as this.
+  maxHeartbeatThrottleInterval: '2 seconds',
+  defaultHeartbeatThrottleInterval: '2 seconds',
+} as const;
+
 async function up(context: Context, options: { port: number; uiPort: number }): Promise<Exit> {
-  const signals = listen(context);
+  const signals = listen(context, 'Stopping ... (again: at once)');
   const parts: Part[] = [];
   let release = async () => {};
   try {
@@ -56,14 +67,14 @@ async function up(context: Context, options: { port: number; uiPort: number }): 
       openStore(deployment);
       const version = await checkPython(pythonPath(deployment));
       const temporal = temporalBinary(deployment);
-      release = await onlyOne(folder);
+      release = await onlyOne(folder, deployment.host);
       context.say('Starting Temporal ...');
       return { embedded: await startEmbedded({ folder, ...options, temporal }), version };
     });
     parts.push(embedded);
     await useEmbedded(embedded, folder);
     // There is one worker here, which takes every run: a run that is pinned to a version would wait for another.
-    const workers = await startWorkers({ ...deployment, versioning: undefined }, 'all');
+    const workers = await startWorkers({ ...deployment, versioning: undefined }, 'all', ON_ONE_MACHINE);
     // Once a laptop is done, the memory of its model servers is freed.
     parts.push({ ended: workers.ended, stop: () => workers.stop().finally(() => workers.stopServers()) });
     const { address, uiUrl } = embedded;
@@ -88,7 +99,7 @@ interface Part {
 }
 
 /** `first` resolves with the first signal, also with one during the start. The second ends the process. */
-function listen(context: Context): { came: () => boolean; first: Promise<void> } {
+function listen(context: Context, stopping: string): { came: () => boolean; first: Promise<void> } {
   let count = 0;
   let resolveFirst: () => void = () => {};
   const first = new Promise<void>((resolve) => {
@@ -101,7 +112,7 @@ function listen(context: Context): { came: () => boolean; first: Promise<void> }
       );
       process.exit(EXIT.interrupted);
     }
-    context.say('Stopping ... (again: at once)');
+    context.say(stopping);
     resolveFirst();
   };
   for (const signal of STOP_SIGNALS) process.on(signal, onSignal);

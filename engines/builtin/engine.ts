@@ -3,7 +3,6 @@
  * two servers, a fast one and one in deterministic mode; only one server of the host holds weights at a time.
  */
 import { readdir, rm } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import pLimit, { type LimitFunction } from 'p-limit';
 import type { BuiltinEngine as BuiltinConfig } from '../../contracts/deployment.js';
@@ -16,9 +15,6 @@ import type { EngineClient } from '../client.js';
 import type { Capabilities, Engine, EngineCheck, EngineSite } from '../engine.js';
 import { BuiltinClient } from './client.js';
 import { ModelServer, type ServerAddress } from './server.js';
-
-/** Folder of a private server: PREFIX, host and process that started it. */
-const PRIVATE = `private-${hostname()}~`;
 
 export class BuiltinEngine implements Engine {
   readonly capabilities: Capabilities = { loadsWeights: true, promptLogprobs: true };
@@ -86,7 +82,7 @@ export class BuiltinEngine implements Engine {
     work: (client: EngineClient) => Promise<T>,
   ): Promise<T> {
     await this.removeAbandoned();
-    const state = this.folder(`${PRIVATE}${process.pid}`);
+    const state = this.folder(`${this.privatePrefix}${process.pid}`);
     const server = this.serverIn(state, false);
     try {
       const address = await server.ensure();
@@ -111,12 +107,18 @@ export class BuiltinEngine implements Engine {
 
   /** Ends the private servers of processes that were killed before they could stop them. */
   private async removeAbandoned(): Promise<void> {
+    const prefix = this.privatePrefix;
     for (const name of await readdir(this.folder('')).catch(() => [])) {
-      const pid = name.startsWith(PRIVATE) ? Number(name.slice(PRIVATE.length)) : Number.NaN;
+      const pid = name.startsWith(prefix) ? Number(name.slice(prefix.length)) : Number.NaN;
       if (!Number.isInteger(pid) || isAlive(pid)) continue;
       await this.serverIn(this.folder(name), false).stop();
       await rm(this.folder(name), { recursive: true, force: true });
     }
+  }
+
+  /** Of the folder of a private server: the id of the process that started it follows. */
+  private get privatePrefix(): string {
+    return `private-${this.site.deployment.host}~`;
   }
 
   private serverIn(folder: string, deterministic: boolean): ModelServer {

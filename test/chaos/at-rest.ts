@@ -36,6 +36,7 @@ const KINDS = {
   "Temporal's database": /^work\/temporal\/temporal\.db$/,
   "Temporal's log": /^work\/temporal\/temporal\.log$/,
   "Temporal's address": /^work\/temporal\/temporal\.toml$/,
+  'gpu.json': /^work\/gpu\.json$/,
   'up.json': /^work\/temporal\/up\.json$/,
 } as const satisfies Record<string, RegExp>;
 type FileKind = keyof typeof KINDS;

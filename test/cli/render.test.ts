@@ -280,6 +280,13 @@ describe('the lines of a log', () => {
     expect(changes(PARKED, STATUS)).toEqual(['round 2/5 · logprob (reference)  tried again']);
   });
 
+  it('shows what a training waits for before its first step', () => {
+    const waiting = beat({ step: 'fineTune', total: 0, note: 'waits for the hardware of this host' });
+    const status = { ...STATUS, steps: [running(2, 'fineTune')], live: [waiting] };
+    expect(progressLine(status)).toMatch(/fineTune {2}waits for the hardware of this host$/);
+    expect(renderRun(status, VIEW).join('\n')).toContain('fineTune  waits for the hardware of this host  ');
+  });
+
   it('report each attempt that failed, once', () => {
     const failed = { ...STATUS, live: [beat({ attempt: 2, lastFailure: 'Engine "local" does not answer.' })] };
     expect(changes(STATUS, failed)).toEqual([

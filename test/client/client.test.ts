@@ -45,6 +45,24 @@ it('starts a checked run under its id', async () => {
   expect(start).toHaveBeenCalledWith('srlmRun', expect.objectContaining({ workflowId: 'mine' }));
 });
 
+it('gives a run its turn among others of its priority, by a key of at most 64 bytes', async () => {
+  await client.startChecked({ runId: 'mine', input, warnings: [] }, { priority: 1 });
+  expect(start).toHaveBeenCalledWith(
+    'srlmRun',
+    expect.objectContaining({ priority: { priorityKey: 1, fairnessKey: 'mine' } }),
+  );
+  const runId = 'r'.repeat(100);
+  await client.startChecked({ runId, input, warnings: [] });
+  const fairnessKey = expect.stringMatching(/^[0-9a-f]{64}$/);
+  expect(start).toHaveBeenLastCalledWith(
+    'srlmRun',
+    expect.objectContaining({ priority: { priorityKey: 3, fairnessKey } }),
+  );
+  await expect(client.startChecked({ runId, input, warnings: [] }, { priority: 6 })).rejects.toThrow(
+    'options priority: expected 1 to 5, found 6. [spec.invalid]',
+  );
+});
+
 it('starts nothing that the workflow would refuse', async () => {
   const wrong = { ...input, settings: { ...settings, rounds: 101 } };
   await expect(client.startChecked({ runId: 'mine', input: wrong, warnings: [] })).rejects.toThrow(

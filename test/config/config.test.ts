@@ -34,7 +34,7 @@ describe('workflow code', () => {
   it('is given the queues', () => {
     expect(config({})).toMatchObject({ cpuQueue: 'srlm-cpu', gpuQueue: 'srlm-gpu', hostQueues: true, upgrades: false });
     expect(config({ taskQueue: 'mine', singleTaskQueue: true })).toMatchObject({
-      ...{ cpuQueue: 'mine', gpuQueue: 'mine', hostQueues: false },
+      ...{ cpuQueue: 'mine', gpuQueue: 'mine', hostQueues: true },
     });
   });
 

@@ -151,9 +151,15 @@ describe('the hardware of a host', () => {
     stop: async () => {},
   });
   const [a, b] = [server('a'), server('b')];
+  /** Those at work. */
+  let trainers: string[] = [];
   const hardware = () => {
     log.length = 0;
-    return new Hardware(() => [a, b], '/nowhere');
+    trainers = [];
+    return new Hardware(
+      () => [a, b],
+      async () => trainers,
+    );
   };
   const load = (name: string) => async () => {
     log.push(`load ${name}`);
@@ -185,6 +191,21 @@ describe('the hardware of a host', () => {
     await shared.withTrainer('job', never, async () => void log.push('train'));
     await shared.withServer('m', a, load('m'), never, work);
     expect(log).toEqual(['unload b', 'load m', 'unload a', 'unload b', 'train', 'unload b', 'load m']);
+  });
+
+  it('is kept for a trainer whose worker died until its run returns to it, whoever asked first', async () => {
+    const shared = hardware();
+    trainers = ['orphan'];
+    const other = shared.withTrainer('other', never, async () => void log.push('other'));
+    const shard = shared.withServer('m', a, load('m'), never, work);
+    await shared.withTrainer('orphan', never, async () => {
+      log.push('orphan');
+      trainers = [];
+    });
+    await Promise.all([other, shard]);
+    expect(log.slice(0, 3)).toEqual(['unload a', 'unload b', 'orphan']);
+    expect(log).toContain('other');
+    expect(log).toContain('load m');
   });
 
   it('is loaded by the next caller when the one who was loading is cancelled', async () => {

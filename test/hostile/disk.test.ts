@@ -79,6 +79,7 @@ describe('a program that ends because of its disk', () => {
     const signal = new AbortController().signal;
     const following = {
       python: python(exit),
+      host: 'here',
       signal,
       onProgress: () => {},
       isUnwanted: async () => false,

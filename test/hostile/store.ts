@@ -59,7 +59,12 @@ export async function hostileStore(): Promise<Hostile> {
     python: '/nonexistent/python',
   });
   const store = openStore(deployment);
-  const deps = { store, deployment, engines: new EngineHost(deployment, store) };
+  const deps = {
+    draining: new AbortController().signal,
+    store,
+    deployment,
+    engines: new EngineHost(deployment, store),
+  };
   const activities = { ...cpuActivities(deps), ...gpuActivities(deps) } as unknown as Activities;
   const run: Run = (name, input) =>
     // biome-ignore lint/suspicious/noExplicitAny: the mock's own types know no Client

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { SteeredEndpoint } from '../support/endpoint.js';
+import { executionsOf } from '../support/executions.js';
 import { counts, Harness } from '../support/harness.js';
 import { freePorts } from '../support/temporal-server.js';
 
@@ -25,7 +26,6 @@ describe('a sampling run', { timeout: 120_000 }, () => {
     harness = await Harness.open('operate', {
       config: {
         maxAttempts: 2,
-        heartbeatSeconds: 10,
         shardsInFlight: SHARDS,
         engines: {
           teacher: {
@@ -64,8 +64,8 @@ describe('a sampling run', { timeout: 120_000 }, () => {
   const askedTwice = () => [...counts(endpoint.answered)].filter(([, times]) => times > 1);
 
   it('that is paused finishes its current chunks, outlives its worker, and continues with nothing asked twice', async () => {
-    // A pause arrives with the next heartbeat, within two seconds.
-    endpoint.delayMs = 400;
+    // A pause arrives with the next heartbeat, within the time of a shard.
+    endpoint.delayMs = 600;
     const runId = await start('paused');
     await harness.until('some are answered', () => endpoint.answered.length >= 6);
     await harness.client.send(runId, 'pause', { why: 'the machine is needed' });
@@ -96,6 +96,26 @@ describe('a sampling run', { timeout: 120_000 }, () => {
       ['resume', 'it is free'],
     ]);
     await expect(harness.client.send(runId, 'resume', {})).rejects.toThrow('it has ended');
+  });
+
+  it('whose worker is stopped finishes its current chunks, and continues with nothing asked twice', async () => {
+    endpoint.delayMs = 400;
+    const runId = await start('drained');
+    await harness.until('some are answered', () => endpoint.answered.length >= 6);
+    expect(await harness.stopWorker()).toBe(0);
+    const before = endpoint.answered.length;
+    expect(before).toBeLessThan(PROMPTS);
+    expect(before % CHUNK).toBe(0);
+    endpoint.delayMs = 0;
+    await harness.startWorker();
+    const { steps } = await harness.status(runId, 'it is done', is('done'));
+    expect(steps.at(-1)).toMatchObject({ step: 'sample', rowsDone: PROMPTS });
+    expect(endpoint.answered).toHaveLength(PROMPTS);
+    // Handed over, not failed.
+    const [execution] = await executionsOf(harness.client.temporal, runId);
+    expect(execution?.history.events?.filter((event) => event.activityTaskFailedEventAttributes)).toEqual([]);
+    const started = execution?.history.events?.map((event) => event.activityTaskStartedEventAttributes?.attempt ?? 1);
+    expect(new Set(started)).toEqual(new Set([1]));
   });
 
   it('that is parked is answered by one of two operators, and the other reads who was first', async () => {
@@ -170,7 +190,7 @@ describe('a sampling run', { timeout: 120_000 }, () => {
   });
 
   it('that is paused, and is to stop after its step, does that step first', async () => {
-    endpoint.delayMs = 400;
+    endpoint.delayMs = 600;
     const runId = await start('finished');
     await harness.until('some are answered', () => endpoint.answered.length >= 4);
     await harness.client.send(runId, 'pause', {});

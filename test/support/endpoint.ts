@@ -7,6 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 export class SteeredEndpoint {
   readonly answered: string[] = [];
+  /** Requests that came. */
+  asked = 0;
   delayMs = 0;
   /** 0: answers. Else this status. */
   refuses = 0;
@@ -23,6 +25,7 @@ export class SteeredEndpoint {
       let body = '';
       for await (const part of request) body += part;
       const { n = 1, messages } = JSON.parse(body) as { n?: number; messages: { content: string }[] };
+      this.asked++;
       await sleep(this.delayMs);
       response.setHeader('content-type', 'application/json');
       if (this.refuses > 0) {

@@ -156,12 +156,16 @@ export class Harness {
 
   // --- workers and other processes ----------------------------------------------------------------------------------
 
-  /** `srlm worker`; `srlm up` where the harness has a Temporal server of its own. Resolves once it reports that it runs. */
-  async startWorker(): Promise<number> {
+  /**
+   * `srlm worker`; `srlm up` where the harness has a Temporal server of its own. Resolves once it reports that it runs.
+   * `of`: a host of its own, whose workers do GPU work only.
+   */
+  async startWorker(of?: string): Promise<number> {
     const log = join(this.folder, `worker-${++this.workers}.log`);
     const command = this.up
       ? ['up', '--port', String(this.up.port), '--ui-port', String(this.up.uiPort)]
-      : ['worker', '--role', 'all'];
+      : ['worker', '--role', of ? 'gpu' : 'all'];
+    const config = of ? await this.configOf(of) : join(this.folder, 'temporal.config.json');
     const main = join(packageRoot, 'dist/client/cli/main.js');
     const env: NodeJS.ProcessEnv = {
       ...process.env,
@@ -170,7 +174,7 @@ export class Harness {
     };
     for (const key of Object.keys(env)) if (/^(TEMPORAL_(?!CONFIG_FILE)|VITEST|NODE_ENV)/.test(key)) delete env[key];
     const out = openSync(log, 'a');
-    const worker = spawn(process.execPath, [main, '--config', join(this.folder, 'temporal.config.json'), ...command], {
+    const worker = spawn(process.execPath, [main, '--config', config, ...command], {
       cwd: this.folder,
       env,
       stdio: ['ignore', out, out],
@@ -182,6 +186,13 @@ export class Harness {
       return /^Worker /m.test(text);
     });
     return worker.pid!;
+  }
+
+  private async configOf(host: string): Promise<string> {
+    const config = JSON.parse(await readFile(join(this.folder, 'temporal.config.json'), 'utf8'));
+    const path = join(this.folder, `temporal.config.${host}.json`);
+    await writeFile(path, JSON.stringify({ ...config, host, workRoot: `work-${host}` }));
+    return path;
   }
 
   /** SIGTERM, as a deployment does it. Returns the exit code. */

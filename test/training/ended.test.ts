@@ -37,6 +37,7 @@ async function followed(end: string, stallMinutes = 15) {
   mkdirSync(job.folder);
   const following = {
     python,
+    host: 'here',
     signal: new AbortController().signal,
     onProgress: () => {},
     isUnwanted: async () => false,

@@ -13,6 +13,8 @@ import { python, tinyModel } from '../support/python.js';
 
 const base = join(tinyModel(), 'tiny');
 const trainer = TrainerConfig.parse({ device: 'cpu', threads: 1 });
+/** Not the hostname: what the trainer writes is what its worker calls this host. */
+const HOST = 'gpu-1';
 const never = new AbortController().signal;
 
 let jobs: string;
@@ -49,8 +51,15 @@ async function prepared(training: object, count = 8, baseModel = base) {
   return job;
 }
 
-const isTraining = async (root: string) => (await runningJobs(root)).length > 0;
-const following = { python, signal: never, onProgress: () => {}, isUnwanted: async () => false, stallMinutes: 15 };
+const isTraining = async (root: string) => (await runningJobs(root, HOST)).length > 0;
+const following = {
+  python,
+  host: HOST,
+  signal: never,
+  onProgress: () => {},
+  isUnwanted: async () => false,
+  stallMinutes: 15,
+};
 
 describe('a trainer', () => {
   it('reports the digest and the size of the model it has trained, so that nobody has to read it again', async () => {
@@ -106,9 +115,9 @@ describe('a trainer', () => {
     while (!(await isTraining(jobs))) await new Promise((resolve) => setTimeout(resolve, 100));
     again.abort(new Error('the worker was killed'));
     await expect(resumed).rejects.toThrow('the worker was killed');
-    await endOrphans(jobs, async (run) => run.workflowId === 'another');
+    await endOrphans(jobs, HOST, async (run) => run.workflowId === 'another');
     expect(await isTraining(jobs)).toBe(true);
-    await endOrphans(jobs, async (run) => run.workflowId === 'run');
+    await endOrphans(jobs, HOST, async (run) => run.workflowId === 'run');
     expect(await isTraining(jobs)).toBe(false);
   });
 });

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
 import { type WorkflowHandle, WorkflowUpdateFailedError } from '@temporalio/client';
+import type { Priority } from '@temporalio/common';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, makeTelemetryFilterString, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import { inject, vi } from 'vitest';
@@ -48,6 +49,7 @@ const TRANSIENT_GRPC_CODES = [1, 4, 8, 9, 14];
 
 export interface Start {
   settings?: object;
+  priority?: Priority;
   config?: Partial<WorkflowConfig>;
   script?: Script;
   id?: string;
@@ -214,6 +216,7 @@ export class Scenarios {
       workflowId: scenario.id,
       taskQueue: this.taskQueue,
       args: start.args ?? this.args(start, scenario.tables),
+      ...(start.priority ? { priority: start.priority } : {}),
       // A worker of a busy machine is slow, not lost.
       workflowTaskTimeout: '60 seconds',
     });

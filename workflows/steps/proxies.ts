@@ -8,8 +8,11 @@ import type { WorkflowConfig } from '../../contracts/workflow-config.js';
 
 /** An export is tried for so long: an outage of the store at night must not cost the audit trail. */
 const EXPORT_WITHIN = '12 hours';
-/** A worker that is away for so long is given up: another host takes the job, from its newest checkpoint. */
-const HOST_SCHEDULE_TO_START = '10 minutes';
+/**
+ * A host has room for every job, so one that is not started within this time has no worker: another host takes the job,
+ * from its newest checkpoint. Long enough for a worker that is replaced.
+ */
+const HOST_SCHEDULE_TO_START = '2 minutes';
 
 export const cpu = (config: WorkflowConfig, summary: string): ActivityInterfaceFor<CpuActivities> =>
   proxyActivities<CpuActivities>({ ...options(config), taskQueue: config.cpuQueue, summary });

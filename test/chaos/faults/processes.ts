@@ -1,4 +1,6 @@
 /** Processes that are killed or frozen: worker, model server, trainer, Temporal. */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ChaosHarness, signal } from '../chaos-harness.js';
 import { anywhere, type Draw, type Kind, serving, training } from './fault.js';
@@ -69,7 +71,7 @@ const workerFrozen: Kind = (draw) => {
   };
 };
 
-/** Another worker takes over its attempts before it wakes, and both run for a while. */
+/** Another worker takes over its attempts before it wakes, and both run for a while: their lock is lost. */
 const workerReplaced: Kind = (draw) => {
   const [ms, together] = [beyondHeartbeat(draw), draw.whole(500, 3000)];
   return {
@@ -84,6 +86,7 @@ const workerReplaced: Kind = (draw) => {
         for (const pid of old) signal(pid, 'SIGCONT');
         return Date.now();
       });
+      rmSync(join(chaos.harness.folder, 'work/gpu.json'), { force: true });
       await chaos.startWorker();
       const at = await woken;
       await sleep(together);
