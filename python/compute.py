@@ -24,14 +24,20 @@ from cache import SPARE_COLUMNS, RoomyLayer
 from sampling import UnservableModel, Sample, check_finite, end_tokens, pick
 
 GATHER_SECONDS = 0.01     # an idle engine waits this long for more jobs after the first
-FORWARD_TOKENS = 1024     # at most this many tokens in one pass over prompts: activations fit the CPU's cache, logits stay small
-LOGIT_ROWS = 64           # rows of logits that are turned into log-probabilities at once
+# At most this many tokens in one pass over prompts. On a CPU activations fit its cache; a GPU is idle while a pass is
+# prepared, so each has to be large.
+FORWARD_TOKENS = {"cpu": 1024, "cuda": 8192}
+LOGIT_ROWS = {"cpu": 64, "cuda": 512}  # rows of logits that are turned into log-probabilities at once
 JOIN_STEPS = 16           # joining copies the key/value buffers, so a few rows wait up to this many steps for more
 FIXED_MEMORY = 4 << 30    # bytes of keys and values in deterministic mode, which must not depend on the free memory
 
 
 class BatchHalved(Exception):
     """Memory ran out, and batches are smaller from now on: the same request may succeed."""
+
+
+class DeviceFailed(Exception):
+    """The GPU refused a call. Every later call of this process fails in the same way, so the process has to end."""
 
 
 @dataclass(eq=False)
@@ -75,7 +81,7 @@ class Engine:
 
     def __init__(self, device: str, dtype: torch.dtype, threads: int, max_batch: int, deterministic: bool):
         self.device, self.dtype, self.threads = device, dtype, threads
-        self.max_batch, self.forward_tokens, self.deterministic = max_batch, FORWARD_TOKENS, deterministic
+        self.max_batch, self.forward_tokens, self.deterministic = max_batch, FORWARD_TOKENS[device], deterministic
         self.inbox: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self.sha256 = self.model = self.tokenizer = self.speller = self.wanted_RT = None
         self.passes = 0                      # so far, each of at most FORWARD_TOKENS columns
@@ -106,7 +112,7 @@ class Engine:
                     self.max_batch, self.forward_tokens = self.max_batch // 2, max(1, self.forward_tokens // 2)
                     problem = BatchHalved(f"memory ran out; from now on at most {self.max_batch} rows are generated at once.")
                 for job in jobs:
-                    job.settle(problem=problem)
+                    job.settle(problem=named(problem))
 
     def charged(self, work):
         """Does `work`, and divides the time among the rows that it returns."""
@@ -133,7 +139,7 @@ class Engine:
                 try:
                     job.settle(job.call())
                 except Exception as problem:
-                    job.settle(problem=problem)
+                    job.settle(problem=named(problem))
         self.texts = sorted((text for text in self.texts if not text.job.cancelled), key=lambda text: len(text.ids))
 
     # ---- the model ----
@@ -190,10 +196,11 @@ class Engine:
         mask = self.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         wanted_RT = torch.arange(width, device=self.device) >= self.tensor([[width - len(row) + start] for row, start in zip(ids, starts)])
-        if cache is None and width > FORWARD_TOKENS:
+        piece = FORWARD_TOKENS[self.device]
+        if cache is None and width > piece:
             cache = DynamicCache()
-        for start in range(0, width, FORWARD_TOKENS):
-            columns = slice(start, min(start + FORWARD_TOKENS, width))
+        for start in range(0, width, piece):
+            columns = slice(start, min(start + piece, width))
             self.wanted_RT = wanted_RT[:, columns]
             try:
                 logits = self.model(input_ids=input_ids[:, columns], attention_mask=mask[:, :columns.stop], position_ids=positions[:, columns],
@@ -232,7 +239,8 @@ class Engine:
         logprobs_RT = torch.zeros(targets_RT.shape)
         for columns, wanted_RT, logits_NV in self.forward([text.ids for text in texts], [text.first - 1 for text in texts]):
             # A few rows of float32 logits fit the CPU's cache; all of them together would pass through memory several times.
-            parts = zip(logits_NV.split(LOGIT_ROWS), targets_RT[:, columns][wanted_RT].split(LOGIT_ROWS))
+            size = LOGIT_ROWS[self.device]
+            parts = zip(logits_NV.split(size), targets_RT[:, columns][wanted_RT].split(size))
             found = [-torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none") for logits, targets in parts]
             logprobs_RT[:, columns][wanted_RT.cpu()] = torch.cat(found).cpu()
         for text, logprobs_T in zip(texts, logprobs_RT):
@@ -353,7 +361,15 @@ class Engine:
 
 
 def is_out_of_memory(problem: Exception) -> bool:
-    return isinstance(problem, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(problem)
+    # The allocator of a GPU has an exception of its own. Its libraries and its driver allocate, too, and only say so.
+    signs = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+    return isinstance(problem, (torch.OutOfMemoryError, MemoryError)) or any(sign in str(problem) for sign in signs)
+
+
+def named(problem: Exception) -> Exception:
+    if isinstance(problem, torch.AcceleratorError) and not is_out_of_memory(problem):
+        return DeviceFailed(str(problem).partition("\n")[0])
+    return problem
 
 
 def free_memory(device: str) -> int:

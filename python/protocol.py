@@ -99,7 +99,10 @@ class Decoder:
             text.encode()
         except UnicodeEncodeError:
             raise bad("The text has half of a surrogate pair, which is not a character.") from None
-        return self.engine.tokenizer(text, add_special_tokens=special, verbose=False).input_ids
+        ids, vocabulary = self.engine.tokenizer(text, add_special_tokens=special, verbose=False).input_ids, self.engine.vocabulary
+        if max(ids, default=0) >= vocabulary:  # a GPU would fail for good
+            raise bad(f"The tokenizer gives token {max(ids)}, and the model has {vocabulary}.")
+        return ids
 
     def chat_text(self, body) -> str:
         messages = body.get("messages")

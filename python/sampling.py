@@ -43,13 +43,15 @@ def pick(logits_RV, rows: list[Sample]) -> list[int]:
         some = [i for i, row in enumerate(rows) if bool(row.top_k) == limited]
         if not some:
             continue
-        temperature, top_p, top_k, uniform = (torch.tensor([[value] for value in values]) for values in zip(
+        # A GPU keeps the logits of whole vocabularies, which take long to copy. It adds them up in no fixed order.
+        place = "cpu" if limited or torch.are_deterministic_algorithms_enabled() else logits_RV.device
+        temperature, top_p, top_k, uniform = (torch.tensor([[value] for value in values], device=place) for values in zip(
             *((rows[i].temperature, rows[i].top_p, rows[i].top_k, rows[i].rng.random()) for i in some)))
         values, ids = logits_RV if len(some) == len(rows) else logits_RV[some], None
         if limited or (top_p < 1).any():
             values, ids = values.topk(min(int(top_k.max()) or values.shape[-1], values.shape[-1]))
-            ids = ids.cpu()
-        values = values.cpu().float() / temperature
+            ids = ids.to(place)
+        values = values.to(place).float() / temperature
         if limited:
             values.masked_fill_(torch.arange(values.shape[-1]) >= top_k, -torch.inf)
         share = values.softmax(-1)
@@ -58,9 +60,13 @@ def pick(logits_RV, rows: list[Sample]) -> list[int]:
             # The most likely token is always kept, also for top_p 0.
             total = share.masked_fill_(total - share >= top_p.clamp(min=1e-9), 0).cumsum(-1)
         # Rounding must not move the point past the last token that has any probability.
-        point = torch.minimum(uniform * total[:, -1:], total[:, -1:].nextafter(torch.tensor(0.0)))
+        point = torch.minimum(uniform * total[:, -1:], total[:, -1:].nextafter(total.new_zeros(())))
         drawn = torch.searchsorted(total, point, right=True)
-        tokens[some] = (drawn if ids is None else ids.gather(1, drawn))[:, 0]
+        if ids is not None:
+            if total.is_cuda:  # its sums may grow by rounding behind the last token that is kept
+                drawn = torch.minimum(drawn, (share > 0).sum(-1, keepdim=True) - 1)
+            drawn = ids.gather(1, drawn)
+        tokens[some] = drawn[:, 0].cpu()
     return tokens.tolist()
 
 

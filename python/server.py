@@ -9,7 +9,7 @@ and DIR/log.txt if that is its output, are started again at 50 MB; what was in t
 Does not stream or call tools, reads no pickles, runs no code from a model folder. compute.py does the computing,
 protocol.py decodes requests.
 Exit: 0 stopped by SIGTERM or SIGINT, 2 bad arguments or token, 3 another server holds DIR, 4 a template or tokenizer hung,
-5 no space left for the files above, 6 the file system of DIR has no locks."""
+5 no space left for the files above, 6 the file system of DIR has no locks, 7 the GPU failed."""
 
 import argparse
 import asyncio
@@ -51,7 +51,7 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from compute import Engine, Job, ScoredText, is_out_of_memory
+from compute import DeviceFailed, Engine, Job, ScoredText, is_out_of_memory
 from folder import DigestCache, check_model_folder
 from protocol import Decoder, Guard, RequestError, bad, body_of, failure, take
 
@@ -91,8 +91,8 @@ class Server:
                     return JSONResponse(reply, headers={"x-compute-seconds": f"{request.state.seconds:.4f}"})
                 except Exception as problem:
                     response = failure(path, problem)
-                    if isinstance(problem, TextHung):
-                        response.background = BackgroundTask(os._exit, 4)
+                    if isinstance(problem, (TextHung, DeviceFailed)):
+                        response.background = BackgroundTask(os._exit, 4 if isinstance(problem, TextHung) else 7)
                     return response
             return Route(path, endpoint, methods=[method])
 
@@ -132,7 +132,7 @@ class Server:
                     with self.load_time():
                         await self.compute(call=lambda: self.engine.load(real, sha256))
                 except Exception as problem:  # transformers and safetensors raise any exception for broken folders
-                    if is_out_of_memory(problem):
+                    if is_out_of_memory(problem) or isinstance(problem, DeviceFailed):
                         raise
                     raise bad(f"The model cannot be loaded: {problem}") from problem
         return {"model": f"srlm-{sha256}"}
@@ -307,8 +307,8 @@ def main() -> int:
             parser.error("--deterministic computes in float32.")
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         torch.use_deterministic_algorithms(True)
-    # A CPU without bfloat16 instructions emulates them, which is slower than float32.
-    fast = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu.get_capabilities().get("avx512_bf16", False)
+    # Hardware without bfloat16 instructions emulates them, which is slower than float32.
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if device == "cuda" else torch.cpu.get_capabilities().get("avx512_bf16", False)
     dtype = args.dtype if args.dtype != "auto" else "bfloat16" if fast and not args.deterministic else "float32"
 
     sys.stdout, sys.stderr = Log(sys.stdout), Log(sys.stderr)

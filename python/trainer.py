@@ -176,12 +176,13 @@ def train(job, spec, attempt, stop, set_state, pulse):
     use_cache = model.config.use_cache  # Trainer disables it, which would make the saved model slow to sample from
     say(f"{len(rows)} rows, {len(tokens_S)} steps, {sum(tokens_S)} tokens; {device}, {torch.get_num_threads()} threads, {attention} attention")
     say(f"precision {precision}: {why}")
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
+    if (largest := max(max(ids) for ids, _ in examples)) >= (vocabulary := model.get_input_embeddings().num_embeddings):
+        raise JobError("bad-model", f"the tokenizer gives token {largest}, and the model has {vocabulary}.")
 
     def collate(batch):
         width = max(len(ids) for ids, _ in batch)
         return {
-            "input_ids": torch.tensor([ids + [pad] * (width - len(ids)) for ids, _ in batch]),
+            "input_ids": torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in batch]),  # a tokenizer's pad token may be unknown to the model
             "attention_mask": torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in batch]),
             "labels": torch.tensor([[-100] * start + ids[start:] + [-100] * (width - len(ids)) for ids, start in batch]),
         }
@@ -332,7 +333,7 @@ def classify(problem):
     text = f"{type(problem).__name__}: {problem}"
     if isinstance(problem, JobError):
         return 2, *problem.args
-    if isinstance(problem, MemoryError) or any(sign in text.lower() for sign in ("out of memory", "can't allocate memory", "bad_alloc")):
+    if isinstance(problem, MemoryError) or any(sign in text.lower() for sign in ("out of memory", "can't allocate memory", "bad_alloc", "status_alloc_failed")):
         return 4, "out-of-memory", f"Out of memory; a smaller microBatchSize or maxLength, or gradientCheckpointing, needs less. {text}"
     full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or any(sign in text for sign in ("No space left", "PytorchStreamWriter", "inline_container")):

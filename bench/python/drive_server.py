@@ -1,5 +1,6 @@
 """How fast does python/server.py sample, and compute log-probabilities, over HTTP?  Usage:
     python bench/python/drive_server.py --model DIR --data gsm8k.jsonl [--prompts 64] [--texts 256] [--in-flight 256]
+        [--top-k 20] [--device cuda ...]
 
 Starts the server, then sends PROMPTS questions x 4 samples (the work of generate_baseline.py), and TEXTS questions with
 their answers (the work of score_baseline.py): once for all tokens of the answer, and once for its last line only, the
@@ -31,6 +32,7 @@ parser.add_argument("--data", required=True)
 parser.add_argument("--prompts", type=int, default=64)
 parser.add_argument("--texts", type=int, default=256)
 parser.add_argument("--in-flight", type=int, default=256)
+parser.add_argument("--top-k", type=int, default=20)
 args, server_args = parser.parse_known_args()  # all other options go to the server, such as --deterministic
 
 with open(args.data, encoding="utf-8") as file:
@@ -57,7 +59,7 @@ with tempfile.TemporaryDirectory() as state:
 
         def sample(number):
             return call("/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": rows[number]["question"]}], "n": SAMPLES,
-                                                 "seed": 1000 * number, "temperature": 0.7, "top_k": 20, "max_tokens": MAX_TOKENS})
+                                                 "seed": 1000 * number, "temperature": 0.7, "top_k": args.top_k, "max_tokens": MAX_TOKENS})
 
         def score(tokens, first):
             reply = call("/v1/completions", {"model": model, "prompt": [tokens], "echo": True, "logprobs": 1, "max_tokens": 0, "logprobs_from": [first]})

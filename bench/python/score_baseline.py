@@ -1,5 +1,5 @@
 """How fast is plain scoring: forward passes over texts sorted by length, full logits?  Usage:
-    python bench/python/score_baseline.py --model DIR --data gsm8k.jsonl [--prompts 256] [--batches 4,8]
+    python bench/python/score_baseline.py --model DIR --data gsm8k.jsonl [--prompts 256] [--batches 4,8] [--device cpu]
 
 PROMPTS texts, each a GSM8K question in the chat template and its answer; the mean log-probability of the answer's tokens.
 bfloat16. Counts the tokens of question and answer, not the padding. The last line is JSON: tokens/s of the best
@@ -18,10 +18,11 @@ parser.add_argument("--model", required=True)
 parser.add_argument("--data", required=True)
 parser.add_argument("--prompts", type=int, default=256)
 parser.add_argument("--batches", default="4,8")
+parser.add_argument("--device", default="cpu")
 args = parser.parse_args()
 
 tokenizer = AutoTokenizer.from_pretrained(args.model)
-model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.bfloat16).eval()
+model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.bfloat16).to(args.device).eval()
 with open(args.data, encoding="utf-8") as file:
     rows = [json.loads(line) for _, line in zip(range(args.prompts), file)]
 texts = []
@@ -38,8 +39,8 @@ for batch in map(int, args.batches.split(",")):
     for at in range(0, len(texts), batch):
         group = texts[at:at + batch]
         width = max(len(ids) for ids, _ in group)
-        ids_BT = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in group])
-        mask_BT = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in group])
+        ids_BT = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in group], device=args.device)
+        mask_BT = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in group], device=args.device)
         with torch.inference_mode():
             logits = model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).logits[:, :-1].float()
             logprob_BT = logits.gather(2, ids_BT[:, 1:, None])[..., 0] - logits.logsumexp(-1)

@@ -3,7 +3,7 @@
  * next. Also the client of that server.
  */
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import pLimit from 'p-limit';
@@ -83,6 +83,33 @@ describe('a model server', () => {
     });
   }, 60_000);
 
+  it('refuses a token that the tokenizer has and the model has not, which a GPU would not survive', async () => {
+    const model = join(folder, 'surplus');
+    cpSync(join(models, 'tiny'), model, { recursive: true });
+    const tokenizer = JSON.parse(readFileSync(join(model, 'tokenizer.json'), 'utf8'));
+    const id = Object.keys(tokenizer.model.vocab).length;
+    tokenizer.added_tokens.push({ ...tokenizer.added_tokens[0], id, content: '<|surplus|>' });
+    writeFileSync(join(model, 'tokenizer.json'), JSON.stringify(tokenizer));
+    const server = supervisor();
+    const address = await server.ensure();
+    const sha256 = await folderDigest(model);
+    await server.load(model, sha256);
+    const client = new BuiltinClient('local', address, sha256, pLimit(4));
+    const ask = (content: string) =>
+      client.sample(
+        {
+          ...{ messages: [{ role: 'user', content }], n: 1, seed: 1, temperature: 0, topP: 1, topK: 0 },
+          ...{ maxTokens: 1, stop: [], requestId: 'one' },
+        },
+        never,
+      );
+    await expect(ask('a <|surplus|>')).rejects.toMatchObject({
+      reason: expect.stringContaining(`The tokenizer gives token ${id}, and the model has ${id}.`),
+      retry: false,
+    });
+    expect(await ask('a')).toHaveLength(1);
+  }, 60_000);
+
   it('whose port nobody knows any more is ended, and the next attempt has one of its own', async () => {
     const lost = pidOf(serverFile);
     rmSync(serverFile);
@@ -136,3 +163,10 @@ assert cache.digest(other) == real(other) != found[1]
 assert len(read) == 3, read`;
   execFileSync(python, ['-c', script, dirname(pythonProgram('folder.py')), join(models, 'tiny'), copy]);
 }, 60_000);
+
+it('the engine on a GPU: draws and scores as on a CPU, mixes no tensors of both, and knows when it has failed', () => {
+  const programs = dirname(pythonProgram('compute.py'));
+  execFileSync(python, [join(import.meta.dirname, 'pretended_gpu.py'), programs, join(models, 'tiny')], {
+    stdio: 'pipe',
+  });
+}, 180_000);
