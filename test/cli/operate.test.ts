@@ -125,7 +125,7 @@ case "$1" in *trainer.py)
   fi;;
 esac
 `;
-    await writeFile(harness.python, starved + real.slice(real.indexOf('exec')));
+    await writeFile(harness.python, starved + real.slice(real.indexOf('\n') + 1));
     const parked = await start('memory', bare(4));
     expect(parked.code).toBe(PARKED);
     expect(parked.stderr).toContain('fineTune  parked after 1 attempt: trainer.out-of-memory');
