@@ -22,13 +22,13 @@ export function srlm(cwd: string, args: readonly string[], env: Record<string, s
   });
 }
 
-/** Runs one command after the other in one process (many.mjs), which costs a tenth. For commands that start nothing. */
+/** Runs one command after the other in one process (many.mjs), which costs a tenth. */
 export class Commands {
   private readonly child: ChildProcess;
   private readonly ended: Promise<never>;
 
-  constructor(cwd: string) {
-    this.child = fork(join(import.meta.dirname, 'many.mjs'), { cwd, env: environment({}), execArgv: [] });
+  constructor(cwd: string, env: Record<string, string> = {}) {
+    this.child = fork(join(import.meta.dirname, 'many.mjs'), { cwd, env: environment(env), execArgv: [] });
     this.ended = once(this.child, 'exit').then(() => {
       throw new Error('the process of the commands has ended');
     });

@@ -1,6 +1,6 @@
 /**
- * The built command line, again and again in one process, for commands that start nothing: loading it takes longer than
- * all that they do. The arguments of a command come as a message, and the answer is what it wrote and its exit code.
+ * The built command line, again and again in one process: loading it takes longer than most commands do. The arguments of
+ * a command come as a message, and the answer is what it wrote and its exit code.
  */
 import { fileURLToPath } from 'node:url';
 
