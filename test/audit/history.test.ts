@@ -12,7 +12,7 @@ import { Timeline } from '../../audit/timeline.js';
 import { MAX_PAYLOAD_BYTES } from '../../contracts/refs.js';
 import { packageRoot } from '../../processes/python.js';
 import { columns } from '../../text/text.js';
-import { NO_TEMPORAL, srlm } from '../cli/command.js';
+import { Commands, NO_TEMPORAL, srlm } from '../cli/command.js';
 import { type Finished, Harness, harnessSpec, temporalAddress } from '../support/harness.js';
 
 /** Of a few rows, to learn them by heart, so that a round which learns less is surely worse. */
@@ -34,14 +34,18 @@ describe('the history of a run', { timeout: 240_000 }, () => {
     Runtime.install({ logger: new DefaultLogger('ERROR', () => {}) });
     address = await temporalAddress();
     harness = await Harness.open('history');
+    commands = new Commands(harness.folder, { TEMPORAL_ADDRESS: address });
   });
   afterAll(async () => {
+    commands?.close();
     await harness?.close();
   });
 
-  const run = (args: string[], temporal = address) => srlm(harness.folder, args, { TEMPORAL_ADDRESS: temporal });
-  const historyOf = async (runId: string, temporal = address) => {
-    const { code, stdout, stderr } = await run(['history', runId], temporal);
+  let commands: Commands;
+  const run = (...args: string[]) => commands.run(...args);
+  const without = (...args: string[]) => srlm(harness.folder, args, { TEMPORAL_ADDRESS: NO_TEMPORAL });
+  const historyOf = async (runId: string, by = run) => {
+    const { code, stdout, stderr } = await by('history', runId);
     expect([code, stderr]).toEqual([0, '']);
     return stdout.trimEnd().split('\n');
   };
@@ -154,7 +158,7 @@ describe('the history of a run', { timeout: 240_000 }, () => {
   });
 
   it('is one document with --json', async () => {
-    const { stdout } = await run(['--json', 'history', 'whole']);
+    const { stdout } = await run('--json', 'history', 'whole');
     const timeline = Timeline.parse(JSON.parse(stdout));
     expect(timeline).toMatchObject({ run: 'whole', state: 'done', fork: null });
     const times = timeline.entries.map(({ at }) => at);
@@ -162,7 +166,7 @@ describe('the history of a run', { timeout: 240_000 }, () => {
   });
 
   it('is exported with histories that replay, by whom and as the spec was and became', async () => {
-    const done = await run(['audit', 'export', 'whole', '--out', 'exported']);
+    const done = await run('audit', 'export', 'whole', '--out', 'exported');
     expect([done.code, done.stderr]).toEqual([0, '']);
     expect(done.stdout).toMatch(/^whole: 3 histories .* in exported\.\n$/);
     const folder = join(harness.folder, 'exported');
@@ -186,12 +190,12 @@ describe('the history of a run', { timeout: 240_000 }, () => {
       new Set(['ingest', 'sample', 'logprob', 'parse', 'select', 'mix', 'fineTune', 'grade']),
     );
 
-    const again = await run(['audit', 'export', 'whole', '--out', 'exported']);
+    const again = await run('audit', 'export', 'whole', '--out', 'exported');
     expect([again.code, again.stderr]).toEqual([
       2,
       '--out exported: the folder is not empty. Choose another, or add --force. [usage]\n',
     ]);
-    expect((await run(['audit', 'export', 'whole', '--out', 'exported', '--force'])).code).toBe(0);
+    expect((await run('audit', 'export', 'whole', '--out', 'exported', '--force')).code).toBe(0);
   });
 
   it('is kept by the run itself, for when Temporal has it no more', async () => {
@@ -203,8 +207,8 @@ describe('the history of a run', { timeout: 240_000 }, () => {
     expect(own.executions.map(({ round }) => round)).toEqual([0, 1, 2]);
     const [known, kept, unknown] = await Promise.all([
       historyOf('whole'),
-      historyOf('whole', NO_TEMPORAL),
-      run(['history', 'nobody'], NO_TEMPORAL),
+      historyOf('whole', without),
+      without('history', 'nobody'),
     ]);
     // But for the last line, which gives the result.
     expect(kept.slice(1, -1)).toEqual(known.slice(1, -1));
