@@ -17,7 +17,7 @@ describe('runs with faults of many kinds', () => {
     ended = await campaign({
       runs: RUNS,
       seed: 1,
-      parallel: 2,
+      parallel: 1,
       faultsEach: FAULTS_EACH,
       say: (line) => {
         lines.push(line);

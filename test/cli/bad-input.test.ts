@@ -1,6 +1,7 @@
 /**
  * Bad input on the command line: one sentence with file, line and field on stderr, exit code 2, nothing started.
- * There is no Temporal in these tests, so each problem is reported before a connection is tried.
+ * There is no Temporal in these tests, so each problem is reported before a connection is tried. What fails before
+ * anything is started shares one process.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -9,9 +10,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { python } from '../support/python.js';
 import { freePorts } from '../support/temporal-server.js';
-import { srlm } from './command.js';
+import { Commands, srlm } from './command.js';
 
 let lab: string;
+let commands: Commands;
 const file = (path: string, content: string | Uint8Array) => writeFileSync(join(lab, path), content);
 const jsonl = (...rows: object[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 
@@ -65,8 +67,12 @@ beforeAll(() => {
   file('misspelt.yaml', SPEC.replace('catalysts:', 'catalyst:'));
   file('broken.yaml', 'name: [lab\n');
   file('zero.yaml', `${SPEC}sampling:\n  temperature: 1\n  k: 0\n`);
+  commands = new Commands(lab);
 });
-afterAll(() => rmSync(lab, { recursive: true, force: true }));
+afterAll(() => {
+  commands?.close();
+  rmSync(lab, { recursive: true, force: true });
+});
 
 const NOTHING = 'Nothing was started.';
 const ROW = 'Fix the row. Nothing was started. [data.invalid]';
@@ -220,7 +226,7 @@ const cases: { what: string; args: string[]; says: string }[] = [
 
 describe('srlm start refuses, in one sentence and with exit code 2,', () => {
   it.each(cases)('$what', async ({ args, says }) => {
-    const { stdout, stderr, code } = await srlm(lab, ['start', ...args]);
+    const { stdout, stderr, code } = await commands.run('start', ...args);
     expect({ stdout, stderr: stderr.replaceAll(lab, 'LAB'), code }).toEqual({
       stdout: '',
       stderr: `${says}\n`,
@@ -230,7 +236,7 @@ describe('srlm start refuses, in one sentence and with exit code 2,', () => {
 
   it('a disk too full for the run', async () => {
     const huge = ['sampling.k=64', 'sampling.maxTokens=32768', 'rounds=20'].flatMap((one) => ['--set', one]);
-    const { stderr, code } = await srlm(lab, ['start', 'run.yaml', '--data', 'many.jsonl', ...huge]);
+    const { stderr, code } = await commands.run('start', 'run.yaml', '--data', 'many.jsonl', ...huge);
     const said = stderr.replaceAll(lab, 'LAB').replace(/[\d.]+ GB are free/, 'SOME GB are free');
     expect(said.replace('Checking and storing the data ...\n', '')).toBe(
       'LAB/.srlm/store: the run needs about 5033.2 GB and SOME GB are free. Free some space or move artifactRoot. Nothing was started. [storage.disk-full]\n',
@@ -284,7 +290,7 @@ describe('srlm up refuses, in one sentence and with exit code 2,', () => {
   });
 
   it('a port that is none', async () => {
-    const { stderr, code } = await srlm(lab, ['up', '--port', '99999']);
+    const { stderr, code } = await commands.run('up', '--port', '99999');
     expect(stderr).toBe('--port: expected a whole number from 1 to 65535, found "99999". [usage]\n');
     expect(code).toBe(2);
   });
@@ -316,12 +322,12 @@ describe('srlm refuses, in one sentence and with exit code 2,', () => {
       "Option '--after <when>' argument 'tea' is invalid. Allowed choices are round, step, now. See `srlm --help`.",
     ],
   ])('%s', async (_, args, says) => {
-    const { stdout, stderr, code } = await srlm(lab, args);
+    const { stdout, stderr, code } = await commands.run(...args);
     expect({ stdout, stderr, code }).toEqual({ stdout: '', stderr: `${says} [usage]\n`, code: 2 });
   });
 
   it('the field names of another kind of data', async () => {
-    const { stderr, code } = await srlm(lab, ['data', 'check', 'data.jsonl', '--field', 'answr=x']);
+    const { stderr, code } = await commands.run('data', 'check', 'data.jsonl', '--field', 'answr=x');
     expect(stderr).toBe('--field answr: there is no such field; did you mean "answer"? [spec.invalid]\n');
     expect(code).toBe(2);
   });
@@ -349,12 +355,12 @@ describe('what is good input', () => {
       'specs/none.yaml',
       `${SPEC.replaceAll('path: data', 'path: ../data').replaceAll('path: cat', 'path: ../cat')}evaluation: none\n`,
     );
-    const { stderr } = await srlm(lab, ['start', 'specs/none.yaml', '--evaluation', 'prose.jsonl']);
+    const { stderr } = await commands.run('start', 'specs/none.yaml', '--evaluation', 'prose.jsonl');
     expect(stderr).toBe(`prose.jsonl:2: this is not JSON (unexpected token 'h', "this is prose"). ${ROW}\n`);
   });
 
   it.each(['run', 'sample', 'config'])('schema %s is JSON', async (which) => {
-    const { stdout, code } = await srlm(lab, ['schema', which]);
+    const { stdout, code } = await commands.run('schema', which);
     expect(JSON.parse(stdout)).toMatchObject({ type: 'object', additionalProperties: false });
     expect(code).toBe(0);
   });

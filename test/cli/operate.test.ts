@@ -12,7 +12,7 @@ import { stringify } from 'yaml';
 import { SteeredEndpoint } from '../support/endpoint.js';
 import { Harness, harnessSpec, temporalAddress } from '../support/harness.js';
 import { freePorts } from '../support/temporal-server.js';
-import { srlm } from './command.js';
+import { Commands, srlm } from './command.js';
 
 const PARKED = 3;
 const REFUSED = 2;
@@ -32,7 +32,8 @@ describe('with the command line alone', { timeout: 240_000 }, () => {
   let harness: Harness;
   let endpoint: SteeredEndpoint;
   let environment: Record<string, string>;
-  const run = (...args: string[]) => srlm(harness.folder, ['--config', 'temporal.config.json', ...args], environment);
+  let commands: Commands;
+  const run = (...args: string[]) => commands.run(...args);
   /** Starts, follows to the end or to where it parks. */
   const start = async (id: string, spec: object) => {
     await writeFile(join(harness.folder, `${id}.yaml`), stringify(spec));
@@ -66,9 +67,11 @@ describe('with the command line alone', { timeout: 240_000 }, () => {
       TEMPORAL_CONFIG_FILE: join(harness.folder, 'temporal.toml'),
       TEMPORAL_ADDRESS: await temporalAddress(),
     };
+    commands = new Commands(harness.folder, environment);
   });
 
   afterAll(async () => {
+    commands?.close();
     await harness?.close();
     await endpoint?.close();
     if (hasDisk) execFileSync('umount', ['-l', disk]);
@@ -125,7 +128,7 @@ case "$1" in *trainer.py)
   fi;;
 esac
 `;
-    await writeFile(harness.python, starved + real.slice(real.indexOf('exec')));
+    await writeFile(harness.python, starved + real.slice(real.indexOf('\n') + 1));
     const parked = await start('memory', bare(4));
     expect(parked.code).toBe(PARKED);
     expect(parked.stderr).toContain('fineTune  parked after 1 attempt: trainer.out-of-memory');
@@ -152,7 +155,8 @@ esac
     endpoint.refuses = 401;
     expect((await sample('both', asked(5))).code).toBe(PARKED);
     endpoint.refuses = 0;
-    const both = await Promise.all([run('retry', 'both', '--why', 'ana'), run('retry', 'both', '--why', 'bo')]);
+    const retry = (why: string) => srlm(harness.folder, ['retry', 'both', '--why', why], environment);
+    const both = await Promise.all([retry('ana'), retry('bo')]);
     expect(both.map(({ code }) => code).sort()).toEqual([0, REFUSED]);
     expect(both.find(({ code }) => code === REFUSED)?.stderr).toMatch(/already resolved by .*(ana|bo)/);
     expect((await run('watch', 'both')).code).toBe(0);

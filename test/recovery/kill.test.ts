@@ -54,7 +54,7 @@ describe(`a run killed at three points (SRLM_TEST_SEED=${SEED})`, () => {
 
   beforeAll(async () => {
     console.log(`kill.test.ts: SRLM_TEST_SEED=${SEED}, points ${JSON.stringify(points)}`);
-    const quiet = await Harness.open('alone', { config: { shardsInFlight: SHARDS_IN_FLIGHT } });
+    const quiet = await Harness.open('alone', { probes: true, config: { shardsInFlight: SHARDS_IN_FLIGHT } });
     harnesses.push(quiet);
     const result = await quiet.finish(await quiet.start(harnessSpec()));
     alone = { result, digests: await quiet.digests() };

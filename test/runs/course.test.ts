@@ -1,7 +1,7 @@
 /**
- * Whole runs of the tiny model whose course is changed: a round made worse is rolled back, an evaluation is skipped, a
- * fork reuses what was done before it, memory that runs out makes batches smaller, a budget is used up, damage is
- * repaired. What needs no process (approvals, promotions, settings) is in test/workflows.
+ * Whole runs of the tiny model whose course is changed: memory that runs out makes batches smaller, a budget is
+ * used up, damage is repaired. A round that is rolled back, and a fork, are in test/audit/history.test.ts; what needs no
+ * process (approvals, promotions, settings) is in test/workflows.
  */
 import { chmod, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,15 +9,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DatasetRef } from '../../contracts/refs.js';
 import { Harness, harnessSpec } from '../support/harness.js';
 
-/** The questions are the training's own, and it learns them by heart: an accuracy that can fall. */
-const learning = (changes: object = {}) =>
-  harnessSpec({
-    data: { path: 'train.jsonl', limit: 12 },
-    evaluation: { path: 'train.jsonl', maxTokens: 24, chunkSize: 8, limit: 12 },
-    training: { epochs: 40, checkpoint: { everySteps: 50 } },
-    rounds: 3,
-    ...changes,
-  });
+const few = (changes: object) =>
+  harnessSpec({ data: { path: 'train.jsonl', limit: 12 }, evaluation: 'none', rounds: 0, ...changes });
 
 describe('the course of a run', { timeout: 240_000 }, () => {
   let harness: Harness;
@@ -30,48 +23,6 @@ describe('the course of a run', { timeout: 240_000 }, () => {
     await harness?.close();
   });
 
-  describe('in which round 2 is made worse on purpose', () => {
-    it('rolls it back, starts round 3 from round 1, and keeps the rejected round on record', async () => {
-      const runId = await harness.start(learning(), 'worse');
-      await harness.client.send(runId, 'set', { set: { 'training.epochs': 0.2 }, fromRound: 2, why: 'to be worse' });
-      await harness.client.send(runId, 'set', { set: { 'training.epochs': 40 }, fromRound: 3 });
-      await expect(harness.client.send(runId, 'set', { set: { seed: 1 }, fromRound: 2 })).rejects.toThrow(
-        'seed is the same in all rounds of a run: start another run to change it',
-      );
-      const { rounds, best, model } = await harness.finish(runId);
-      const [, first, second, third] = rounds;
-      expect(first!.evaluation!.accuracy).toBeGreaterThan(0.3);
-      expect(second!.evaluation!.accuracy).toBeLessThan(first!.evaluation!.accuracy);
-      expect(rounds.map(({ gate }) => gate?.verdict ?? null)).toEqual([null, 'keep', 'roll-back', 'keep']);
-      expect(best).not.toBe(2);
-      expect(model).toEqual(rounds[best]!.model);
-      // Round 3 samples from round 1's weights, not from round 2's.
-      const recipes = (await harness.records('sample')).map(
-        ({ inputs }) => (inputs as unknown as { recipe: Recipe }).recipe,
-      );
-      const enrichment = recipes.find(({ purpose, round }) => purpose === 'enrich' && round === 3);
-      expect(enrichment?.weights).toBe(first!.model.sha256);
-      expect(third!.candidates?.rows).toBe(24);
-    });
-
-    it('is forked from round 2 with another selector, and reuses everything before that', async () => {
-      const sampled = harness.requests().length;
-      const trainings = harness.jobs().length;
-      const { runId } = await harness.client.fork('worse', {
-        ...{ fromRound: 2, id: 'forked' },
-        set: { 'selection.selector': 'length', rounds: 2 },
-      });
-      const begun = await harness.status(runId, 'round 2 has begun', ({ round, endedAt }) => round === 2 || endedAt);
-      expect(begun.forkOf).toBe('worse');
-      expect(harness.jobs().length).toBe(trainings);
-      await harness.finish(runId);
-      const again = harness.requests().slice(sampled);
-      // Round 2's own samples are those of its parent, too: only what comes after the selection is new.
-      expect(again.filter(({ request }) => request.startsWith('enrich'))).toEqual([]);
-      expect(harness.jobs().length).toBeLessThanOrEqual(trainings + 1);
-    });
-  });
-
   it('halves the micro-batch when memory runs out, keeps the effective batch, and records both decisions', async () => {
     // What the trainer reports when memory runs out, for every micro-batch of more than one.
     const real = await readFile(harness.python, 'utf8');
@@ -82,14 +33,11 @@ case "$1" in *trainer.py)
     exit 4
   fi;;
 esac
-${real.slice(real.indexOf('exec'))}`;
+${real.slice(real.indexOf('\n') + 1)}`;
     await writeFile(harness.python, starved);
     await chmod(harness.python, 0o755);
     try {
-      const runId = await harness.start(
-        learning({ rounds: 0, evaluation: 'none', seed: 6, training: { epochs: 2 } }),
-        'starved',
-      );
+      const runId = await harness.start(few({ seed: 6, training: { epochs: 2 } }), 'starved');
       const { rounds } = await harness.finish(runId);
       const { interventions } = await harness.client.status(runId);
       const trained = (await harness.records('fineTune')).find(({ meta }) => meta.run === runId)!;
@@ -106,13 +54,8 @@ ${real.slice(real.indexOf('exec'))}`;
   });
 
   it('whose tokens are used up by a training leaves a checkpoint, and resumes from it when there are more', async () => {
-    const spec = learning({
-      rounds: 0,
-      evaluation: 'none',
-      seed: 6,
-      budget: { tokens: 2000 },
-      training: { epochs: 15 },
-    });
+    const training = { epochs: 15, checkpoint: { everySteps: 50 } };
+    const spec = few({ seed: 6, budget: { tokens: 2000 }, training });
     const known = harness.jobs();
     const runId = await harness.start(spec, 'spent');
     const { halt, usage } = await harness.status(runId, 'it is parked', ({ state }) => state === 'parked');
@@ -130,7 +73,7 @@ ${real.slice(real.indexOf('exec'))}`;
   });
 
   it('that repeats its steps after damage reuses what was made by earlier settings, and keeps what operators set', async () => {
-    const spec = learning({ approvals: ['before-train'], rounds: 1, seed: 7, training: { epochs: 2 } });
+    const spec = few({ approvals: ['before-train'], rounds: 1, seed: 7, training: { epochs: 2 } });
     const runId = await harness.start(spec, 'again');
     const waits = (wanted: number) =>
       harness.status(runId, 'it waits', ({ halt }) => halt?.kind === 'waiting' && halt.round === wanted);
@@ -160,9 +103,3 @@ ${real.slice(real.indexOf('exec'))}`;
     expect(sample).toMatchObject({ reused: true, usage: null });
   });
 });
-
-interface Recipe {
-  purpose: string;
-  round?: number;
-  weights: string;
-}
