@@ -156,9 +156,10 @@ const checkpointDamaged: Kind = (draw) => {
     inject: (chaos) =>
       afterPowerFailure(chaos, async (job) => {
         const [newest] = readdirSync(join(job, 'checkpoints')).sort((a, b) => stepOf(b) - stepOf(a));
-        if (!newest) return false;
-        const folder = join(job, 'checkpoints', newest);
-        return spoil(join(folder, pick(readdirSync(folder).sort(), which)!), damage, at);
+        const folder = newest && join(job, 'checkpoints', newest);
+        // A trainer that was killed as it began one leaves an empty folder.
+        const file = folder && pick(readdirSync(folder).sort(), which);
+        return file ? spoil(join(folder, file), damage, at) : false;
       }),
   };
 };
