@@ -20,6 +20,12 @@ import { type GpuLock, lockGpu } from './gpu-lock.js';
 import { Site } from './site.js';
 import { workflowCode } from './workflow-code.js';
 
+/**
+ * Enough for most chunks. What takes longer is interrupted, and continues with the next worker. Kubernetes ends a process
+ * 30 seconds after it has asked it to stop.
+ */
+const GRACE_TIME = '25 seconds';
+
 abstract class SitePlugin implements WorkerPlugin {
   abstract readonly name: string;
   protected readonly site: Site;
@@ -62,7 +68,11 @@ export class SrlmCpuPlugin extends SitePlugin {
 
   configureWorker(options: WorkerOptions): WorkerOptions {
     assertFits(options, workflowConfigOf(this.site.deployment, false).cpuQueue);
-    return { ...options, activities: { ...cpuActivities(this.site.deps), ...options.activities } };
+    return {
+      shutdownGraceTime: GRACE_TIME,
+      ...options,
+      activities: { ...cpuActivities(this.site.deps), ...options.activities },
+    };
   }
 }
 
@@ -82,19 +92,24 @@ export class SrlmGpuPlugin extends SitePlugin {
     const slots = { maxConcurrentActivityTaskExecutions: 2 * deployment.shardsInFlight };
     return {
       ...(options.tuner ? {} : slots),
+      shutdownGraceTime: GRACE_TIME,
       ...options,
       activities: { ...gpuActivities(deps), ...options.activities },
     };
   }
 
-  override async runWorker(worker: Worker, next: (worker: Worker) => Promise<void>): Promise<void> {
+  override runWorker(worker: Worker, next: (worker: Worker) => Promise<void>): Promise<void> {
+    return super.runWorker(worker, () => this.serve(worker, () => next(worker)));
+  }
+
+  private async serve(worker: Worker, work: () => Promise<void>): Promise<void> {
     if (this.isRunning) throw gpuTaken(process.pid, 'this plugin');
     this.isRunning = true;
     const { site, queue } = this;
     site.undrain();
     try {
       const drain = () => site.drain();
-      await servingHost(worker, site.deps, queue, drain, () => super.runWorker(worker, next));
+      await servingHost(worker, site.deps, queue, drain, work);
     } finally {
       this.isRunning = false;
       await this.lock?.release();

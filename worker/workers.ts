@@ -37,11 +37,6 @@ export interface RunningWorkers {
   stopServers(): Promise<void>;
 }
 
-/**
- * Enough for most chunks. What takes longer is interrupted, and continues with the next worker. Kubernetes ends a process
- * 30 seconds after it has asked it to stop.
- */
-const GRACE_TIME = '25 seconds';
 /** Selecting and mixing keep a core busy each. */
 const CPU_SLOTS = 4;
 
@@ -74,7 +69,6 @@ export async function startWorkers(
         namespace,
         ...(dataConverter ? { dataConverter } : {}),
         ...(interceptors.worker ? { interceptors: interceptors.worker } : {}),
-        shutdownGraceTime: GRACE_TIME,
         ...settings,
         ...part,
         ...options,

@@ -2,13 +2,14 @@
  * The built command line, again and again in one process: loading it takes longer than most commands do. The arguments of
  * a command come as a message, and the answer is what it wrote and its exit code.
  */
+import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
-const main = new URL('../../dist/client/cli/main.js', import.meta.url);
-const EXIT = new Error('process.exit');
+const require = createRequire(import.meta.url);
+const main = fileURLToPath(new URL('../../dist/client/cli/main.js', import.meta.url));
 const streams = { stdout: process.stdout, stderr: process.stderr };
 let written = { stdout: '', stderr: '' };
-let commands = 0;
+let end = () => {};
 
 for (const [name, stream] of Object.entries(streams)) {
   stream.write = (text, ...rest) => {
@@ -17,20 +18,20 @@ for (const [name, stream] of Object.entries(streams)) {
     return true;
   };
 }
-process.exit = () => {
-  throw EXIT;
-};
+// The last thing that a command does.
+process.exit = () => end();
 
 process.on('message', async (args) => {
   written = { stdout: '', stderr: '' };
-  process.argv = [process.execPath, fileURLToPath(main), ...args];
+  process.argv = [process.execPath, main, ...args];
   process.exitCode = undefined;
-  try {
-    // Another address is another module, which runs; what it imports is loaded once.
-    await import(`${main}?${++commands}`);
-  } catch (error) {
-    if (error !== EXIT) throw error;
-  }
+  const ended = new Promise((resolve) => {
+    end = resolve;
+  });
+  // It runs when it is loaded; what it has loaded stays.
+  delete require.cache[main];
+  require(main);
+  await ended;
   for (const stream of Object.values(streams)) stream.removeAllListeners('error');
   process.send({ ...written, code: process.exitCode ?? 0 });
 });

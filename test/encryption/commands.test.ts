@@ -23,7 +23,7 @@ import { encryption } from '../../encryption/index.js';
 import { packageRoot } from '../../processes/python.js';
 import { openStore } from '../../storage/store.js';
 import { Scenarios } from '../workflows/scenario.js';
-import { failure, type Script } from '../workflows/script.js';
+import { done, failure, type Script } from '../workflows/script.js';
 
 /** What only those with the keys may read. Paths and prompts are not in a history anyway. */
 const SAID = {
@@ -31,6 +31,7 @@ const SAID = {
   model: 'model-folder-of-mine',
   data: 'data-file-of-mine',
   prompt: 'How many legs have the hens of mine?',
+  reply: 'Two legs of mine each.',
   why: 'a reason of mine',
   failure: 'what the endpoint of mine has answered',
   pending: 'what the endpoint of mine answers now and then',
@@ -52,7 +53,7 @@ beforeAll(async () => {
     failureConverterPath: dataConverter.failureConverterPath!,
     logger: new DefaultLogger('ERROR'),
   });
-  scenarios = await Scenarios.open({ dataConverter, workflowBundle: bundle });
+  scenarios = await Scenarios.open({ dataConverter, workflowBundle: bundle, servesHost: true });
   const { address } = scenarios.env;
   vi.stubEnv('TEMPORAL_ADDRESS', address);
   // The client leaves it to the worker to try the model out.
@@ -63,6 +64,7 @@ beforeAll(async () => {
   for (const name of ['config.json', 'model.safetensors', 'tokenizer.json', 'chat_template.jinja'])
     file(join('models', SAID.model, name), name.endsWith('.json') ? '{}' : 'x');
   file(`${SAID.data}.jsonl`, `${JSON.stringify({ instruction: SAID.prompt, rationale: 'r', answer: '2' })}\n`);
+  file('sample.yaml', `{name: ${SAID.name}, model: {path: ${SAID.model}}, data: {path: ${SAID.data}.jsonl}}`);
   file(
     'run.yaml',
     `{name: ${SAID.name}, model: {path: ${SAID.model}}, data: {path: ${SAID.data}.jsonl}, catalysts: none, selection: {selector: length}, rounds: 1}`,
@@ -197,6 +199,24 @@ it('approve, reject, skip, stop', async () => {
   expect((await srlm(['watch', 'skipped'])).stdout).toContain('best   round');
 });
 
+it('sample, which writes its texts to a file', async () => {
+  const { objects, datasets } = openStore({ artifactRoot: join(folder, 'store'), modelRoots: [] });
+  const kept = async (...rows: object[]) => datasets.put([await objects.putRows(rows)]);
+  const prompts = await kept({ id: 'a', instruction: SAID.prompt });
+  const candidates = await kept({ id: 'a', k: 0, text: SAID.reply, finish: 'stop', tokens: 5, seed: 1 });
+  scenarios.expect({
+    id: 'sampled',
+    script: {
+      srlmIngest: () => done({ dataset: prompts, missingRationales: 0, meanRationaleChars: 0 }),
+      srlmAssemble: () => done(candidates),
+    },
+  });
+  const out = join(folder, 'texts.jsonl');
+  const sampled = await srlm(['sample', join(folder, 'sample.yaml'), '--id', 'sampled', '--out', out]);
+  expect(sampled.error).toBe('');
+  expect(JSON.parse(readFileSync(out, 'utf8'))).toEqual({ id: 'a', instruction: SAID.prompt, texts: [SAID.reply] });
+});
+
 it('status of an activity that is tried again, abort, and the failure of what has ended', async () => {
   const scenario = scenarios.expect({
     id: 'pending',
@@ -255,7 +275,7 @@ it('audit export has the histories as Temporal has them, which replay, and a tim
 
 it('nothing of it can be read in Temporal: histories, memos, queries, lists', async () => {
   const found: string[] = [];
-  for (const id of ['encrypted', 'forked', 'approved', 'skipped', 'pending']) {
+  for (const id of ['encrypted', 'forked', 'approved', 'skipped', 'sampled', 'pending']) {
     found.push(texts(await described(id)));
     const query = {
       execution: { workflowId: id },

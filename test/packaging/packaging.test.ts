@@ -87,9 +87,9 @@ it('runs in a CommonJS program, and exports the same names to both kinds of modu
   expect(queues).toEqual(['packaging-cli', 'packaging-cli']);
   expect(result).toEqual({ texts: 4, shareFinished: 1 });
   expect(refused).toBe('spec.invalid');
-  expect(Object.keys(names)).toEqual(['.', './workflows', './contracts']);
+  expect(Object.keys(names)).toEqual(['.', './workflows', './contracts', './encryption']);
   for (const { required, notImported } of Object.values<{ required: number; notImported: string[] }>(names)) {
-    expect(required).toBeGreaterThan(2);
+    expect(required).toBeGreaterThan(0);
     expect(notImported).toEqual([]);
   }
 }, 120_000);

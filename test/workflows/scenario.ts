@@ -34,7 +34,10 @@ export interface Call {
   input: any;
 }
 
-type Options = Pick<WorkerOptions, 'dataConverter' | 'workflowBundle'>;
+type Options = Pick<WorkerOptions, 'dataConverter' | 'workflowBundle'> & {
+  /** The queue of the host that scripted activities choose is polled, too: for runs that a client starts. */
+  servesHost?: boolean;
+};
 const BUNDLE = { codePath: join(import.meta.dirname, '../../dist/workflow-bundle.js') };
 
 /** A round costs the fewest activities with these. */
@@ -114,7 +117,7 @@ export class Scenarios {
   private readonly running = new Map<string, Running>();
   private free = AT_ONCE;
   private readonly queue: (() => void)[] = [];
-  private worker: { worker: Worker; ended: Promise<void> } | null = null;
+  private workers: { worker: Worker; ended: Promise<void> }[] = [];
 
   private constructor(
     readonly env: TestWorkflowEnvironment,
@@ -123,7 +126,7 @@ export class Scenarios {
   ) {}
 
   /** A data converter with paths needs a bundle that was made for it. */
-  static async open({ dataConverter, workflowBundle = BUNDLE }: Options = {}): Promise<Scenarios> {
+  static async open({ dataConverter, workflowBundle = BUNDLE, servesHost = false }: Options = {}): Promise<Scenarios> {
     const temporal = inject('temporal');
     if ('missing' in temporal) throw new Error(temporal.missing);
     beQuiet();
@@ -135,6 +138,7 @@ export class Scenarios {
     // As long as a queue's name may be: it is part of many payloads.
     const scenarios = new Scenarios(env, taskQueue.padEnd(80, '-'), {
       workflowBundle,
+      servesHost,
       ...(dataConverter ? { dataConverter } : {}),
     });
     await scenarios.startWorker();
@@ -142,23 +146,29 @@ export class Scenarios {
   }
 
   async startWorker(): Promise<void> {
+    const { servesHost, workflowBundle, dataConverter } = this.options;
+    await this.poll(this.taskQueue, { workflowBundle, dataConverter });
+    if (servesHost) await this.poll(`${this.taskQueue}@host-a`, { dataConverter });
+  }
+
+  private async poll(taskQueue: string, options: Partial<WorkerOptions>): Promise<void> {
     const worker = await Worker.create({
       connection: this.env.nativeConnection,
-      taskQueue: this.taskQueue,
+      taskQueue,
       activities: Object.fromEntries(ACTIVITIES.map((name) => [name, (input: unknown) => this.answer(name, input)])),
-      ...this.options,
+      ...options,
       debugMode: true,
       maxConcurrentActivityTaskExecutions: 200,
       maxHeartbeatThrottleInterval: 200,
       defaultHeartbeatThrottleInterval: 200,
     });
-    this.worker = { worker, ended: worker.run() };
+    this.workers.push({ worker, ended: worker.run() });
   }
 
   async stopWorker(): Promise<void> {
-    this.worker?.worker.shutdown();
-    await this.worker?.ended;
-    this.worker = null;
+    for (const { worker } of this.workers) worker.shutdown();
+    await Promise.all(this.workers.map(({ ended }) => ended));
+    this.workers = [];
   }
 
   private answer(name: string, input: unknown): Promise<unknown> {
