@@ -388,15 +388,19 @@ describe('rounds', () => {
       current: evaluation(0.4),
       gate: { tolerance: 0.02, confidence: 0.95, patience: 2 },
     };
-    const history = begun()
-      .memo(0, 'gate')
-      .activity('srlmGate', { ...input, rollbacksInARow: 0, seed: 0 }, gate);
-    const text = await lines(history);
+    const gated = (rollbacksInARow: number, output: object) =>
+      lines(
+        begun()
+          .memo(0, 'gate')
+          .activity('srlmGate', { ...input, rollbacksInARow, seed: 0 }, output),
+      );
+    const text = await gated(0, gate);
     expect(text.slice(-2)).toEqual([
       'gate: ROLLED BACK · 40.0 % against 50.0 %, the best so far',
       'difference -10.0 points (-20.0 to -5.0): surely worse by more than the tolerance of 2.0',
     ]);
     expect(text.some((line) => line.startsWith('gate · '))).toBe(false);
+    expect((await gated(1, { ...gate, verdict: 'stop' })).at(-2)).toMatch(/^gate: ROLLED BACK, and the run stops · /);
   });
 });
 
