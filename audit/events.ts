@@ -64,7 +64,7 @@ export interface Event {
   workflowExecutionCompletedEventAttributes?: Closed;
   workflowExecutionFailedEventAttributes?: Closed;
   workflowExecutionCanceledEventAttributes?: object;
-  workflowExecutionTerminatedEventAttributes?: { reason?: string; identity?: string };
+  workflowExecutionTerminatedEventAttributes?: { reason?: string; identity?: string; details?: Payloads };
   workflowExecutionCancelRequestedEventAttributes?: { cause?: string; identity?: string };
   workflowExecutionUpdateAcceptedEventAttributes?: {
     acceptedRequest?: { input?: { name?: string; args?: Payloads } };

@@ -63,6 +63,12 @@ interface RunEnd {
   result?: RunResult | undefined;
 }
 
+/** Under a codec it is among the details (client/operate.ts). */
+const reasonOf = (terminated: Event['workflowExecutionTerminatedEventAttributes']): string => {
+  const detail = value(terminated?.details);
+  return typeof detail === 'string' ? detail : (terminated?.reason ?? '');
+};
+
 /** By the type of an execution's last event. One that continues as another has not ended the run. */
 const ENDS: Record<string, (event: Event) => RunEnd> = {
   EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED: ({ workflowExecutionCompletedEventAttributes: completed }) => {
@@ -75,7 +81,7 @@ const ENDS: Record<string, (event: Event) => RunEnd> = {
   },
   EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED: ({ workflowExecutionTerminatedEventAttributes: terminated }) => ({
     state: 'aborted',
-    message: `Terminated by ${terminated?.identity}: ${terminated?.reason}`,
+    message: `Terminated by ${terminated?.identity}: ${reasonOf(terminated)}`,
   }),
   EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED: () => ({ state: 'aborted', message: null }),
   EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT: () => ({ state: 'failed', message: 'It took longer than it may.' }),

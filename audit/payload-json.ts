@@ -3,7 +3,7 @@
  * why one could not be decoded.
  */
 import type { Payload } from '@temporalio/common';
-import { Problem, payloadUnreadable } from '../contracts/errors.js';
+import { Problem, payloadUnreadable, reasonOf } from '../contracts/errors.js';
 
 export interface JsonPayload {
   metadata?: Record<string, string>;
@@ -24,10 +24,4 @@ const base64 = (bytes: Uint8Array | null | undefined): string => Buffer.from(byt
 
 /** A Problem for what a data converter threw, which may be anything. */
 export const decodingProblem = (error: unknown): Problem =>
-  error instanceof Problem
-    ? error
-    : payloadUnreadable(
-        String((error as Error | null)?.message ?? error)
-          .split('\n')[0]!
-          .replace(/\.$/, ''),
-      );
+  error instanceof Problem ? error : payloadUnreadable(reasonOf(error));

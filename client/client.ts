@@ -11,7 +11,7 @@ import { checkSdk } from '../config/sdk.js';
 import { setsSearchAttributes } from '../config/search-attributes.js';
 import type { CommandName } from '../contracts/commands.js';
 import type { Deployment, DeploymentInput } from '../contracts/deployment.js';
-import { commandRefused, runBroken, runExists, runSilent, specInvalid } from '../contracts/errors.js';
+import { commandRefused, runBroken, runExists, runSilent, show, specInvalid } from '../contracts/errors.js';
 import { explain } from '../contracts/issues.js';
 import type { RunStatus } from '../contracts/run.js';
 import {
@@ -29,7 +29,7 @@ import { sha256 } from '../storage/files.js';
 import { readableStore, type Store } from '../storage/store.js';
 import { argumentsOf } from './executions.js';
 import { type Fork, recordOfFork } from './fork.js';
-import { type CommandFields, send, unlessBroken } from './operate.js';
+import { type CommandFields, send, terminate, unlessBroken } from './operate.js';
 import { operator } from './operator.js';
 import { Pace } from './pace.js';
 import { type Checked, checkRun, checkSample } from './preflight.js';
@@ -139,7 +139,8 @@ export class SrlmClient {
     const record = recordOfFork(state, input.data.settings, { fromRound, set });
     const fork = { of: runId, fromRound, fields: Object.keys(set) };
     const forkId = checkedId(id) ?? newId(`${runId}-fork`);
-    await this.launch(forkId, { ...input.data, config: await this.config(), fork }, { record });
+    const priority = described.raw.workflowExecutionInfo?.priority?.priorityKey || PRIORITY.default;
+    await this.launch(forkId, { ...input.data, config: await this.config(), fork }, { record, priority });
     return { runId: forkId };
   }
 
@@ -150,7 +151,10 @@ export class SrlmClient {
     { record, priority = PRIORITY.default }: { record?: OperatorRecord; priority?: number },
   ): Promise<void> {
     if (!(Number.isInteger(priority) && priority >= PRIORITY.first && priority <= PRIORITY.last))
-      throw specInvalid({ file: 'options', field: 'priority' }, `expected 1 to 5, found ${priority}.`);
+      throw specInvalid(
+        { file: 'options', field: 'priority' },
+        `expected a whole number from 1 to 5, found ${show(priority)}.`,
+      );
     const isRun = 'fork' in input;
     const what = isRun && input.fork ? 'fork' : 'spec';
     const args = [
@@ -250,11 +254,11 @@ export class SrlmClient {
    * the help of its workflow code, which may be broken; GPU workers end its processes within a minute, and the history of
    * its last execution is not exported. Throws run.unknown, run.broken.
    */
-  async abort(runId: string, why = '', { terminate = false } = {}): Promise<void> {
+  async abort(runId: string, why = '', { terminate: byForce = false } = {}): Promise<void> {
     const hasEnded = async () => (await this.status(runId)).endedAt !== null;
     if (await hasEnded()) return;
-    if (terminate) {
-      await this.temporal.workflow.getHandle(runId).terminate(`${operator()}${why && `: ${why}`}`);
+    if (byForce) {
+      await terminate(this.temporal, runId, `${operator()}${why && `: ${why}`}`);
       return;
     }
     await this.send(runId, 'abort', { why }).catch(async (error) => {

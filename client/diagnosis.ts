@@ -23,6 +23,8 @@ const TAIL = 20;
 /** Numbers of WorkflowTaskFailedCause: new events came while the task was being done, a reset, a forced end. */
 const NO_FAULTS = [1, 17, 18, 20];
 const MAX_MESSAGE_CHARS = 500;
+const IS_NOT_BUNDLED = /no such function is exported by the workflow bundle/;
+const REEXPORT = "The workflows file of that worker lacks `export * from 'srlm/workflows'`.";
 
 /** The last failure of the workflow task that Temporal tries again and again; null: it has not failed. */
 export async function codeFailureOf(
@@ -46,10 +48,9 @@ export async function codeFailureOf(
     );
     const failed = ended?.workflowTaskFailedEventAttributes;
     if (!failed || NO_FAULTS.includes(Number(failed.cause))) return null;
-    return {
-      attempt,
-      message: printable(await messageOf(client, workflowId, failed.failure)).slice(0, MAX_MESSAGE_CHARS),
-    };
+    const message = printable(await messageOf(client, workflowId, failed.failure)).slice(0, MAX_MESSAGE_CHARS);
+    const cure = IS_NOT_BUNDLED.test(message) ? `${message.replace(/\.$/, '')}. ${REEXPORT}` : message;
+    return { attempt, message: cure };
   } catch {
     return null;
   }

@@ -25,6 +25,7 @@ type Payload = temporal.api.common.v1.IPayload;
 type RawExecution = Parameters<typeof executionInfoFromRaw>[0];
 
 const PAGE = 200;
+const INVALID_ARGUMENT = 3;
 const TYPES = ['srlmRun', 'srlmSample'];
 
 /** `undecoded`: why the memo of a run is left out. */
@@ -42,7 +43,9 @@ export async function describe(client: Client, runId: string): Promise<Described
         lastFailure.message = await messageOf(client, lastFailure, contextOf(client, runId, activityId));
     if (TYPES.includes(described.type)) return described;
   } catch (error) {
-    if (!(error instanceof WorkflowNotFoundError)) throw error;
+    // No workflow can have such an id.
+    const isNoId = (error as { cause?: { code?: unknown } }).cause?.code === INVALID_ARGUMENT;
+    if (!(error instanceof WorkflowNotFoundError || isNoId)) throw error;
   }
   throw runUnknown(runId);
 }

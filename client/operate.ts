@@ -10,6 +10,8 @@ import {
   WorkflowNotFoundError,
   WorkflowUpdateFailedError,
 } from '@temporalio/client';
+import { defaultPayloadConverter } from '@temporalio/common';
+import { encode } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import type { z } from 'zod';
 import { answeredBy, COMMANDS, type CommandName, commandProblem, updateName } from '../contracts/commands.js';
 import { commandRefused, runBroken, runEnded, runNotParked } from '../contracts/errors.js';
@@ -99,6 +101,27 @@ async function update(temporal: Client, runId: string, name: CommandName, comman
       if (performance.now() - failingSince > RETRY_FOR_MS) throw error;
     }
   }
+}
+
+/**
+ * Ends the newest execution without the help of its workflow code. Temporal shows the reason of a termination to whoever
+ * reads the namespace; under a codec `text` is a detail of it, which is encoded as everything else is.
+ */
+export async function terminate(temporal: Client, runId: string, text: string): Promise<void> {
+  const { loadedDataConverter, namespace, identity } = temporal.options;
+  if (loadedDataConverter.payloadCodecs.length === 0) {
+    await temporal.workflow.getHandle(runId).terminate(text);
+    return;
+  }
+  const context = { type: 'workflow', namespace, workflowId: runId } as const;
+  const payloads = await encode(loadedDataConverter.payloadCodecs, [defaultPayloadConverter.toPayload(text)], context);
+  await temporal.workflowService.terminateWorkflowExecution({
+    namespace,
+    identity,
+    workflowExecution: { workflowId: runId },
+    reason: 'srlm abort --terminate',
+    details: { payloads },
+  });
 }
 
 /** The execution ended before it took the command, and another follows; or Temporal could not take it just now. */

@@ -29,19 +29,31 @@ export async function loadDeployment(file?: string): Promise<Deployment> {
   if (!existsSync(path)) throw configInvalid(path, 'there is no such file.');
   let config: unknown;
   try {
-    config = path.endsWith('.json')
-      ? JSON.parse(await readFile(path, 'utf8'))
-      : await createJiti(__filename).import(path, { default: true });
+    config = path.endsWith('.json') ? JSON.parse(await readFile(path, 'utf8')) : await exportedBy(path);
   } catch (error) {
-    throw configInvalid(
-      path,
-      `it cannot be loaded (${String((error as Error | null)?.message ?? error).split('\n')[0]}).`,
-    );
+    throw configInvalid(path, `it cannot be loaded (${causeOf(error)}).`);
   }
+  if (config === undefined)
+    throw configInvalid(path, 'it has no default export: `export default defineConfig({ ... })`.');
   return resolveDeployment(config as DeploymentInput, dirname(path), path);
 }
 
-export function resolveDeployment(config: DeploymentInput, folder: string, file = 'temporal.config.ts'): Deployment {
+/** undefined: it has no default export. */
+async function exportedBy(path: string): Promise<unknown> {
+  const module = await createJiti(__filename).import<object>(path);
+  // jiti itself makes up a default export of all others.
+  return Object.keys(module).includes('default') ? (module as { default: unknown }).default : undefined;
+}
+
+/** The first line of a message, and the place that jiti puts on the second one. */
+function causeOf(error: unknown): string {
+  const [first = '', ...more] = String((error as Error | null)?.message ?? error).split('\n');
+  const line = /:(\d+):\d+$/.exec(more[0] ?? '')?.[1];
+  return `${first.trim()}${line ? `, line ${line}` : ''}`;
+}
+
+/** `file`: what messages call the config. */
+export function resolveDeployment(config: DeploymentInput, folder: string, file = 'the deployment config'): Deployment {
   const parsed = Deployment.safeParse(config, { reportInput: true });
   if (!parsed.success) {
     const { field, reason } = explain(parsed.error.issues[0]!);

@@ -93,6 +93,9 @@ const ofSdk = <T extends object>(what: string) =>
     error: `must be ${what}`,
   });
 
+const isCodec = (one: unknown): boolean =>
+  ['encode', 'decode'].every((work) => typeof (one as Record<string, unknown> | null)?.[work] === 'function');
+
 const Interceptors = z.strictObject({
   client: ofSdk<ClientInterceptors>('interceptors of Temporal clients').optional(),
   worker: ofSdk<WorkerInterceptors>('interceptors of Temporal workers').optional(),
@@ -120,7 +123,14 @@ const HostName = z
     /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/,
     'a letter or digit, then letters, digits, dots, dashes and underscores; at most 64 in all',
   );
-const thisHost = () => process.env.SRLM_HOST || hostname().replace(/[^A-Za-z0-9._-]/g, '-');
+/** Any hostname makes a name; what somebody has chosen is checked. */
+const thisHost = () =>
+  process.env.SRLM_HOST ||
+  hostname()
+    .replace(/[^A-Za-z0-9._-]/g, '-')
+    .replace(/^[^A-Za-z0-9]+/, '')
+    .slice(0, 64) ||
+  'host';
 
 export const Deployment = z.strictObject({
   artifactRoot: z.string().min(1).default('.srlm/store').describe('shared by all workers and clients'),
@@ -158,7 +168,15 @@ export const Deployment = z.strictObject({
     .array(ofSdk<TemporalPlugin>('a Temporal plugin'))
     .default([])
     .describe('Temporal plugins, for every client, connection and worker'),
-  dataConverter: ofSdk<DataConverter>('a data converter').optional().describe("Temporal's; for every payload"),
+  dataConverter: ofSdk<DataConverter>('a data converter')
+    .refine(({ payloadCodecs = [] }) => Array.isArray(payloadCodecs) && payloadCodecs.every(isCodec), {
+      error: 'must be a list of objects with encode and decode',
+      path: ['payloadCodecs'],
+      // Any part of it may be a key.
+      params: { isSecret: true },
+    })
+    .optional()
+    .describe("Temporal's; for every payload"),
   interceptors: Interceptors.default({}).describe("Temporal's; for every client and worker"),
   worker: WorkerSettings.default({}),
   versioning: Versioning.optional().describe('for `srlm worker`; `srlm up` has one worker, which takes every run'),

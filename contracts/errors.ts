@@ -60,6 +60,12 @@ function sentence({ at, reason, hint, type }: ProblemData): string {
   return `${where}${reason}${hint ? ` ${hint}` : ''} [${type}]`;
 }
 
+/** A clause, of anything that code may throw. */
+export const reasonOf = (error: unknown): string =>
+  String((error as Error | null | undefined)?.message ?? error ?? 'it gave no reason')
+    .split('\n')[0]!
+    .replace(/\.$/, '');
+
 /** A value as shown in a message: JSON, cut at 60 characters. */
 export function show(value: unknown): string {
   if (value === undefined) return 'nothing';
@@ -194,7 +200,13 @@ export const gpuTaken = (pid: number, what: string) =>
   userError(
     'gpu.taken',
     `Process ${pid} of this host already works with ${what}.`,
-    'Stop it, or give each worker its own CUDA_VISIBLE_DEVICES and workRoot.',
+    'Stop it, or give each worker its own CUDA_VISIBLE_DEVICES, workRoot and host.',
+  );
+export const gpuTakenHere = (what: string) =>
+  userError(
+    'gpu.taken',
+    `Another worker of this process already works with ${what}.`,
+    "Give srlm's plugin to one worker, once; workers for several GPUs are processes of their own.",
   );
 export const gpuTakenElsewhere = (host: string, file: string) =>
   userError(
@@ -227,6 +239,12 @@ export const temporalUnreachable = (address: string, reason: string) =>
     'temporal.unreachable',
     `Temporal does not answer at ${address} (${reason}).`,
     'Start it with `srlm up`, or set TEMPORAL_ADDRESS.',
+  );
+export const temporalRefuses = (address: string, reason: string) =>
+  userError(
+    'temporal.unreachable',
+    `Something listens at ${address}, and no connection to Temporal comes about: ${reason}.`,
+    'Set TEMPORAL_ADDRESS, TEMPORAL_TLS_*, TEMPORAL_API_KEY or the profile as the server asks.',
   );
 export const temporalSettings = (reason: string) =>
   userError(
@@ -322,6 +340,12 @@ export const payloadUnreadable = (reason: string) =>
     'payload.unreadable',
     `A payload cannot be decoded: ${reason}.`,
     'temporal.config.ts needs the dataConverter that the workers of the run have, with its keys.',
+  );
+export const payloadNotEncoded = (reason: string) =>
+  userError(
+    'payload.not-encoded',
+    `A payload cannot be encoded: ${reason}.`,
+    'The codec of the dataConverter in temporal.config.ts says so; nothing was sent.',
   );
 /** `answered`: the last answer that somebody gave. */
 export const runNotParked = (runId: string, what = 'parked', answered?: string) =>

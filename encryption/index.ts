@@ -19,8 +19,8 @@ export interface EncryptionOptions {
 }
 
 /** Throws an Error with one sentence where a key is missing or is no key. No message holds a key. */
-export function encryption({ keys }: EncryptionOptions): DataConverter {
-  const names = Array.isArray(keys) ? keys : [];
+export function encryption(options: EncryptionOptions): DataConverter {
+  const names = Array.isArray(options?.keys) ? options.keys : [];
   if (names.length === 0) throw new Error('encryption: keys has to name at least one environment variable');
   const byName = new Map(names.map((name) => [name, readKey(name)]));
   return {
@@ -33,15 +33,20 @@ export function encryption({ keys }: EncryptionOptions): DataConverter {
 // --- keys -------------------------------------------------------------------------------------------------------------
 const KEY_BYTES = 32;
 const VARIABLE = /^[A-Za-z_]\w{0,99}$/;
+/** A key, or a part of one, in hex or base64: long, and without what names are made of. */
+const LIKE_A_KEY = /^(?:[0-9a-fA-F]{16,}|(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9]{20,})$/;
 
 function readKey(name: unknown): Buffer {
   // A key that is given instead of its name must not be shown, and one in hex may look like a name.
-  if (typeof name !== 'string' || !VARIABLE.test(name) || parseKey(name))
+  if (typeof name !== 'string' || !VARIABLE.test(name) || LIKE_A_KEY.test(name) || parseKey(name))
     throw new Error('encryption: keys has to hold names of environment variables, not the keys themselves');
   if (isPassed(name))
     throw new Error(`encryption: trainers and model servers get the variable ${name}; use one with KEY in its name`);
-  const text = process.env[name]?.trim();
-  if (!text) throw new Error(`encryption: the environment variable ${name} is not set; it has to hold a key`);
+  const text = Object.hasOwn(process.env, name) ? process.env[name]?.trim() : undefined;
+  if (!text)
+    throw new Error(
+      `encryption: the environment variable ${name} is not set; it has to hold a key: 32 bytes in base64 or hex, as \`openssl rand -base64 32\` makes them`,
+    );
   const key = parseKey(text);
   if (!key) throw new Error(`encryption: the environment variable ${name} has to hold 32 bytes in base64 or hex`);
   return key;

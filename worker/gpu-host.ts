@@ -25,23 +25,25 @@ export async function servingHost(
   drain: () => void,
   work: () => Promise<void>,
 ): Promise<void> {
-  const stopSweeping = await sweepOrphans(deps, worker);
-  try {
+  const all = [worker];
+  // At once: whoever has started a worker may stop it at once, and Temporal's SDK stops only one that runs.
+  const working = work();
+  const watching = setInterval(() => {
+    if (!all.some(isStopping)) return;
+    clearInterval(watching);
+    drain();
+    stopAll(all);
+  }, STATE_EVERY_MS).unref();
+  const serving = (async () => {
     const host = await hostWorker(worker, `${queue}@${deps.deployment.host}`);
-    const both = [
-      { worker, run: work },
-      { worker: host, run: () => host.run() },
-    ];
-    const watching = setInterval(() => {
-      if (both.every((one) => !isStopping(one.worker))) return;
-      clearInterval(watching);
-      drain();
-      stopAll(both);
-    }, STATE_EVERY_MS).unref();
-    await together(both).finally(() => clearInterval(watching));
-  } finally {
-    stopSweeping();
-  }
+    all.push(host);
+    const ended = host.run();
+    if (isStopping(worker)) stopAll(all);
+    const stopSweeping = sweepOrphans(deps, worker);
+    await ended.finally(stopSweeping);
+  })();
+  const ends = [working, serving].map((one) => one.finally(() => stopAll(all)));
+  await allOf(ends).finally(() => clearInterval(watching));
 }
 
 /** A worker like `worker`, whose plugins have configured it, for activities of another queue. */
@@ -66,27 +68,31 @@ function hostWorker({ options, connection }: Worker, taskQueue: string): Promise
 }
 
 /** Ends trainers whose run is closed, now and from time to time: a run may close while no attempt has the trainer. */
-async function sweepOrphans({ store, deployment }: Deps, { connection, options }: Worker): Promise<() => void> {
+function sweepOrphans({ store, deployment }: Deps, { connection, options }: Worker): () => void {
   if (!connection) return () => {};
   const { namespace, dataConverter } = options;
   const client = new Client({ connection, namespace, ...(dataConverter ? { dataConverter } : {}) });
   const sweep = () => endOrphans(store.jobs.root, deployment.host, (execution) => isClosed(client, execution));
-  await sweep();
-  const timer = setInterval(() => void sweep().catch(() => {}), ORPHANS_EVERY_MS).unref();
+  const quietly = () => void sweep().catch(() => {});
+  quietly();
+  const timer = setInterval(quietly, ORPHANS_EVERY_MS).unref();
   return () => clearInterval(timer);
 }
 
-type Part = { worker: Worker; run: () => Promise<void> };
-
 /** Runs workers until all have ended; when one ends, the others are stopped. Throws the first failure. */
-export async function together(parts: readonly Part[]): Promise<void> {
-  const all = await Promise.allSettled(parts.map(({ run }) => run().finally(() => stopAll(parts))));
+export function together(workers: readonly Worker[]): Promise<void> {
+  return allOf(workers.map((worker) => worker.run().finally(() => stopAll(workers))));
+}
+
+/** Waits for the end of all. Throws the first failure. */
+async function allOf(work: readonly Promise<void>[]): Promise<void> {
+  const all = await Promise.allSettled(work);
   const failed = all.find((one) => one.status === 'rejected');
   if (failed) throw failed.reason;
 }
 
-function stopAll(parts: readonly Part[]): void {
-  for (const { worker } of parts) if (worker.getState() === 'RUNNING') worker.shutdown();
+function stopAll(workers: readonly Worker[]): void {
+  for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
 }
 
 const isStopping = (worker: Worker): boolean => !['INITIALIZED', 'RUNNING'].includes(worker.getState());

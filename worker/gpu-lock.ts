@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Deployment } from '../contracts/deployment.js';
-import { gpuTaken, gpuTakenElsewhere, storageRefused } from '../contracts/errors.js';
+import { gpuTaken, gpuTakenElsewhere, gpuTakenHere, storageRefused } from '../contracts/errors.js';
 import { type Refused, type Taken, take } from '../processes/only-one.js';
 import { codeOf, makeFolder, OWNER_ONLY } from '../storage/files.js';
 import { writeNote } from '../text/terminal.js';
@@ -66,8 +66,10 @@ async function patiently(file: string, what: string, host: string, patienceMs: n
   }
 }
 
-const refusal = ({ isElsewhere, host, pid, file }: Refused, what: string) =>
-  isElsewhere ? gpuTakenElsewhere(host, file) : gpuTaken(pid, what);
+function refusal({ isElsewhere, host, pid, file }: Refused, what: string) {
+  if (isElsewhere) return gpuTakenElsewhere(host, file);
+  return pid === process.pid ? gpuTakenHere(what) : gpuTaken(pid, what);
+}
 
 /** Something of this deployment may compute on a GPU. */
 function usesGpu({ engines, trainers }: Deployment): boolean {

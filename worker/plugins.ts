@@ -13,7 +13,7 @@ import { cpuActivities, gpuActivities } from '../activities/index.js';
 import { workflowConfigOf } from '../config/load.js';
 import { checkSdk } from '../config/sdk.js';
 import type { DeploymentInput } from '../contracts/deployment.js';
-import { configInvalid, gpuTaken } from '../contracts/errors.js';
+import { configInvalid, gpuTakenHere } from '../contracts/errors.js';
 import { checkPython, pythonPath } from '../processes/python.js';
 import { servingHost } from './gpu-host.js';
 import { type GpuLock, lockGpu } from './gpu-lock.js';
@@ -76,6 +76,9 @@ export class SrlmCpuPlugin extends SitePlugin {
   }
 }
 
+/** Those that hold the GPU for a worker that does not run yet. */
+const IDLE = new Set<SrlmGpuPlugin>();
+
 export class SrlmGpuPlugin extends SitePlugin {
   readonly name = 'srlm-gpu';
   /** From when a worker is configured until its run ends. */
@@ -85,9 +88,10 @@ export class SrlmGpuPlugin extends SitePlugin {
   async configureWorker(options: WorkerOptions): Promise<WorkerOptions> {
     const { deployment, deps } = this.site;
     assertFits(options, this.queue);
-    if (Object.values(deployment.engines).some(({ kind }) => kind === 'builtin'))
+    if (this.computes) {
       await checkPython(pythonPath(deployment));
-    this.lock ??= await lockGpu(deployment);
+      await this.takeLock();
+    }
     // Many shards wait for one model at a time (engines/hardware.ts); two runs' worth of them, so that neither starves.
     const slots = { maxConcurrentActivityTaskExecutions: 2 * deployment.shardsInFlight };
     return {
@@ -102,9 +106,25 @@ export class SrlmGpuPlugin extends SitePlugin {
     return super.runWorker(worker, () => this.serve(worker, () => next(worker)));
   }
 
+  /** A worker of this process that was not created after all, or not run, does not keep others from the GPU. */
+  private async takeLock(): Promise<void> {
+    const { deployment } = this.site;
+    for (const other of IDLE)
+      if (other !== this && other.site.deployment.workRoot === deployment.workRoot) await other.release();
+    this.lock ??= await lockGpu(deployment);
+    IDLE.add(this);
+  }
+
+  private async release(): Promise<void> {
+    IDLE.delete(this);
+    await this.lock?.release();
+    this.lock = null;
+  }
+
   private async serve(worker: Worker, work: () => Promise<void>): Promise<void> {
-    if (this.isRunning) throw gpuTaken(process.pid, 'this plugin');
+    if (this.isRunning || (this.computes && !this.lock)) throw gpuTakenHere('this workRoot');
     this.isRunning = true;
+    IDLE.delete(this);
     const { site, queue } = this;
     site.undrain();
     try {
@@ -112,9 +132,13 @@ export class SrlmGpuPlugin extends SitePlugin {
       await servingHost(worker, site.deps, queue, drain, work);
     } finally {
       this.isRunning = false;
-      await this.lock?.release();
-      this.lock = null;
+      await this.release();
     }
+  }
+
+  /** Without an engine that loads weights, nothing is computed here. */
+  private get computes(): boolean {
+    return Object.values(this.site.deployment.engines).some(({ kind }) => kind === 'builtin');
   }
 
   private get queue(): string {
@@ -154,7 +178,7 @@ function assertFits(options: WorkerOptions, wanted: string): void {
   const { taskQueue } = options;
   if (taskQueue === wanted) return;
   const why = `the worker polls the queue ${JSON.stringify(taskQueue)}, and this work is sent to ${JSON.stringify(wanted)}; one worker that does all needs singleTaskQueue: true.`;
-  throw configInvalid('the config of the plugin', `taskQueue: ${why}`);
+  throw configInvalid('the deployment config', `taskQueue: ${why}`);
 }
 
 /** Temporal's SDK adds what a plugin brings when it bundles. */

@@ -8,15 +8,16 @@ import {
   NativeConnection,
   type NativeConnectionOptions,
   Runtime,
+  type RuntimeOptions,
   type WorkerDeploymentOptions as VersionOptions,
   Worker,
   type WorkerOptions,
   type WorkerPlugin,
 } from '@temporalio/worker';
-import { connectionOptions } from '../config/connection.js';
+import { connectionOptions, unreachable } from '../config/connection.js';
 import { workflowConfigOf } from '../config/load.js';
 import type { Deployment } from '../contracts/deployment.js';
-import { configInvalid, temporalUnreachable } from '../contracts/errors.js';
+import { configInvalid } from '../contracts/errors.js';
 import { together } from './gpu-host.js';
 import { logger } from './log.js';
 import { SrlmCpuPlugin, SrlmGpuPlugin, SrlmPlugin, SrlmWorkflowPlugin } from './plugins.js';
@@ -62,24 +63,30 @@ export async function startWorkers(
     if (!options.connection) await connection.close();
   };
   const workers: Worker[] = [];
-  for (const { plugins, ...part } of parts) {
-    workers.push(
-      await Worker.create({
-        connection,
-        namespace,
-        ...(dataConverter ? { dataConverter } : {}),
-        ...(interceptors.worker ? { interceptors: interceptors.worker } : {}),
-        ...settings,
-        ...part,
-        ...options,
-        plugins: [...(options.plugins ?? []), ...plugins],
-      } as WorkerOptions),
-    );
+  try {
+    for (const { plugins, ...part } of parts) {
+      workers.push(
+        await Worker.create({
+          connection,
+          namespace,
+          ...(dataConverter ? { dataConverter } : {}),
+          ...(interceptors.worker ? { interceptors: interceptors.worker } : {}),
+          ...settings,
+          ...part,
+          ...options,
+          plugins: [...(options.plugins ?? []), ...plugins],
+        } as WorkerOptions),
+      );
+    }
+  } catch (error) {
+    await Promise.allSettled(workers.map(endUnused));
+    await close();
+    throw refusalOf(error);
   }
   const stop = () => {
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
   };
-  const ended = together(workers.map((worker) => ({ worker, run: () => worker.run() }))).finally(close);
+  const ended = together(workers).finally(close);
   return {
     ended,
     stop: async () => {
@@ -90,13 +97,30 @@ export async function startWorkers(
   };
 }
 
+/** Temporal's SDK ends a worker only once it runs. */
+async function endUnused(worker: Worker): Promise<void> {
+  const ended = worker.run();
+  worker.shutdown();
+  await ended;
+}
+
+/** What the SDK does not accept: a converter that is not there, a number out of its range. */
+function refusalOf(error: unknown): unknown {
+  const { name, message } = error as Error;
+  if (!['ValueError', 'TypeError', 'RangeError'].includes(name)) return error;
+  return configInvalid('the deployment config', `Temporal's worker cannot be made (${message.split('\n')[0]}).`);
+}
+
 /** Throws config.invalid. */
 function partsOf(site: Site, role: Role, tuner: WorkerOptions['tuner']): Part[] {
   const { deployment } = site;
   const { taskQueue, singleTaskQueue } = deployment;
   if (singleTaskQueue) {
     if (role === 'all') return [{ ...versionOf(deployment, 'routed'), taskQueue, plugins: [new SrlmPlugin(site)] }];
-    throw configInvalid('the deployment', `singleTaskQueue: a worker of the role ${role} needs a queue of its own.`);
+    throw configInvalid(
+      'the deployment config',
+      `singleTaskQueue: a worker of the role ${role} needs a queue of its own.`,
+    );
   }
   const { cpuQueue, gpuQueue } = workflowConfigOf(deployment, false);
   const declared = versionOf(deployment, 'declared');
@@ -121,10 +145,10 @@ function partsOf(site: Site, role: Role, tuner: WorkerOptions['tuner']): Part[] 
 
 /** Temporal's SDK gives the plugins of a connection to every worker that uses it. */
 async function connect({ plugins }: Deployment): Promise<NativeConnection> {
-  const { options, address } = connectionOptions();
+  const { options } = connectionOptions();
   const given = { ...options, plugins } as NativeConnectionOptions;
-  return NativeConnection.connect(given).catch((error) => {
-    throw temporalUnreachable(address, (error as Error).message.split('\n')[0]!);
+  return NativeConnection.connect(given).catch(async (error) => {
+    throw await unreachable(error);
   });
 }
 
@@ -144,10 +168,32 @@ function versionOf(
   return { workerDeploymentOptions: { version, useWorkerVersioning: true, defaultVersioningBehavior: 'PINNED' } };
 }
 
+/** Those of Temporal's SDK are for milliseconds; steps take seconds to days. */
+const BUCKETS = [1, 10, 60, 600, 3600, 14_400, 86_400, 604_800];
+const DURATIONS = ['srlm_step_duration', 'srlm_gpu_duration'];
+
+/** Metrics of the deployment, with buckets for srlm's histograms where it sets none. */
+function withBuckets(given: RuntimeOptions['telemetryOptions']): Pick<RuntimeOptions, 'telemetryOptions'> {
+  const { metrics } = given ?? {};
+  if (!metrics) return {};
+  const ours = Object.fromEntries(DURATIONS.map((name) => [name, BUCKETS]));
+  const bucketed = <T extends { histogramBucketOverrides?: Record<string, number[]> }>(exporter: T): T => ({
+    ...exporter,
+    histogramBucketOverrides: { ...ours, ...exporter.histogramBucketOverrides },
+  });
+  const filled =
+    'prometheus' in metrics
+      ? { ...metrics, prometheus: bucketed(metrics.prometheus) }
+      : 'otel' in metrics
+        ? { ...metrics, otel: bucketed(metrics.otel) }
+        : metrics;
+  return { telemetryOptions: { ...given, metrics: filled } };
+}
+
 /** Temporal's runtime of this process. One that is there already is used as it is. */
 function installRuntime(options: Deployment['worker']['runtime']): void {
   try {
-    Runtime.install({ logger, ...options });
+    Runtime.install({ logger, ...options, ...withBuckets(options?.telemetryOptions) });
   } catch (error) {
     if (!(error instanceof IllegalStateError)) throw error;
   }

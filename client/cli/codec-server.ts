@@ -112,6 +112,9 @@ async function answer(codecs: PayloadCodec[], origins: readonly string[], reques
 
 /** One that cannot be decoded comes back as it is: a page shows a whole history at once. */
 const decodeEach = (codecs: PayloadCodec[], payloads: Payload[]): Promise<Payload[]> =>
+  decode(codecs, payloads).catch(() => decodeOneByOne(codecs, payloads));
+
+const decodeOneByOne = (codecs: PayloadCodec[], payloads: Payload[]): Promise<Payload[]> =>
   Promise.all(payloads.map(async (payload) => (await decode(codecs, [payload]).catch(() => [payload]))[0] ?? payload));
 
 /** A page of another origin is refused whatever it asks; so is one that reaches this server by a name of its own. */

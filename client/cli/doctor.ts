@@ -69,6 +69,8 @@ export function addDoctorCommand(program: Command): void {
 
 /** Python, its packages, the two programs, and what hardware torch sees. */
 async function checkPrograms(deployment: Deployment): Promise<Check[]> {
+  if (!Object.values(deployment.engines).some(({ kind }) => kind === 'builtin'))
+    return [ok('Python', 'is not needed: no engine of temporal.config.ts loads weights')];
   const python = pythonPath(deployment);
   const checks: Check[] = [];
   try {
@@ -122,11 +124,6 @@ async function checkEngines(deployment: Deployment): Promise<Check[]> {
 async function checkTemporal(deployment: Deployment, fix = false): Promise<Check[]> {
   const checks: Check[] = [];
   try {
-    checks.push(ok('temporal program', temporalBinary(deployment)));
-  } catch (error) {
-    if (!process.env.TEMPORAL_ADDRESS) checks.push(ofError('temporal program', error));
-  }
-  try {
     const client = await connect(deployment);
     try {
       const { address, namespace } = connectionOptions();
@@ -143,9 +140,19 @@ async function checkTemporal(deployment: Deployment, fix = false): Promise<Check
     const { address } = connectionOptions();
     // Without an address of the user's own, `srlm up` starts one, which is the next command.
     const isNext = address === DEFAULT_ADDRESS && (error as Problem).type === 'temporal.unreachable';
-    checks.push(isNext ? ok('Temporal', `none at ${address} yet; \`srlm up\` starts it`) : ofError('Temporal', error));
+    if (!isNext) return [...checks, ofError('Temporal', error)];
+    checks.push(checkTemporalProgram(deployment), ok('Temporal', `none at ${address} yet; \`srlm up\` starts it`));
   }
   return checks;
+}
+
+/** What `srlm up` starts. */
+function checkTemporalProgram(deployment: Deployment): Check {
+  try {
+    return ok('temporal program', temporalBinary(deployment));
+  } catch (error) {
+    return ofError('temporal program', error);
+  }
 }
 
 /** Runs whose workflow code fails, and queues that nobody polls. */

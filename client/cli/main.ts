@@ -8,12 +8,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { CommandName } from '../../contracts/commands.js';
-import { Problem } from '../../contracts/errors.js';
+import { Problem, temporalSettings } from '../../contracts/errors.js';
 import { packageRoot } from '../../processes/python.js';
 import { fileSystemProblem } from '../../storage/files.js';
 import { writeJson, writeNote } from '../../text/terminal.js';
 import { printable } from '../../text/text.js';
-import { isAway } from '../away.js';
+import { isAway, missingNamespace } from '../away.js';
 import { EXIT, type Exit, Interrupted, UsageError } from './context.js';
 
 const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
@@ -83,7 +83,8 @@ function report(error: unknown): Exit {
 }
 
 function explained(thrown: unknown): { exit: Exit; type: string; message: string } {
-  const error = fileSystemProblem(thrown);
+  const namespace = missingNamespace(thrown);
+  const error = namespace === null ? fileSystemProblem(thrown) : withoutNamespace(namespace);
   if (error instanceof Problem) {
     const { message } = error.type === 'artifact.damaged' ? error.adding(MADE_AGAIN) : error;
     return { exit: error.retry ? EXIT.failed : EXIT.wrongInput, type: error.type, message: printable(message) };
@@ -101,6 +102,9 @@ function explained(thrown: unknown): { exit: Exit; type: string; message: string
   }
   return { exit: EXIT.failed, type: 'unexpected', message: printable(message) };
 }
+
+const withoutNamespace = (name: string): Problem =>
+  temporalSettings(`there is no namespace ${JSON.stringify(name)} (TEMPORAL_NAMESPACE), or it may not be read`);
 
 /** `error: unknown command 'strat'\n(Did you mean start?)` -> `Unknown command 'strat': did you mean start? ...` */
 function usage({ message }: CommanderError): string {

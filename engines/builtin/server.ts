@@ -177,6 +177,7 @@ export class ModelServer implements WeightServer {
       }
       await sleep(100);
     }
+    await endGroup(pid, folder, STALLED_GRACE_MS);
     throw engineUnreachable(name, `it did not start in ${START_TIMEOUT_MS / 1000} s, see ${log}`);
   }
 

@@ -312,6 +312,14 @@ describe('interventions', () => {
       workflowExecutionTerminatedEventAttributes: { identity: 'bob', reason: 'stuck' },
     });
     expect((await lines(terminated)).at(-1)).toBe('Terminated by bob: stuck');
+    // As srlm itself terminates a run under a codec.
+    const hidden = begun().event('WORKFLOW_EXECUTION_TERMINATED', {
+      workflowExecutionTerminatedEventAttributes: {
+        ...{ identity: 'bob', reason: 'srlm abort --terminate' },
+        details: payloads('bob: it is stuck'),
+      },
+    });
+    expect((await lines(hidden)).at(-1)).toBe('Terminated by bob: bob: it is stuck');
   });
 });
 

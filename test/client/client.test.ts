@@ -59,7 +59,7 @@ it('gives a run its turn among others of its priority, by a key of at most 64 by
     expect.objectContaining({ priority: { priorityKey: 3, fairnessKey } }),
   );
   await expect(client.startChecked({ runId, input, warnings: [] }, { priority: 6 })).rejects.toThrow(
-    'options priority: expected 1 to 5, found 6. [spec.invalid]',
+    'options priority: expected a whole number from 1 to 5, found 6. [spec.invalid]',
   );
 });
 

@@ -1,6 +1,6 @@
 /** Why a run stands still: workflow code that fails, queues that nobody polls, and what a look at a run asks for. */
-import { DefaultFailureConverter, defaultPayloadConverter, type PayloadCodec } from '@temporalio/common';
-import { encodeErrorToFailure } from '@temporalio/common/lib/internal-non-workflow/index.js';
+import { DefaultFailureConverter, defaultPayloadConverter, type Payload, type PayloadCodec } from '@temporalio/common';
+import { decodeFromPayloadsAtIndex, encodeErrorToFailure } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import { msToTs } from '@temporalio/common/lib/time.js';
 import { describe, expect, it } from 'vitest';
 import { renderRun } from '../../client/cli/tree.js';
@@ -59,7 +59,6 @@ function reader({
       return state ?? stateOf();
     },
     executeUpdate: () => new Promise(() => {}),
-    terminate: async (why: string) => void asked.push(why.replace(/^[^:]*/, 'terminate')),
     result: async () => {
       throw new Error('terminated');
     },
@@ -83,6 +82,11 @@ function reader({
         return { workersInfo: name in workers ? [{ workerHeartbeat }] : [] };
       },
       listWorkflowExecutions: async () => ({ executions: listed }),
+      terminateWorkflowExecution: async ({ reason, details }: { reason: string; details: { payloads: Payload[] } }) =>
+        asked.push(
+          reason,
+          `${await decodeFromPayloadsAtIndex(converter, 0, details.payloads)}`.replace(/^[^:]*: /, ''),
+        ),
     },
   };
   const config = resolveDeployment(deployment, '/nowhere');
@@ -130,7 +134,7 @@ describe('workflow code that fails', () => {
     await expect(client.send('run', 'pause', {})).rejects.toThrow(sentence);
     await expect(client.fork('run', { fromRound: 1, set: {} })).rejects.toThrow(sentence);
     await client.abort('run', 'enough', { terminate: true });
-    expect(asked.filter((one) => one !== 'history')).toEqual(['terminate: enough']);
+    expect(asked.filter((one) => one !== 'history')).toEqual(['srlm abort --terminate', 'enough']);
   });
 
   it('is listed where Temporal itself reports the problem', async () => {

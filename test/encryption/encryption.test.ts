@@ -63,10 +63,21 @@ it('refuses a payload of a key that it does not have, or that was altered anywhe
   );
 });
 
+it('is not switched on by nothing', () => {
+  expect(() => encryption(undefined as never)).toThrow(
+    'encryption: keys has to name at least one environment variable',
+  );
+  expect(() => encryption({ keys: ['__proto__'] })).toThrow('the environment variable __proto__ is not set');
+});
+
 const NAMES_ONLY = 'encryption: keys has to hold names of environment variables, not the keys themselves';
 it.each([
   [[], {}, 'encryption: keys has to name at least one environment variable'],
-  [['SRLM_KEY_NONE'], {}, 'encryption: the environment variable SRLM_KEY_NONE is not set; it has to hold a key'],
+  [
+    ['SRLM_KEY_NONE'],
+    {},
+    'encryption: the environment variable SRLM_KEY_NONE is not set; it has to hold a key: 32 bytes in base64 or hex, as `openssl rand -base64 32` makes them',
+  ],
   [
     ['SRLM_KEY_BAD'],
     { SRLM_KEY_BAD: 'c2hvcnQ=' },
@@ -83,6 +94,9 @@ it.each([
     'encryption: trainers and model servers get the variable TORCH_HUSH_NOT; use one with KEY in its name',
   ],
   [['a'.repeat(64)], {}, NAMES_ONLY],
+  // A part of one.
+  [['f3a1'.repeat(8)], {}, NAMES_ONLY],
+  [['kP3xT9qLmZ7vB2nWc5RdYh8s'], {}, NAMES_ONLY],
   [[KEYS.SRLM_KEY_NEW], {}, NAMES_ONLY],
   [[KEYS.SRLM_KEY_OLD], {}, NAMES_ONLY],
 ])('%s with %s is refused: %s', (keys, environment, sentence) => {

@@ -198,7 +198,7 @@ describe('a deployment', () => {
     ],
   ])('with %s is refused with a sentence', (_what, config, says) => {
     expect(() => resolveDeployment(config as DeploymentInput, lab)).toThrow(
-      `temporal.config.ts: ${says} [config.invalid]`,
+      `the deployment config: ${says} [config.invalid]`,
     );
   });
 });

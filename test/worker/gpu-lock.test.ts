@@ -1,8 +1,9 @@
 /** One GPU worker for a workRoot and a device. */
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { Worker } from '@temporalio/worker';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { resolveDeployment } from '../../config/load.js';
 import { identityOf } from '../../processes/detached.js';
 import { lockGpu, visibleDevices } from '../../worker/gpu-lock.js';
@@ -13,15 +14,18 @@ let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'srlm-test-gpu-'));
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
+afterEach(() => {
+  vi.restoreAllMocks();
+  rmSync(folder, { recursive: true, force: true });
+});
 
 const config = () => ({
   python,
   host: 'gpu-1',
   workRoot: 'work',
   // Other tests may use a device of this machine meanwhile.
-  engines: {},
-  trainers: {},
+  engines: { local: { kind: 'builtin' as const, device: 'cpu' as const } },
+  trainers: { local: { device: 'cpu' as const } },
 });
 const deployment = () => resolveDeployment(config(), folder);
 
@@ -30,7 +34,7 @@ it('refuses a second worker of this host, with the process that has it', async (
   const holder = { pid: process.ppid, host: 'gpu-1', ...(await identityOf(process.ppid)) };
   writeFileSync(join(folder, 'work/gpu.json'), JSON.stringify(holder));
   await expect(lockGpu(deployment(), 0)).rejects.toThrow(
-    `Process ${process.ppid} of this host already works with this workRoot. Stop it, or give each worker its own CUDA_VISIBLE_DEVICES and workRoot. [gpu.taken]`,
+    `Process ${process.ppid} of this host already works with this workRoot. Stop it, or give each worker its own CUDA_VISIBLE_DEVICES, workRoot and host. [gpu.taken]`,
   );
   // It holds what another has by now: its release takes nothing away from that one.
   await lock.release();
@@ -59,10 +63,32 @@ it('does not look at a worker of another host', async () => {
 it('is taken when a worker is configured, so that a second one never polls', async () => {
   const options = { taskQueue: 'srlm-gpu' };
   const given = { ...config(), workRoot: join(folder, 'work'), artifactRoot: join(folder, 'store') };
-  await new SrlmGpuPlugin(given).configureWorker(options);
+  const plugin = new SrlmGpuPlugin(given);
+  await plugin.configureWorker(options);
+  // The one for the queue of the host is never ready.
+  vi.spyOn(Worker, 'create').mockReturnValue(new Promise(() => {}));
+  const worker = { getState: () => 'RUNNING', options: { interceptors: {}, activities: [] } } as unknown as Worker;
+  void plugin.runWorker(worker, () => new Promise(() => {}));
   await expect(new SrlmGpuPlugin(given).configureWorker(options)).rejects.toThrow(
-    `Process ${process.pid} of this host already works with this workRoot.`,
+    "Another worker of this process already works with this workRoot. Give srlm's plugin to one worker, once; workers for several GPUs are processes of their own. [gpu.taken]",
   );
+});
+
+it('is left to the next worker by one that was configured and never ran, which then cannot run', async () => {
+  const options = { taskQueue: 'srlm-gpu' };
+  const given = { ...config(), workRoot: join(folder, 'work'), artifactRoot: join(folder, 'store') };
+  const [first, second] = [new SrlmGpuPlugin(given), new SrlmGpuPlugin(given)];
+  await first.configureWorker(options);
+  await second.configureWorker(options);
+  await expect(first.runWorker({} as Worker, async () => {})).rejects.toThrow(
+    'Another worker of this process already works with this workRoot.',
+  );
+});
+
+it('is not asked for where no engine computes on this host', async () => {
+  const given = { ...config(), engines: {}, workRoot: join(folder, 'work'), artifactRoot: join(folder, 'store') };
+  await new SrlmGpuPlugin(given).configureWorker({ taskQueue: 'srlm-gpu' });
+  expect(existsSync(join(folder, 'work/gpu.json'))).toBe(false);
 });
 
 it.each([

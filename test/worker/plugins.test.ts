@@ -96,6 +96,8 @@ it('workers use the data converter, plugins and interceptors of the deployment, 
   process.env.SRLM_TEST_KEY = 'ab'.repeat(32);
   const { client, deployment } = await site();
   const workers = await startWorkers(deployment, 'all', { identity: 'mine' });
+  // Whoever stops a worker at once has stopped it.
+  await (await startWorkers({ ...deployment, workRoot: join(folder, 'stopped') }, 'gpu')).stop();
   try {
     const file = join(import.meta.dirname, '../../examples/own-worker/prompts.jsonl');
     const { runId } = await client.startSample({ engine: 'teacher', data: { path: file }, sampling: { k: 1 } });
