@@ -112,7 +112,7 @@ export class SrlmGpuPlugin extends SitePlugin {
     for (const other of IDLE)
       if (other !== this && other.site.deployment.workRoot === deployment.workRoot) await other.release();
     this.lock ??= await lockGpu(deployment);
-    IDLE.add(this);
+    if (!this.isRunning) IDLE.add(this);
   }
 
   private async release(): Promise<void> {
