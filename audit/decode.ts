@@ -21,7 +21,7 @@ const AT_ONCE = 64;
 /** Search attributes are never encoded, and headers are those of interceptors. */
 const LEFT_ALONE = new Set(['searchAttributes', 'upsertedSearchAttributes', 'header']);
 
-/** Of these, and without a codec, a payload is plain JSON, or nothing. */
+/** With one of these encodings, and without a codec, a payload is plain JSON, or nothing. */
 const PLAIN = new Set(['json/plain', 'json/protobuf', 'binary/null']);
 
 /** One field of an event: its payloads are encoded and decoded together. */

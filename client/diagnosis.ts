@@ -161,7 +161,7 @@ async function isPolled({ workflowService, options }: Client, { name, role }: Qu
   } catch {
     return true;
   }
-  // Of workers that are busy with other runs, where server and worker are new enough.
+  // Workers that are busy with other runs do not poll; they are listed where server and worker are new enough.
   const query = `TaskQueue="${name.replace(/["\\]/g, '\\$&')}"`;
   const { workersInfo } = await workflowService.listWorkers({ namespace, query }).catch(() => ({ workersInfo: [] }));
   return (workersInfo ?? []).some(

@@ -70,7 +70,7 @@ function classesOf(object: object): object['constructor'][] {
   return prototype ? [prototype.constructor, ...classesOf(prototype)] : [];
 }
 
-/** Of the copy that srlm resolves. */
+/** The version of the copy that srlm resolves. */
 export const versionOf = (name: string): string => ownCopy(name).version;
 
 const ownCopy = (name: string): Copy => copyAt(own.resolve(name), name);

@@ -68,7 +68,7 @@ const TAG_BYTES = 16;
 
 class EncryptionCodec implements PayloadCodec {
   constructor(
-    /** Of the key that encrypts. */
+    /** The name of the key that encrypts. */
     private readonly name: string,
     private readonly keys: ReadonlyMap<string, Buffer>,
   ) {}

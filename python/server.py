@@ -107,7 +107,7 @@ class Server:
         ])
 
     async def health(self, request, body):
-        """`progress` changes whenever the work goes on: the supervisor ends a server that has work and makes no progress."""
+        """`progress` changes with all progress: the supervisor ends a server that has work and makes no progress."""
         # Reading and loading weights takes the processor time of other threads than this one, which answers.
         seconds = int(time.process_time() - time.thread_time()) if self.loading else 0
         return {"working": self.in_flight > 0 or self.gate.locked(), "progress": f"{self.engine.passes} {self.texts_done} {seconds}"}

@@ -116,7 +116,7 @@ export class BuiltinEngine implements Engine {
     }
   }
 
-  /** Of the folder of a private server: the id of the process that started it follows. */
+  /** The folder of a private server begins so: the id of the process that started it follows. */
   private get privatePrefix(): string {
     return `private-${this.site.deployment.host}~`;
   }
