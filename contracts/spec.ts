@@ -20,19 +20,25 @@ const encodable = z.string().refine((value) => !/\p{Surrogate}/u.test(value), 'm
 const text = () => encodable.max(MAX_TEXT_CHARS);
 const FieldName = encodable.min(1).max(200);
 
-/** Which field of the user's file holds what. Left out: found by the names in method/formats/recognise.ts. */
+/**
+ * Which field of the user's file holds what. Left out: found by the names in method/formats/recognise.ts. A path
+ * (`question.stem`, `choices.text`, `answers.text.0`) leads into a field, and in a list to each of its items.
+ */
 export const Fields = z
   .strictObject({
     id: FieldName.optional(),
     instruction: FieldName.optional(),
-    input: FieldName.optional().describe('appended to the instruction after a blank line'),
+    input: z
+      .union([FieldName, z.array(FieldName).min(1).max(8)])
+      .optional()
+      .describe('appended to the instruction after a blank line; may be a list of fields'),
     rationale: FieldName.optional(),
     answer: FieldName.optional(),
     enriched: FieldName.optional(),
     skills: FieldName.optional(),
     choices: FieldName.optional(),
   })
-  .describe('names of the fields in your file');
+  .describe('names of the fields in your file; a path such as question.stem leads into a field');
 export type Fields = z.infer<typeof Fields>;
 
 const Source = z.strictObject({

@@ -15,7 +15,7 @@ import { jsonLines } from './json-lines.js';
 import { toCatalyst, toExample, toPromptRow, toQuestion } from './recognise.js';
 
 /** One version for all of formats/. Enters the keys of ingested data. */
-export const VERSION = 1;
+export const VERSION = 2;
 
 /** The first one that fits reads the file. */
 const CONTAINERS: readonly Container[] = [jsonArray, jsonLines];
