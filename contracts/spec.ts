@@ -42,7 +42,10 @@ export const Fields = z
 export type Fields = z.infer<typeof Fields>;
 
 const Source = z.strictObject({
-  path: encodable.min(1).max(4096).describe('JSONL or JSON array, plain or .gz, relative to the spec'),
+  path: encodable
+    .min(1)
+    .max(4096)
+    .describe('JSONL, a JSON list, CSV, TSV or Parquet, also as .gz or .zst; relative to the spec'),
   fields: Fields.default({}),
   limit: z.int().min(1).optional().describe('use only the first rows'),
 });

@@ -472,6 +472,10 @@ const FILES = [
     '[{"prompt":"a"},]',
     '[{"prompt":"a"}] x',
     '{"prompt":"a"\n',
+    '{\n "data": [{"prompt":"a"},\n {"prompt":"b"}], "n": 2}',
+    '{"a":1,\n "b":2}',
+    '{"prompt":"a","input":NaN}\n{"prompt":NaN}',
+    '<html>',
   ],
 ];
 
