@@ -70,7 +70,7 @@ type Recognise<K extends DataKind> = (
   seen?: Seen,
 ) => DataRow[K];
 
-const KINDS: { [K in DataKind]: { one: string; recognise: Recognise<K> } } = {
+export const KINDS: { [K in DataKind]: { one: string; recognise: Recognise<K> } } = {
   examples: { one: 'example', recognise: toExample },
   catalysts: { one: 'catalyst', recognise: toCatalyst },
   questions: { one: 'question', recognise: toQuestion },
