@@ -12,6 +12,6 @@ const pathsYaml = (paths: string | string[]) =>
 
 /** Words that YAML reads as something else than a text are quoted, too. */
 export const yamlWord = (text: string): string =>
-  /^[A-Za-z_][\w./-]*$/.test(text) && !/^(?:true|false|null|yes|no|on|off|y|n|none)$/i.test(text)
+  /^(?:(?:\.\.?)?\/)*[A-Za-z_][\w./-]*$/.test(text) && !/^(?:true|false|null|yes|no|on|off|y|n|none)$/i.test(text)
     ? text
     : visibleJson(text);

@@ -27,6 +27,9 @@ export interface FirstSpecRequest {
 /** A token of English has about four characters; of figures and other languages, fewer. */
 const CHARS_PER_TOKEN = 3;
 const [LEAST_LENGTH, MOST_LENGTH] = [256, 4096];
+/** Of an enriched rationale. Its prompt has about a hundred tokens besides the row. */
+const RATIONALE_TOKENS = 256;
+const PROMPT_TOKENS = 128;
 /** Where the model does not say how long its texts may be. */
 const DEFAULT_CONTEXT = 2048;
 
@@ -116,18 +119,18 @@ interface SpecFacts {
 }
 
 function specText({ name, base, data, report, mapped, facts }: SpecFacts): string {
-  const path = (to: string) => yamlWord(relative(base, to) || '.');
+  const path = (to: string) => yamlWord(/^\.\.[\\/]\.\./.test(relative(base, to)) ? to : relative(base, to) || '.');
   const starter = (file: string) => path(join(packageRoot, 'data', 'starter', file));
   const { rows, invalid, missingRationales, unused, uses } = report;
-  const tokens = Math.ceil(report.longestChars / CHARS_PER_TOKEN) + 64;
+  const tokens = Math.ceil(report.longestChars / CHARS_PER_TOKEN) + RATIONALE_TOKENS + PROMPT_TOKENS;
   const needed = 2 ** Math.ceil(Math.log2(Math.max(LEAST_LENGTH, tokens)));
   const maxLength = Math.min(needed, facts.context, MOST_LENGTH);
-  const maxTokens = Math.min(512, Math.max(64, maxLength / 4));
+  const maxTokens = Math.min(RATIONALE_TOKENS, Math.ceil(maxLength / 2));
   const read = Object.entries(uses).map(([part, names]) => `${part} from ${names.join(', ')}`);
   const isSmall = facts.bytes !== null && facts.bytes < 2e9;
   return `${[
     `# Written by \`srlm init\`. Every field: docs/reference/spec.md.`,
-    `#   srlm data check ${oneLine(relative(process.cwd(), data))}`,
+    `#   srlm data check ${oneLine(data)}`,
     `name: ${yamlWord(name)}`,
     ``,
     `# A Hugging Face folder below a model root of temporal.config.ts.`,

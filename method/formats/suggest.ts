@@ -62,7 +62,8 @@ export function suggestFields(kind: DataKind, values: readonly unknown[], fields
     for (const mapping of mappings(open, paths, rows.length)) {
       const tried = { ...fields, ...mapping, ...choices };
       if (hasTwice(tried) || share(tried) < SHARE) continue;
-      const more = optional.includes('rationale') ? withRationale(tried, paths, rows.length) : tried;
+      const wants = optional.includes('rationale') && rows.every((row) => !hasRationale(row, tried));
+      const more = wants ? withRationale(tried, paths, rows.length) : tried;
       return share(more) >= SHARE ? more : tried;
     }
   }
@@ -81,6 +82,14 @@ function isRead(kind: DataKind, row: UserObject, fields: Fields): boolean {
   } catch (error) {
     if (error instanceof Problem) return false;
     throw error;
+  }
+}
+
+function hasRationale(row: UserObject, fields: Fields): boolean {
+  try {
+    return KINDS.examples.recognise(row, AT, fields, 'r').original !== null;
+  } catch {
+    return false;
   }
 }
 

@@ -109,7 +109,7 @@ describe('fields that make a file readable', () => {
         endings: [`a${i}`, 'b', 'c', 'd'],
         label: `${i % 4}`,
       })),
-      { instruction: 'ctx', choices: 'endings', answer: 'label' },
+      { instruction: 'ctx', choices: 'endings' },
     ],
     ['a prompt', 'prompts', many((i) => ({ url: `https://x/${i}`, title: `What is ${i}?` })), { instruction: 'title' }],
   ])('%s', (_, kind, rows, want) => {
@@ -175,7 +175,8 @@ describe('init', () => {
       name: 'data-set',
       model: { path: 'tiny' },
       data: { path: 'Data Set.jsonl', fields: { instruction: 'utterance', answer: 'gold' }, skipInvalid: true },
-      training: { maxLength: 256 },
+      sampling: { maxTokens: 150 },
+      training: { maxLength: 300 },
     });
     expect(((await problemOf(init({}))) as Error).message).toBe(
       'data-set.yaml: it exists, and is not replaced. Name another file with --out. [file.not-writable]',
