@@ -5,10 +5,11 @@
  */
 import { Problem, uploadDamaged } from '../contracts/errors.js';
 import type { ObjectRef } from '../contracts/refs.js';
-import type { Catalyst, Example, PromptRow, Question } from '../contracts/rows.js';
+import { type Catalyst, type Example, encodable, type PromptRow, type Question } from '../contracts/rows.js';
 import type { Fields } from '../contracts/spec.js';
 import { IngestInput, IngestOutput } from '../contracts/steps.js';
 import { readData } from '../method/formats/index.js';
+import { Survey } from '../method/formats/survey.js';
 import type { Store } from '../storage/store.js';
 import { unpack } from '../storage/unpack.js';
 import { activity, type Deps } from './activity.js';
@@ -22,13 +23,17 @@ type DataRow = Example | Catalyst | Question | PromptRow;
 interface Source {
   path: string;
   fields: Fields;
+  skipInvalid: boolean;
 }
+
+/** A payload stays small, whatever a file holds. */
+const MOST = { reasons: 5, names: 15, nameChars: 60 };
 
 export const srlmIngest = ({ store }: Deps) =>
   activity('ingest', IngestInput, async (input, progress) => {
     const texts = await textsOf(store, input.texts);
-    const source = texts[input.source] ?? { path: input.source, fields: {} };
-    return memoize(store, 'ingest', ingestInputs(input, source.fields), IngestOutput, async () => {
+    const source = texts[input.source] ?? { path: input.source, fields: {}, skipInvalid: false };
+    return memoize(store, 'ingest', ingestInputs(input, source), IngestOutput, async () => {
       await assertIntact(store, input, source);
       return ingested(store, input, source, () => progress.add(1));
     });
@@ -50,7 +55,7 @@ export async function ingestOnce(
     reused = false;
     return ingested(store, input, source, onRow);
   };
-  const record = await recorded(store, 'ingest', ingestInputs(input, source.fields), work, run);
+  const record = await recorded(store, 'ingest', ingestInputs(input, source), work, run);
   return { output: IngestOutput.parse(record.output), reused };
 }
 
@@ -68,7 +73,7 @@ async function assertIntact(store: Store, { file }: IngestInput, { path }: Sourc
 async function ingested(
   store: Store,
   { kind, file, limit, chunkSize }: IngestInput,
-  { path, fields }: Source,
+  { path, fields, skipInvalid }: Source,
   onRow: (row: DataRow) => void,
 ) {
   const chunks: ObjectRef[] = [];
@@ -76,11 +81,14 @@ async function ingested(
   let total = 0;
   let missingRationales = 0;
   let rationaleChars = 0;
+  const survey = new Survey();
+  const watch = { onUses: survey.onUses, ...(skipInvalid ? { onFault: survey.onFault } : {}) };
   const flush = async () => {
     if (rows.length > 0) chunks.push(await store.objects.putRows(rows));
     rows = [];
   };
-  for await (const row of readData(kind, unpack(store.objects.streamFile(file), path), path, fields, limit)) {
+  const bytes = unpack(store.objects.streamFile(file), path);
+  for await (const row of readData(kind, bytes, path, fields, limit, watch)) {
     if ('original' in row) {
       if (row.original === null) missingRationales++;
       rationaleChars += row.rationale.length;
@@ -96,6 +104,16 @@ async function ingested(
     dataset,
     missingRationales,
     meanRationaleChars: rationaleChars / Math.max(1, total),
+    ...seen(survey),
   };
   return { holds: [{ kind: 'dataset' as const, ref: dataset }], output };
+}
+
+function seen({ faults, reasons, unused }: Survey): Pick<IngestOutput, 'skipped' | 'unused'> {
+  const skipped = {
+    rows: faults,
+    reasons: reasons.slice(0, MOST.reasons).map(({ reason, rows }) => ({ reason: encodable(reason), rows })),
+  };
+  const names = unused.slice(0, MOST.names).map((name) => encodable(name.slice(0, MOST.nameChars)));
+  return { ...(faults > 0 ? { skipped } : {}), ...(names.length > 0 ? { unused: names } : {}) };
 }

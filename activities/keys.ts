@@ -40,11 +40,15 @@ const VERSION = {
   grade: 1,
 } as const;
 
-export const ingestInputs = ({ kind, file, limit, chunkSize }: IngestInput, fields: Fields) => ({
+export const ingestInputs = (
+  { kind, file, limit, chunkSize }: IngestInput,
+  { fields, skipInvalid }: { fields: Fields; skipInvalid: boolean },
+) => ({
   versions: [VERSION.ingest, FORMATS, PROMPTS],
   kind,
   file: file.sha256,
   fields,
+  skipInvalid,
   limit,
   chunkSize,
 });

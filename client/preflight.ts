@@ -15,10 +15,12 @@ import {
   dataUnusable,
   diskTooFull,
   evaluationLeaks,
+  fieldsUnused,
   fileMissing,
   fileUnpackable,
   modelUnusable,
   nameUnknown,
+  notUsed,
   Problem,
   trainingInvalid,
 } from '../contracts/errors.js';
@@ -30,13 +32,12 @@ import type { DataKind, IngestInput } from '../contracts/steps.js';
 import { batchProblem } from '../contracts/training.js';
 import { requireCapability } from '../engines/engine.js';
 import { EngineHost } from '../engines/index.js';
-import { type DataRow, readData } from '../method/formats/index.js';
+import type { DataRow } from '../method/formats/index.js';
 import { scoresOf } from '../method/selectors/index.js';
 import { probeModelIfPossible } from '../processes/probe-model.js';
 import { pythonPath } from '../processes/python.js';
 import { notAFile } from '../storage/files.js';
 import { openStore, type Store } from '../storage/store.js';
-import { readFileBytes } from '../storage/unpack.js';
 
 /** What a run is started with, except what the connection decides. */
 export interface Checked<Input> {
@@ -45,20 +46,10 @@ export interface Checked<Input> {
   warnings: string[];
 }
 
-export interface FileReport {
-  file: string;
-  kind: DataKind;
-  rows: number;
-  missingRationales: number;
-  warnings: string[];
-  meanInstructionChars: number;
-  meanRationaleChars: number;
-  meanAnswerChars: number;
-}
-
 interface Source {
   path: string;
   fields: Fields;
+  skipInvalid: boolean;
   limit?: number | undefined;
 }
 
@@ -78,7 +69,7 @@ export async function checkRun(
 
   const { settings, texts: specTexts } = splitRunSpec(spec);
   const texts = await store.objects.putJson(specTexts);
-  const site = { store, texts, folder, runId };
+  const site = { store, texts, folder, runId, strict: spec.strict };
   const { chunkSize } = spec.sampling;
   const warnings: string[] = [];
   const instructions = new Set<string>();
@@ -146,37 +137,9 @@ export async function checkSample(
   const { settings, texts: specTexts } = splitSampleSpec(spec);
   const texts = await store.objects.putJson(specTexts);
   const step = { kind: 'prompts', source: 'data', chunkSize: spec.sampling.chunkSize } as const;
-  const { file, warnings } = await ingest({ store, texts, folder, runId }, step, spec.data, () => {});
+  const { file, warnings } = await ingest({ store, texts, folder, runId, strict: false }, step, spec.data, () => {});
   const input = { version: 2 as const, settings, texts, data: file, loadsModel: spec.model !== undefined };
   return { runId, input, warnings };
-}
-
-/** Reads a whole file as a run would, and stores nothing. Throws what is wrong with it, by line and field. */
-export async function checkFile(kind: DataKind, source: Source, folder: string): Promise<FileReport> {
-  const { path, fields, limit = null } = source;
-  let rows = 0;
-  let missingRationales = 0;
-  let replaced = 0;
-  const chars = { instruction: 0, rationale: 0, answer: 0 };
-  for await (const row of readData(kind, readFileBytes(resolve(folder, path), path), path, fields, limit)) {
-    rows++;
-    if (hasReplacement(row)) replaced++;
-    if ('original' in row && row.original === null) missingRationales++;
-    chars.instruction += ('instruction' in row ? row.instruction : row.question).length;
-    if ('rationale' in row) chars.rationale += row.rationale.length;
-    if ('answer' in row) chars.answer += row.answer?.length ?? 0;
-  }
-  const mean = (sum: number) => Math.round(sum / Math.max(1, rows));
-  return {
-    file: path,
-    kind,
-    rows,
-    missingRationales,
-    warnings: replaced > 0 ? [replacements(replaced)] : [],
-    meanInstructionChars: mean(chars.instruction),
-    meanRationaleChars: mean(chars.rationale),
-    meanAnswerChars: mean(chars.answer),
-  };
 }
 
 /** Engines that can do what the spec asks of them, and a trainer whose processes the batch can be shared among. */
@@ -234,8 +197,9 @@ const ROWS: { [Kind in DataKind]: z.ZodType<DataRow[Kind]> } = {
 };
 
 /** U+FFFD: half of a surrogate pair was replaced when the row was read, or something else before that. */
-const hasReplacement = (row: object): boolean => Object.values(row).some((text) => String(text).includes('\uFFFD'));
-const replacements = (rows: number) =>
+export const hasReplacement = (row: object): boolean =>
+  Object.values(row).some((text) => String(text).includes('\uFFFD'));
+export const replacements = (rows: number) =>
   `${rows} row${rows === 1 ? ' holds' : 's hold'} U+FFFD, which stands for what is no Unicode character`;
 
 interface Site {
@@ -243,11 +207,12 @@ interface Site {
   texts: ObjectRef;
   folder: string;
   runId: string;
+  strict: boolean;
 }
 
 /** Stores a file and its rows. `onRow` is called for every row, also where the file was ingested before. */
 async function ingest<Kind extends DataKind>(
-  { store, texts, folder, runId }: Site,
+  { store, texts, folder, runId, strict }: Site,
   step: Pick<IngestInput, 'source' | 'chunkSize'> & { kind: Kind },
   source: Source,
   onRow: (row: DataRow[Kind]) => void,
@@ -264,11 +229,23 @@ async function ingest<Kind extends DataKind>(
     if (hasReplacement(row)) replaced++;
     onRow(row);
   };
-  const { output, reused } = await ingestOnce(store, input, source, runId, (row) => look(row as DataRow[Kind]));
+  const ingesting = ingestOnce(store, input, source, runId, (row) => look(row as DataRow[Kind]));
+  const { output, reused } = await ingesting.catch((error: unknown) => {
+    const isRow = error instanceof Problem && error.type === 'data.invalid';
+    throw isRow ? error.adding(`Or leave such rows out with ${step.source}.skipInvalid: true.`) : error;
+  });
   if (reused) {
     const schema: z.ZodType<DataRow[Kind]> = ROWS[step.kind];
     for await (const row of store.datasets.rows(output.dataset, schema)) look(row);
   }
-  const warnings = replaced > 0 ? [`${source.path}: ${replacements(replaced)}.`] : [];
-  return { file, rows: output.dataset.rows, warnings };
+  const { skipped, unused = [] } = output;
+  if (strict && unused.length > 0) throw fieldsUnused(source.path, unused);
+  const warnings = [
+    ...(replaced > 0 ? [replacements(replaced)] : []),
+    ...(skipped ? [`${skipped.rows} rows are left out: ${skipped.reasons.map(shownReason).join('; ')}`] : []),
+    ...(unused.length > 0 ? [notUsed(unused)] : []),
+  ];
+  return { file, rows: output.dataset.rows, warnings: warnings.map((warning) => `${source.path}: ${warning}.`) };
 }
+
+export const shownReason = ({ reason, rows }: { reason: string; rows: number }) => `${reason} (${rows})`;

@@ -118,6 +118,15 @@ export const fileNotWritable = (file: string, reason: string) =>
 export const rowInvalid = (at: Position, reason: string) => fileError('data.invalid', at, reason, 'Fix the row.');
 export const dataUnusable = (file: string, reason: string, hint?: string) =>
   fileError('data.unusable', { file }, reason, hint);
+/** `the field score is not used` */
+export const notUsed = (names: readonly string[]) =>
+  `the field${names.length === 1 ? ` ${names[0]} is` : `s ${names.join(', ')} are`} not used`;
+export const fieldsUnused = (file: string, names: readonly string[]) =>
+  dataUnusable(
+    file,
+    `${notUsed(names)}.`,
+    'Map them under fields, remove them, or set strict: false to get a warning only.',
+  );
 /** A run's own copy of the user's file: only the user can bring it back. */
 export const uploadDamaged = (file: string, sha256: string) =>
   fileError(

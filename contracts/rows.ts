@@ -9,13 +9,23 @@ export const INCUMBENT = -1;
 /** The text as it can be encoded: half of a surrogate pair is no character, and becomes U+FFFD. */
 export const encodable = (text: string): string => text.replace(/\p{Surrogate}/gu, '\uFFFD');
 
+export const Message = z.strictObject({ role: z.enum(['system', 'user', 'assistant']), content: z.string() });
+export type Message = z.infer<typeof Message>;
+
 /**
- * A training example. `original` is r0, null where the data has none and none was written yet; `rationale` is r(t),
+ * All turns of a conversation before the reply, the last one of the user; a system message only as the first. null: the
+ * text beside it is a single user turn, as in every row that a release before 0.4 stored.
+ */
+const Turns = z.array(Message).min(2).nullable().default(null);
+
+/**
+ * A training example. `instruction` is one text, also where `turns` has more than one. `original` is r0, null where the data has none and none was written yet; `rationale` is r(t),
  * empty where there is none; `origin` says which candidate of which round wrote r(t), null for the original.
  */
 export const Example = z.strictObject({
   id: z.string().min(1),
   instruction: z.string().min(1),
+  turns: Turns,
   original: z.string().nullable(),
   rationale: z.string(),
   answer: z.string().min(1),
@@ -34,17 +44,21 @@ export const Catalyst = z.strictObject({
 });
 export type Catalyst = z.infer<typeof Catalyst>;
 
-/** A held-out question. With `choices`, `answer` is the letter of the right one (A, B, ...). */
+/**
+ * A held-out question. With `choices`, `answer` is the letter of the right one (A, B, ...); neither `question` nor the
+ * last of `turns` lists them.
+ */
 export const Question = z.strictObject({
   id: z.string().min(1),
   question: z.string().min(1),
+  turns: Turns,
   choices: z.array(z.string()).min(2).max(26).nullable(),
   answer: z.string().min(1),
 });
 export type Question = z.infer<typeof Question>;
 
 /** A row of `srlm sample`: what is asked. */
-export const PromptRow = z.strictObject({ id: z.string().min(1), instruction: z.string().min(1) });
+export const PromptRow = z.strictObject({ id: z.string().min(1), instruction: z.string().min(1), turns: Turns });
 export type PromptRow = z.infer<typeof PromptRow>;
 
 /** One sampled text. `seed` is what the engine was given for it; null where the engine takes none. */
@@ -95,9 +109,6 @@ export const Decision = z.strictObject({
   chosen: z.boolean(),
 });
 export type Decision = z.infer<typeof Decision>;
-
-export const Message = z.strictObject({ role: z.enum(['system', 'user', 'assistant']), content: z.string() });
-export type Message = z.infer<typeof Message>;
 
 /** A line the trainer reads: the loss is on the last message only. `source` and `id` lead back to the row. */
 export const TrainingRow = z.strictObject({

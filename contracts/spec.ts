@@ -20,26 +20,41 @@ const encodable = z.string().refine((value) => !/\p{Surrogate}/u.test(value), 'm
 const text = () => encodable.max(MAX_TEXT_CHARS);
 const FieldName = encodable.min(1).max(200);
 
-/** Which field of the user's file holds what. Left out: found by the names in method/formats/recognise.ts. */
+/**
+ * Which field of the user's file holds what. Left out: found by the names in method/formats/recognise.ts. A path
+ * (`question.stem`, `choices.text`, `answers.text.0`) leads into a field, and in a list to each of its items.
+ */
 export const Fields = z
   .strictObject({
     id: FieldName.optional(),
     instruction: FieldName.optional(),
-    input: FieldName.optional().describe('appended to the instruction after a blank line'),
+    input: z
+      .union([FieldName, z.array(FieldName).min(1).max(8)])
+      .optional()
+      .describe('appended to the instruction after a blank line; may be a list of fields'),
     rationale: FieldName.optional(),
     answer: FieldName.optional(),
     enriched: FieldName.optional(),
     skills: FieldName.optional(),
     choices: FieldName.optional(),
   })
-  .describe('names of the fields in your file');
+  .describe('names of the fields in your file; a path such as question.stem leads into a field');
 export type Fields = z.infer<typeof Fields>;
 
 const Source = z.strictObject({
-  path: encodable.min(1).max(4096).describe('JSONL or JSON array, plain or .gz, relative to the spec'),
+  path: encodable
+    .min(1)
+    .max(4096)
+    .describe('JSONL, a JSON list, CSV, TSV or Parquet, also as .gz or .zst; relative to the spec'),
   fields: Fields.default({}),
   limit: z.int().min(1).optional().describe('use only the first rows'),
+  skipInvalid: z
+    .boolean()
+    .default(false)
+    .describe('leave out rows that cannot be used, and count them; otherwise the first one is an error'),
 });
+/** What of a source is part of the texts of a spec: workflow code decides nothing by it. */
+const IN_TEXTS = { path: true, fields: true, skipInvalid: true } as const;
 
 export const DEFAULT_ENRICH_PROMPT = `Below are a question and a short piece of reasoning about it. Rewrite the reasoning so that it is more comprehensive. Use whichever of these help: reflection, decomposition into steps, more detail, a summary, alternative thinking, backward thinking, an analogy, checking the result. Write the reasoning only, not the final answer.
 
@@ -150,7 +165,10 @@ export const RunSpec = z.strictObject({
   name: Name.default('run'),
   seed: Seed.default(0),
   deterministic: z.boolean().default(false).describe('byte-identical results whatever happens; slower'),
-  strict: z.boolean().default(false).describe('refuse what would otherwise be a warning'),
+  strict: z
+    .boolean()
+    .default(false)
+    .describe('refuse what would otherwise be a warning: fields that are not used, questions that are in the data'),
   engine: Name.default('local').describe('an engine of temporal.config.ts that can load weights'),
   trainer: Name.default('local').describe('a trainer of temporal.config.ts'),
   model: ModelFolder,
@@ -195,7 +213,8 @@ export const SampleSpec = z.strictObject({
 export type SampleSpec = z.infer<typeof SampleSpec>;
 
 // --- the two parts of a spec ------------------------------------------------------------------------------------------
-const SourceTexts = Source.omit({ limit: true });
+const SourceTexts = Source.pick(IN_TEXTS);
+type SourceTexts = z.infer<typeof SourceTexts>;
 const SourceSettings = Source.pick({ limit: true });
 
 /** The texts of a spec, one object of the store. `null`: the spec has no such source. */
@@ -215,7 +234,7 @@ export type SpecTexts = z.infer<typeof SpecTexts>;
 export const RunSettings = RunSpec.omit({ model: true, prompts: true }).extend({
   data: SourceSettings,
   catalysts: z.union([z.literal('none'), SourceSettings.extend(CatalystUse)]),
-  evaluation: z.union([z.literal('none'), Evaluation.omit({ path: true, fields: true })]),
+  evaluation: z.union([z.literal('none'), Evaluation.omit(IN_TEXTS)]),
 });
 export type RunSettings = z.infer<typeof RunSettings>;
 
@@ -226,8 +245,7 @@ export type SampleSettings = z.infer<typeof SampleSettings>;
 
 export function splitRunSpec(spec: RunSpec): { settings: RunSettings; texts: SpecTexts } {
   const { model, prompts, data, catalysts, evaluation, ...rest } = spec;
-  const source = (of: 'none' | { path: string; fields: Fields }) =>
-    of === 'none' ? null : { path: of.path, fields: of.fields };
+  const source = (of: 'none' | SourceTexts) => (of === 'none' ? null : textsOf(of));
   return {
     settings: RunSettings.parse({
       ...rest,
@@ -248,12 +266,14 @@ export function splitSampleSpec(spec: SampleSpec): { settings: SampleSettings; t
     settings: SampleSettings.parse({ ...rest, data: without(data) }),
     texts: {
       ...{ prompts: PromptTemplates.parse({}), system, prompt, model: model?.path ?? null },
-      ...{ data: { path: data.path, fields: data.fields }, catalysts: null, evaluation: null },
+      ...{ data: textsOf(data), catalysts: null, evaluation: null },
     },
   };
 }
 
-function without<T extends { path: string; fields: Fields }>({ path: _, fields: __, ...rest }: T) {
+const textsOf = ({ path, fields, skipInvalid }: SourceTexts): SourceTexts => ({ path, fields, skipInvalid });
+
+function without<T extends SourceTexts>({ path: _, fields: __, skipInvalid: ___, ...rest }: T) {
   return rest;
 }
 

@@ -81,11 +81,21 @@ export const IngestInput = z.strictObject({
   chunkSize: z.int().min(1).max(1024),
 });
 export type IngestInput = z.infer<typeof IngestInput>;
-/** `meanRationaleChars` and `missingRationales` are 0 for what has no rationales. */
+/**
+ * `meanRationaleChars` and `missingRationales` are 0 for what has no rationales. `skipped`: rows that were left out, and
+ * why; `unused`: fields that nothing was read from. Both are absent where there are none, and cut where there are many.
+ */
 export const IngestOutput = z.strictObject({
   dataset: DatasetRef,
   missingRationales: z.int().min(0),
   meanRationaleChars: z.number().min(0),
+  skipped: z
+    .strictObject({
+      rows: z.int().min(1),
+      reasons: z.array(z.strictObject({ reason: z.string().max(200), rows: z.int().min(1) })).max(5),
+    })
+    .optional(),
+  unused: z.array(z.string().max(60)).max(15).optional(),
 });
 export type IngestOutput = z.infer<typeof IngestOutput>;
 

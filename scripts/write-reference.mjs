@@ -116,6 +116,7 @@ const PLACEHOLDERS = {
   needBytes: 8e9,
   freeBytes: 2e9,
   shared: 2,
+  names: ['<names>'],
   answered: '',
   waitMs: 0,
 };

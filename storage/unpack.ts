@@ -1,11 +1,13 @@
 /**
- * The bytes of a user's data file, unpacked where it is gzip. Its first bytes decide that, not its name. `name` is
- * what the user calls the file, for messages.
+ * The bytes of a user's data file, unpacked where it is gzip or zstd, and as JSON Lines where it is Parquet. Its first
+ * bytes decide that, not its name. `name` is what the user calls the file, for messages.
  */
 import { open } from 'node:fs/promises';
 import { createGunzip } from 'node:zlib';
 import { fileMissing, fileUnpackable } from '../contracts/errors.js';
 import { codeOf, notAFile } from './files.js';
+import { fileOf, isParquet, parquetLines, spooled } from './parquet.js';
+import { isZstd, unzstd } from './zstd.js';
 
 /** Throws file.missing, file.damaged. */
 export async function* readFileBytes(path: string, name: string): AsyncGenerator<Uint8Array> {
@@ -14,9 +16,13 @@ export async function* readFileBytes(path: string, name: string): AsyncGenerator
     throw code === 'ENOENT' ? fileMissing(name) : fileUnpackable(name, `it cannot be read (${code}).`);
   });
   try {
-    const problem = notAFile(await file.stat());
+    const stats = await file.stat();
+    const problem = notAFile(stats);
     if (problem) throw fileUnpackable(name, problem);
-    yield* unpack(file.createReadStream({ highWaterMark: 1 << 18, autoClose: false }), name);
+    // A pipe is read once, from its beginning to its end.
+    const isWhole = stats.isFile() && isParquet((await file.read(Buffer.alloc(4), 0, 4, 0)).buffer);
+    if (isWhole) yield* parquetLines(fileOf(file, stats.size), name);
+    else yield* unpack(file.createReadStream({ highWaterMark: 1 << 18, autoClose: false }), name);
   } finally {
     await file.close();
   }
@@ -28,13 +34,16 @@ export async function* unpack(bytes: AsyncIterable<Uint8Array>, name: string): A
   let first = Buffer.alloc(0);
   let done: boolean | undefined = false;
   try {
-    while (first.length < 2 && !done) {
+    while (first.length < 4 && !done) {
       const next = await parts.next();
       done = next.done;
       if (!next.done) first = Buffer.concat([first, next.value]);
     }
     const all = joined(first, done ? null : parts);
-    yield* first[0] === 0x1f && first[1] === 0x8b ? gunzip(all, name) : all;
+    if (first[0] === 0x1f && first[1] === 0x8b) yield* gunzip(all, name);
+    else if (isZstd(first)) yield* unzstd(all, name);
+    else if (isParquet(first)) yield* spooled(all, (file) => parquetLines(file, name));
+    else yield* all;
   } finally {
     await parts.return?.();
   }

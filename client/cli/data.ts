@@ -1,14 +1,17 @@
-/** Commands that need no Temporal: data check (reads a file as a run would) and schema. */
+/** Commands that need no Temporal: data check (reads a file as a run would), init (writes a spec for one) and schema. */
 import { Argument, type Command, Option } from 'commander';
 import { z } from 'zod';
 import { Deployment } from '../../contracts/deployment.js';
 import { Fields, RunSpec, SampleSpec } from '../../contracts/spec.js';
 import { DataKind } from '../../contracts/steps.js';
-import { visibleJson } from '../../text/text.js';
+import { clip, printable, visible, visibleJson, wrap } from '../../text/text.js';
+import type { FileReport } from '../check-file.js';
+import { fieldsYaml } from '../fields-yaml.js';
 import { checkSpec } from '../spec-file.js';
-import { action, collect, EXIT, pairs, patiently } from './context.js';
+import { action, type Context, collect, EXIT, pairs, patiently, UsageError } from './context.js';
 
 const SCHEMAS = { run: RunSpec, sample: SampleSpec, config: Deployment } as const;
+const SAMPLE_LINES = 12;
 
 export function addDataCommands(program: Command): void {
   program
@@ -16,28 +19,43 @@ export function addDataCommands(program: Command): void {
     .description('check data files')
     .command('check')
     .description('read a file as a run would, and report what is in it')
-    .argument('<file>', 'JSONL or a JSON array, plain or .gz')
+    .argument('<file>', 'JSONL, a JSON list, CSV, TSV or Parquet, also as .gz or .zst')
     .addOption(new Option('--as <kind>', 'what it is for').choices([...DataKind.options]).default('examples'))
     .option('--field <name=field>', 'name of a field in your file, such as answer=solution; may be repeated', collect)
     .action(
       action(async (context, file: string, options: { as: DataKind; field?: string[] }) => {
-        const fields = checkSpec(pairs('--field', options.field), Fields, '--field');
-        const { checkFile } = await import('../preflight.js');
+        const fields = fieldsOf(options.field);
+        const { checkFile } = await import('../check-file.js');
         const reading = checkFile(options.as, { path: file, fields }, process.cwd());
         const report = await patiently(context, `Reading ${file} ...`, reading);
         for (const warning of report.warnings) context.say(`warning: ${file}: ${warning}.`);
-        const { rows, missingRationales, meanInstructionChars, meanRationaleChars, meanAnswerChars } = report;
-        const means = { instruction: meanInstructionChars, rationale: meanRationaleChars, answer: meanAnswerChars };
-        const shown = Object.entries(means).filter(([, chars]) => chars > 0);
-        context.print(report, [
-          `file            ${file}`,
-          `kind            ${options.as}`,
-          `rows            ${rows}`,
-          ...(missingRationales > 0
-            ? [`no rationale    ${missingRationales} (the model writes them before round 0)`]
-            : []),
-          `mean length     ${shown.map(([name, chars]) => `${name} ${chars}`).join(', ')} characters`,
-        ]);
+        for (const { message } of report.faults) context.say(printable(message));
+        context.print(report, reportLines(report, context));
+        return report.invalid > 0 ? EXIT.wrongInput : EXIT.done;
+      }),
+    );
+
+  program
+    .command('init')
+    .description('write a commented spec for a data file and a model, by looking at both; replaces no file')
+    .argument('<data>', 'the data that the model learns from')
+    .option('--model <folder>', 'a Hugging Face model folder below a model root')
+    .option('--field <name=field>', 'name of a field in your file; may be repeated', collect)
+    .option('--out <file>', 'the spec to write (default: named for the data file)')
+    .action(
+      action(async (context, data: string, options: { model?: string; field?: string[]; out?: string }) => {
+        const { writeFirstSpec } = await import('../first-spec.js');
+        const request = {
+          data,
+          model: options.model ?? null,
+          fields: fieldsOf(options.field),
+          out: options.out ?? null,
+        };
+        const writing = writeFirstSpec(request, await context.deployment(), process.cwd());
+        const { spec, notes } = await patiently(context, `Reading ${data} ...`, writing);
+        for (const note of notes) context.say(note);
+        context.print({ spec, notes }, [spec]);
+        context.say(`Written. Read it, then:  srlm start ${spec} --watch`);
         return EXIT.done;
       }),
     );
@@ -54,3 +72,78 @@ export function addDataCommands(program: Command): void {
       }),
     );
 }
+
+/** `input` may be given several times. */
+function fieldsOf(given: readonly string[] = []): Fields {
+  const inputs = given.filter((text) => text.startsWith('input=')).map((text) => text.slice('input='.length));
+  const named: Record<string, unknown> = pairs('--field', given);
+  if (inputs.length > 1) named.input = inputs;
+  if (inputs.includes('')) throw new UsageError('--field input=: expected field=value.');
+  return checkSpec(named, Fields, '--field');
+}
+
+function reportLines(report: FileReport, context: Context): string[] {
+  const { file, kind, rows, invalid, reasons, uses, unused, missingRationales, duplicates, suggested } = report;
+  const means = {
+    instruction: report.meanInstructionChars,
+    rationale: report.meanRationaleChars,
+    answer: report.meanAnswerChars,
+  };
+  const shown = Object.entries(means).filter(([, chars]) => chars > 0);
+  return [
+    line('file', file),
+    line('kind', kind),
+    line('rows', invalid > 0 ? `${rows}, and ${invalid} that cannot be used` : `${rows}`),
+    ...reasons
+      .slice(0, 20)
+      .map(({ reason, rows, line: at }) =>
+        line('', visible(`${rows} x ${reason}${at === null ? '' : ` (first at line ${at})`}`)),
+      ),
+    ...Object.entries(uses).map(([part, names]) => line(PART_NAMES[part] ?? part, visible(list(names)))),
+    ...(unused.length > 0 ? [line('not used', visible(list(unused)))] : []),
+    ...(missingRationales > 0
+      ? [line('no rationale', `${missingRationales} (the model writes them before round 0)`)]
+      : []),
+    ...(duplicates > 0 ? [line('duplicates', `${duplicates} (rows that ask what an earlier row asks)`)] : []),
+    ...(shown.length > 0
+      ? [line('mean length', `${shown.map(([name, chars]) => `${name} ${chars}`).join(', ')} characters`)]
+      : []),
+    ...sampleLines(report, context.width),
+    ...(suggested ? suggestion(report, suggested) : invalid > 0 && rows > 0 ? [SKIP] : []),
+  ];
+}
+
+const PART_NAMES: Record<string, string> = { before: 'earlier turns' };
+const SKIP = 'A run refuses such rows. skipInvalid: true beside `path` in the spec leaves them out, and counts them.';
+
+const line = (name: string, text: string) => `${name.padEnd(15)} ${text}`;
+const list = (names: readonly string[]) =>
+  names.length > 12 ? `${names.slice(0, 12).join(', ')} and ${names.length - 12} more` : names.join(', ');
+
+/** The first row, as the model reads and writes it. */
+function sampleLines({ sample }: FileReport, width: number): string[] {
+  if (!sample) return [];
+  const turns = [...sample.prompt, ...(sample.reply === null ? [] : [{ role: 'reply', content: sample.reply }])];
+  return ['', 'the first row:', ...turns.flatMap(({ role, content }) => turnLines(role, content, width)), ''];
+}
+
+function turnLines(role: string, content: string, width: number): string[] {
+  const lines = content.split('\n').flatMap((text) => (text.trim() === '' ? [''] : wrap(text, width - 13)));
+  const kept = lines.length > SAMPLE_LINES ? [...lines.slice(0, SAMPLE_LINES - 1), clip('...', width)] : lines;
+  return kept.map((text, i) => `  ${(i === 0 ? role : '').padEnd(10)} ${text}`.trimEnd());
+}
+
+function suggestion({ file, kind }: FileReport, fields: Fields): string[] {
+  const flags = fieldPairs(fields).map(([part, path]) => `--field ${shellWord(`${part}=${path}`)}`);
+  const as = kind === 'examples' ? '' : ` --as ${kind}`;
+  return [
+    'With these fields the rows can be read. Here, and in the spec:',
+    `  srlm data check ${shellWord(file)}${as} ${flags.join(' ')}`,
+    `  fields: ${fieldsYaml(fields)}`,
+  ];
+}
+
+const fieldPairs = (fields: Fields): [string, string][] =>
+  Object.entries(fields).flatMap(([part, paths]) => [paths].flat().map((path): [string, string] => [part, path]));
+
+const shellWord = (text: string) => (/^[\w./=:@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);

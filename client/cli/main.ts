@@ -40,7 +40,7 @@ const GROUPS: { names: string[]; load: () => Promise<(program: Command) => void>
   { names: [...CommandName.options, 'fork'], load: async () => (await import('./operate.js')).addOperateCommands },
   { names: ['history', 'audit'], load: async () => (await import('./history.js')).addHistoryCommands },
   { names: ['ask'], load: async () => (await import('./ask.js')).addAskCommand },
-  { names: ['data', 'schema'], load: async () => (await import('./data.js')).addDataCommands },
+  { names: ['data', 'init', 'schema'], load: async () => (await import('./data.js')).addDataCommands },
   { names: ['codec-server'], load: async () => (await import('./codec-server.js')).addCodecServerCommand },
   { names: ['doctor'], load: async () => (await import('./doctor.js')).addDoctorCommand },
 ];

@@ -1,48 +1,125 @@
 /**
- * Chat `messages` -> one instruction and one answer. The last assistant turn is the answer, and what precedes it is the
- * instruction: a single user turn unchanged, several turns as lines "User: ..." and "Assistant: ...", a system message
- * above them. Where only a prompt is wanted and the user speaks last, the whole chat is the instruction.
- * Throws data.invalid for an item that is not a message.
+ * Conversations -> the turns before the reply, and the reply: `messages` (role, content), ShareGPT's `conversations`
+ * (from, value), and TRL's `prompt` and `completion` where they are lists of turns. The last assistant turn that is
+ * trained on (`weight` is not 0) is the answer. Where only a prompt is wanted and the user speaks last, the whole
+ * conversation is the prompt.
+ * Throws data.invalid for an item that is not a message of text, and for a reply that follows no user turn.
  */
 import { rowInvalid, show } from '../../contracts/errors.js';
-import type { Form, RowContext } from './form.js';
+import type { Message } from '../../contracts/rows.js';
+import {
+  before,
+  type Form,
+  type Found,
+  type Parts,
+  type RowContext,
+  type RowPosition,
+  type UserObject,
+} from './form.js';
 import { toText } from './text.js';
 
-const SPEAKERS: Record<string, string> = { user: 'User', assistant: 'Assistant' };
+const LISTS = ['messages', 'conversations', 'conversation'];
+
+const ROLES: Record<string, Message['role']> = {
+  ...{ system: 'system', developer: 'system', user: 'user', human: 'user' },
+  ...{ assistant: 'assistant', gpt: 'assistant', chatgpt: 'assistant', bing: 'assistant', bard: 'assistant' },
+  model: 'assistant',
+};
+
+/** The names under which a message has its reasoning, which is the rationale of its answer. */
+const REASONING = ['reasoning_content', 'reasoning', 'thinking'];
+
+interface Turn extends Message {
+  /** Where its text is. */
+  name: string;
+  field: string;
+  reasoning: string | null;
+  isTrained: boolean;
+}
 
 export const chat: Form = {
-  row({ input: _, ...row }, context) {
-    // A spec that names the field of the instruction wants that field, not the messages.
-    if (!Array.isArray(row.messages) || context.fields.instruction !== undefined) return null;
-    return { ...row, ...chatTexts(row.messages, context) };
+  row(row, context) {
+    // A spec that names the field of the instruction wants that field, not the conversation.
+    if (context.fields.instruction !== undefined) return null;
+    const name = LISTS.find((list) => Array.isArray(row[list]));
+    if (name !== undefined) return conversation(turnsOf(row, name, context.at), name, context);
+    if (!Array.isArray(row.prompt)) return null;
+    const completion = Array.isArray(row.completion) ? turnsOf(row, 'completion', context.at) : [];
+    return conversation([...turnsOf(row, 'prompt', context.at), ...completion], 'prompt', context);
   },
 };
 
-function chatTexts(
-  messages: readonly unknown[],
-  { at, wanted }: RowContext,
-): { instruction?: string; answer?: string } {
-  const turns = messages.map((message, i) => {
-    const { role, content } = (message ?? {}) as { role?: unknown; content?: unknown };
-    const field = `messages[${i}]`;
-    if (role !== 'system' && role !== 'user' && role !== 'assistant') {
-      throw rowInvalid({ ...at, field: `${field}.role` }, `expected system, user or assistant, found ${show(role)}.`);
-    }
-    return { role, content: toText(content, { ...at, field: `${field}.content` }) };
-  });
-  const answerAt = turns.findLastIndex(({ role }) => role === 'assistant');
-  const whole = answerAt < 0 || (wanted === 'prompt' && turns.at(-1)!.role === 'user');
-  const before = whole ? turns : turns.slice(0, answerAt);
-  const spoken = before.filter(({ role }) => role !== 'system');
-  const texts: { instruction?: string; answer?: string } = {};
-  if (spoken.some(({ role }) => role === 'user')) {
-    const system = before.filter(({ role }) => role === 'system').map(({ content }) => `${content}\n\n`);
-    texts.instruction =
-      system.join('') +
-      (spoken.length === 1
-        ? spoken[0]!.content
-        : spoken.map(({ role, content }) => `${SPEAKERS[role]}: ${content}`).join('\n'));
-  }
-  if (answerAt >= 0) texts.answer = turns[answerAt]!.content;
-  return texts;
+/** Turns of a list of messages. */
+export function turnsOf(row: UserObject, field: string, at: RowPosition): Turn[] {
+  return (row[field] as unknown[]).map((message, i) => turnOf(message, field, `${field}[${i}]`, at));
 }
+
+function turnOf(message: unknown, field: string, name: string, at: RowPosition): Turn {
+  if (typeof message !== 'object' || message === null || Array.isArray(message)) {
+    throw rowInvalid({ ...at, field: name }, `expected a message with role and content, found ${show(message)}.`);
+  }
+  const given = message as UserObject;
+  const [speaker, text] =
+    given.from !== undefined && given.role === undefined ? ['from', 'value'] : ['role', 'content'];
+  const role = typeof given[speaker] === 'string' ? ROLES[given[speaker].toLowerCase()] : undefined;
+  if (!role) {
+    const found = show(given[speaker]);
+    throw rowInvalid({ ...at, field: `${name}.${speaker}` }, `expected system, user or assistant, found ${found}.`);
+  }
+  const content = contentOf(given[text], { ...at, field: `${name}.${text}` });
+  const reasoning = REASONING.map((key) => given[key]).find(
+    (value) => typeof value === 'string' && value.trim() !== '',
+  );
+  return {
+    role,
+    content: content.text,
+    name: `${name}.${text}`,
+    field,
+    reasoning: (reasoning as string | undefined) ?? content.reasoning,
+    isTrained: given.weight !== 0,
+  };
+}
+
+/** A text, or parts of which each has a text or a reasoning. */
+function contentOf(value: unknown, at: RowPosition & { field: string }): { text: string; reasoning: string | null } {
+  if (!Array.isArray(value)) return { text: toText(value, at), reasoning: null };
+  const texts: Record<'text' | 'thinking', string[]> = { text: [], thinking: [] };
+  for (const [i, part] of value.entries()) {
+    const field = `${at.field}[${i}]`;
+    const { type, ...rest } = (typeof part === 'string' ? { type: 'text', text: part } : (part ?? {})) as UserObject;
+    const kind = type === 'thinking' || type === 'reasoning' ? 'thinking' : 'text';
+    if (kind === 'text' && type !== 'text' && type !== 'input_text' && type !== 'output_text') {
+      throw rowInvalid({ ...at, field: `${field}.type` }, `expected "text", found ${show(type)}: only texts are read.`);
+    }
+    texts[kind].push(toText(rest[kind] ?? rest.text, { ...at, field }));
+  }
+  return { text: texts.text.join(''), reasoning: texts.thinking.join('\n') || null };
+}
+
+function conversation(turns: readonly Turn[], list: string, { at, wanted }: RowContext): Parts {
+  const answerAt = turns.findLastIndex(({ role, isTrained }) => role === 'assistant' && isTrained);
+  const isWhole = wanted === 'prompt' && turns.at(-1)?.role === 'user';
+  // Without a reply, the answer may be a field of its own.
+  const asked = isWhole || answerAt < 0 ? untilUser(turns) : turns.slice(0, answerAt);
+  const answer = isWhole ? undefined : turns[answerAt];
+  const last = asked.at(-1);
+  if (answer && last?.role !== 'user') {
+    const found = last ? `a turn of the ${last.role}` : 'nothing';
+    throw rowInvalid({ ...at, field: answer.name }, `expected a user turn before the answer, found ${found}.`);
+  }
+  if (!last) return {};
+  return {
+    instruction: found(last, last.content),
+    ...before(
+      list,
+      asked.slice(0, -1).map(({ role, content }) => ({ role, content })),
+    ),
+    ...(answer ? { answer: found(answer, answer.content) } : {}),
+    ...(answer?.reasoning ? { rationale: found(answer, answer.reasoning) } : {}),
+  };
+}
+
+/** A turn that is not trained on, and follows the last user turn, is no part of the prompt. */
+const untilUser = (turns: readonly Turn[]) => turns.slice(0, turns.findLastIndex(({ role }) => role === 'user') + 1);
+
+const found = ({ name, field }: Turn, value: string): Found => ({ name, fields: [field], value });

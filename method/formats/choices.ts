@@ -1,26 +1,25 @@
 /**
- * Multiple choice: the user's choices and answer -> texts and the letter of the right one. Choices are a list of texts
- * or, as in ARC, {text: [...], label: [...]}. An answer is a label, a letter, an index from 0, or the text of a choice.
+ * Multiple choice: the user's choices and answer -> texts and the letter of the right one. Choices are a list of texts,
+ * {text: [...], label: [...]} as in ARC, a list of {label, text}, or {A: "...", B: "..."}. An answer is a label, a
+ * letter, an index from 0, or the text of a choice.
  * Throws data.invalid, also for an answer that can be read as two different choices: there is no guessing.
  */
 import { type Position, rowInvalid, show } from '../../contracts/errors.js';
 import { letter } from '../prompts.js';
-import { toText } from './text.js';
+import type { UserObject } from './form.js';
+import { isMissing, toText } from './text.js';
 
-interface Choices {
+export interface Choices {
   texts: string[];
-  /** The names that ARC gives to its choices. */
+  /** The names that the data set gives to its choices. */
   labels: string[] | null;
 }
 
 /** null: the question has no choices. */
 export function choiceTexts(value: unknown, at: Position): Choices | null {
-  if (value === undefined || value === null) return null;
-  const arc = value as { text?: unknown; label?: unknown };
-  const [texts, labels] = Array.isArray(value) ? [value, null] : [arc.text, arc.label ?? null];
-  if (!Array.isArray(texts) || !(labels === null || (Array.isArray(labels) && labels.length === texts.length))) {
-    throw rowInvalid(at, `expected a list of texts, found ${show(value)}.`);
-  }
+  if (typeof value === 'object' && value !== null && Object.keys(value).length === 0) return null;
+  const [texts, labels] = divided(value) ?? [];
+  if (!texts) throw rowInvalid(at, `expected a list of texts, found ${show(value)}.`);
   if (texts.length < 2 || texts.length > 26) {
     throw rowInvalid(at, `expected 2 to 26 choices, found ${texts.length}.`);
   }
@@ -30,9 +29,28 @@ export function choiceTexts(value: unknown, at: Position): Choices | null {
   };
 }
 
+/** Texts and labels; null: these are no choices. */
+function divided(value: unknown): [unknown[], unknown[] | null] | null {
+  if (Array.isArray(value)) {
+    const items = value as (UserObject | null)[];
+    if (!items.every((item) => typeof item === 'object' && item !== null && !Array.isArray(item))) return [value, null];
+    const labels = items.map((item) => item!.label ?? item!.key);
+    const texts = items.map((item) => item!.text ?? item!.value ?? item!.content);
+    return texts.includes(undefined) ? null : [texts, labels.includes(undefined) ? null : labels];
+  }
+  if (typeof value !== 'object' || value === null) return null;
+  const { text, label } = value as UserObject;
+  if (Array.isArray(text)) {
+    if (label === undefined || label === null) return [text, null];
+    return Array.isArray(label) && label.length === text.length ? [text, label] : null;
+  }
+  const texts = Object.values(value);
+  return texts.every((item) => typeof item !== 'object') ? [texts, Object.keys(value)] : null;
+}
+
 export function answerLetter(value: unknown, { texts, labels }: Choices, at: Position): string {
   const refused = () => rowInvalid(at, `expected one of the ${texts.length} choices, found ${show(value)}.`);
-  if (value === undefined || value === null) throw refused();
+  if (isMissing(value)) throw refused();
   const given = toText(value, at).trim();
   const label = labels?.indexOf(given) ?? -1;
   if (label >= 0) return letter(label);

@@ -2,34 +2,36 @@
  * What a container is: how a file is divided into rows. Also what the containers of JSON share.
  * Throws file.not-utf8 and data.invalid (not JSON, or too large), each with its line.
  */
-import { fileNotText, rowInvalid } from '../../contracts/errors.js';
+import { fileNotText, type Problem, rowInvalid } from '../../contracts/errors.js';
 
+/** A row, or why there is none in its place; the rows after it can still be read. */
 export interface Row {
   /** The line on which it starts. */
   line: number;
-  value: unknown;
+  value?: unknown;
+  problem?: Problem;
 }
 
 export interface Container {
-  /** Whether the file is of this kind. `firstByte`: after a byte order mark and white space. */
-  fits(firstByte: number, file: string): boolean;
-  /** `line`: that of the first byte. */
-  open(file: string, line: number): RowReader;
+  /** Whether the file is of this kind. `start`: its first characters, after a byte order mark and white space. */
+  fits(start: string, file: string): boolean;
+  /** `line`: that of the first character. */
+  open(file: string, line: number, start: string): RowReader;
 }
 
 /** Reads one file, with one row in memory. */
 export interface RowReader {
   /** The rows that end in this part of the file. */
-  push(chunk: Uint8Array): Iterable<Row>;
+  push(chunk: Uint8Array): Iterable<Row> | AsyncIterable<Row>;
   /** The rows that the end of the file completes. */
-  end(): Iterable<Row>;
+  end(): Iterable<Row> | AsyncIterable<Row>;
 }
 
 export const LF = 0x0a;
 export const isBlank = (byte: number): boolean => byte === 0x20 || byte === 0x09 || byte === LF || byte === 0x0d;
 
 /** Far above any sensible row. Its parsed value may take thirty times as much: a packed file of one row must not fill the memory. */
-const MAX_ROW_BYTES = 16 * 2 ** 20;
+export const MAX_ROW_BYTES = 16 * 2 ** 20;
 
 /** Collects the bytes of one row, which may come in many chunks. */
 export class RowBuffer {
@@ -56,17 +58,53 @@ export class RowBuffer {
   }
 }
 
-/** The row in these bytes; none where they are blank. */
+/** The row in these bytes; none where they are blank. Throws file.not-utf8. */
 export function* jsonRow(file: string, line: number, bytes: Uint8Array): Generator<Row> {
   const text = decode(file, line, bytes);
   if (text.trim() === '') return;
-  let value: unknown;
   try {
-    value = JSON.parse(text);
+    yield { line, value: parsed(text) };
   } catch (error) {
-    throw notJson(file, line, reason(error));
+    yield { line, problem: notJson(file, line, reason(error)) };
   }
-  yield { line, value };
+}
+
+/** Throws a SyntaxError. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const marked = withoutNaN(text);
+    if (marked === null) throw error;
+    return JSON.parse(marked, (_, value) => (value === NAN_MARK ? Number.NaN : value));
+  }
+}
+
+const NAN_MARK = '\uE000NaN\uE000';
+
+/** Python's JSON of a missing number, marked where it is outside of texts; null: there is none. */
+function withoutNaN(text: string): string | null {
+  if (!/\bNaN\b|Infinity\b/.test(text)) return null;
+  const pieces: string[] = [];
+  for (let at = 0; at < text.length; ) {
+    const quote = text.indexOf('"', at);
+    const between = text.slice(at, quote < 0 ? text.length : quote);
+    pieces.push(between.replace(/\bInfinity\b/g, '1e999').replace(/\bNaN\b/g, JSON.stringify(NAN_MARK)));
+    if (quote < 0) break;
+    at = endOfText(text, quote);
+    pieces.push(text.slice(quote, at));
+  }
+  return pieces.join('');
+}
+
+/** After the quotation mark that closes the text that begins at `from`. */
+function endOfText(text: string, from: number): number {
+  for (let at = text.indexOf('"', from + 1); at >= 0; at = text.indexOf('"', at + 1)) {
+    let backslashes = 0;
+    while (text[at - 1 - backslashes] === '\\') backslashes++;
+    if (backslashes % 2 === 0) return at + 1;
+  }
+  return text.length;
 }
 
 export const notJson = (file: string, line: number, why: string) =>

@@ -1,4 +1,5 @@
 /** What a form is: how a known data set writes its rows, where field names do not suffice to read them. */
+import type { Message } from '../../contracts/rows.js';
 import type { Fields } from '../../contracts/spec.js';
 
 /** The line of a row in the user's file. */
@@ -18,12 +19,27 @@ export interface RowContext {
   wanted: 'answer' | 'prompt';
 }
 
+/** What a row consists of. `before`: the turns that precede the instruction, as `Message[]`. */
+export type Part = keyof Fields | 'before';
+
+/** `name`: where the value is in the row, for messages. `fields`: the fields of the row that it is in. */
+export interface Found {
+  name: string;
+  fields: readonly string[];
+  value: unknown;
+}
+
+export type Parts = Partial<Record<Part, Found>>;
+
 export interface Form {
   /**
-   * The row with its texts under names that recognise.ts knows; null: this is not the form of the row. Throws
+   * The parts that the form finds in the row, and names do not; null: this is not the form of the row. Throws
    * data.invalid for a row that has the form and cannot be used.
    */
-  row?(row: UserObject, context: RowContext): UserObject | null;
-  /** The parts of an answer; null: this is not the form of the text. */
+  row?(row: UserObject, context: RowContext): Parts | null;
+  /** The parts of an answer, which may be empty where the text has none; null: this is not the form of the text. */
   answer?(text: string): { rationale: string | null; answer: string } | null;
 }
+
+export const before = (field: string, turns: Message[]): Parts =>
+  turns.length > 0 ? { before: { name: field, fields: [field], value: turns } } : {};

@@ -4,33 +4,56 @@
  * Throws what its container and recognise.ts throw, file.empty, data.invalid for an id that occurs twice, data.unusable
  * for a file without rows or of another kind.
  */
-import { dataUnusable, fileEmpty, fileNotText, rowInvalid, show } from '../../contracts/errors.js';
+import { dataUnusable, fileEmpty, fileNotText, Problem, rowInvalid, show } from '../../contracts/errors.js';
 import type { Catalyst, Example, PromptRow, Question } from '../../contracts/rows.js';
 import type { Fields } from '../../contracts/spec.js';
 import type { DataKind } from '../../contracts/steps.js';
 import { type Container, isBlank, LF, type Row, type RowReader } from './container.js';
+import { csv } from './csv.js';
 import type { RowPosition } from './form.js';
 import { jsonArray } from './json-array.js';
 import { jsonLines } from './json-lines.js';
-import { toCatalyst, toExample, toPromptRow, toQuestion } from './recognise.js';
+import { jsonObject } from './json-object.js';
+import { type Seen, toCatalyst, toExample, toPromptRow, toQuestion } from './recognise.js';
 
 /** One version for all of formats/. Enters the keys of ingested data. */
-export const VERSION = 1;
+export const VERSION = 2;
 
 /** The first one that fits reads the file. */
-const CONTAINERS: readonly Container[] = [jsonArray, jsonLines];
+const CONTAINERS: readonly Container[] = [csv, jsonArray, jsonObject, jsonLines];
 const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf];
 
-/** First bytes of files that are not read. Without their names, a message about UTF-8 or JSON would mislead. */
-const OTHERS: readonly (readonly [string, string])[] = [
-  ['\x1f\x8b', 'a gzip file within a gzip file'],
-  ['\x28\xb5\x2f\xfd', 'a zstd file'],
-  ['\xfd7zXZ\0', 'an xz file'],
-  ['BZh', 'a bzip2 file'],
-  ['PK\x03\x04', 'a zip file'],
-  ['PAR1', 'a Parquet file'],
-  ['ARROW1', 'an Arrow file'],
+/** How files begin that are not read. Without their names, a message about UTF-8 or JSON would mislead. */
+const OTHERS: readonly { start: RegExp | string; is: string; hint?: string }[] = [
+  {
+    start: /^version https:\/\/git-lfs\.github\.com\//,
+    is: 'a Git LFS pointer, not the data that it points to',
+    hint: 'Fetch the data with `git lfs pull`, or download the file from its page.',
+  },
+  {
+    start: /^<(?:!doctype html|html|head|body)\b/i,
+    is: 'an HTML page, not data',
+    hint: 'Download the file itself, by its raw or resolve address.',
+  },
+  { start: /^<\?xml\b/, is: 'an XML file' },
+  { start: /^%PDF-/, is: 'a PDF file' },
+  { start: '\x1f\x8b', is: 'a packed file within a packed file' },
+  { start: '\x28\xb5\x2f\xfd', is: 'a packed file within a packed file' },
+  { start: 'PAR1', is: 'a packed Parquet file', hint: 'Unpack it: Parquet is read as it is.' },
+  { start: '\xfd7zXZ\0', is: 'an xz file' },
+  { start: /^BZh\d/, is: 'a bzip2 file' },
+  { start: 'PK\x03\x04', is: 'a zip file', hint: 'Unpack it, and name the data file that is in it.' },
+  { start: '7z\xbc\xaf', is: 'a 7z file' },
+  { start: /^[\s\S]{257}ustar/, is: 'a tar file', hint: 'Unpack it, and name the data file that is in it.' },
+  { start: 'ARROW1', is: 'an Arrow file' },
+  { start: '\xff\xff\xff\xff', is: 'an Arrow stream' },
+  { start: 'SQLite format 3', is: 'an SQLite database' },
+  { start: '\x80\x04', is: 'a pickle of Python' },
+  { start: '\x80\x05', is: 'a pickle of Python' },
 ];
+const CONVERT = 'Convert it to JSONL, CSV or Parquet.';
+/** Enough for the longest of these, and for a header of CSV. */
+const START_BYTES = 512;
 
 export interface DataRow {
   examples: Example;
@@ -44,66 +67,105 @@ type Recognise<K extends DataKind> = (
   at: RowPosition,
   fields: Fields,
   fallbackId: string,
+  seen?: Seen,
 ) => DataRow[K];
 
-const KINDS: { [K in DataKind]: { one: string; recognise: Recognise<K> } } = {
+export const KINDS: { [K in DataKind]: { one: string; recognise: Recognise<K> } } = {
   examples: { one: 'example', recognise: toExample },
   catalysts: { one: 'catalyst', recognise: toCatalyst },
   questions: { one: 'question', recognise: toQuestion },
   prompts: { one: 'prompt', recognise: toPromptRow },
 };
 
-/** `bytes`: unpacked. `file`: its name in messages. `limit`: only the first rows; null: all. */
+export interface Watch {
+  /** Is called for each row that is read. */
+  onUses?: Seen | undefined;
+  /** Whether the unusable row is left out; default: its problem is thrown. */
+  onFault?: ((problem: Problem) => boolean) | undefined;
+}
+
+/** `bytes`: unpacked. `file`: its name in messages. `limit`: only the first rows that are usable; null: all. */
 export async function* readData<K extends DataKind>(
   kind: K,
   bytes: AsyncIterable<Uint8Array>,
   file: string,
   fields: Fields,
   limit: number | null,
+  { onUses, onFault = () => false }: Watch = {},
 ): AsyncGenerator<DataRow[K]> {
   const { one, recognise } = KINDS[kind];
   const lineOf = new Map<string, number>();
-  for await (const { line, value } of readValues(bytes, file)) {
+  const read = ({ line, value, problem }: Row): DataRow[K] => {
+    if (problem) throw problem;
     let fallbackId = `r${String(lineOf.size + 1).padStart(6, '0')}`;
     while (lineOf.has(fallbackId)) fallbackId += '-2';
-    const row = recognise(value, { file, line }, fields, fallbackId);
+    const row = recognise(value, { file, line }, fields, fallbackId, onUses);
     const first = lineOf.get(row.id);
-    if (first !== undefined) {
-      const field = fields.id ?? 'id';
-      throw rowInvalid({ file, line, field }, `${show(row.id)} occurs twice (first at line ${first}).`);
+    if (first === undefined) return row;
+    const field = fields.id ?? 'id';
+    throw rowInvalid({ file, line, field }, `${show(row.id)} occurs twice (first at line ${first}).`);
+  };
+  for await (const found of readValues(bytes, file)) {
+    let row: DataRow[K];
+    try {
+      row = read(found);
+    } catch (error) {
+      if (error instanceof Problem && onFault(error)) continue;
+      throw error;
     }
-    lineOf.set(row.id, line);
+    lineOf.set(row.id, found.line);
     yield row;
     if (lineOf.size === limit) return;
   }
   if (lineOf.size === 0) throw dataUnusable(file, `there is no usable ${one} in it.`);
 }
 
-/** JSON values with their lines, or what other containers make of their rows. */
+/** The rows of a container, as they are in the file. */
 export async function* readValues(bytes: AsyncIterable<Uint8Array>, file: string): AsyncGenerator<Row> {
+  const start = new Start(file);
   let reader: RowReader | undefined;
-  let line = 1;
-  let bytesSeen = 0;
-  let markSeen = 0;
   for await (const chunk of bytes) {
-    let at = 0;
-    if (!reader) {
-      for (; at < chunk.length; at++, bytesSeen++) {
-        const byte = chunk[at]!;
-        if (markSeen === bytesSeen && byte === BYTE_ORDER_MARK[markSeen]) markSeen++;
-        else if (byte === LF) line++;
-        else if (!isBlank(byte)) break;
-      }
-      if (at === chunk.length) continue;
-      if (markSeen === 1 || markSeen === 2) throw fileNotText(file, 1);
-      const start = Buffer.from(chunk.subarray(at, at + 8)).toString('latin1');
-      const other = OTHERS.find(([bytes]) => start.startsWith(bytes))?.[1];
-      if (other) throw dataUnusable(file, `this is ${other}.`, 'Convert it to JSONL, plain or .gz.');
-      const first = chunk[at]!;
-      reader = CONTAINERS.find((container) => container.fits(first, file))!.open(file, line);
-    }
-    yield* reader.push(chunk.subarray(at));
+    if (reader) yield* reader.push(chunk);
+    if (reader || !start.add(chunk)) continue;
+    reader = start.open();
+    yield* reader.push(start.bytes);
   }
-  if (!reader) throw fileEmpty(file);
+  if (start.bytes.length === 0) throw fileEmpty(file);
+  if (!reader) {
+    reader = start.open();
+    yield* reader.push(start.bytes);
+  }
   yield* reader.end();
+}
+
+/** What the file begins with, after a byte order mark and white space. */
+class Start {
+  bytes = Buffer.alloc(0);
+  private line = 1;
+  private bytesSeen = 0;
+  private markSeen = 0;
+
+  constructor(private readonly file: string) {}
+
+  /** True once there is enough to know what the file is. Throws file.not-utf8 for half a byte order mark. */
+  add(chunk: Uint8Array): boolean {
+    let at = 0;
+    for (; this.bytes.length === 0 && at < chunk.length; at++, this.bytesSeen++) {
+      const byte = chunk[at]!;
+      if (this.markSeen === this.bytesSeen && byte === BYTE_ORDER_MARK[this.markSeen]) this.markSeen++;
+      else if (byte === LF) this.line++;
+      else if (!isBlank(byte)) break;
+    }
+    this.bytes = Buffer.concat([this.bytes, chunk.subarray(at)]);
+    if (this.bytes.length > 0 && this.markSeen % 3 !== 0) throw fileNotText(this.file, 1);
+    return this.bytes.length >= START_BYTES;
+  }
+
+  /** Throws data.unusable for a file of another kind. */
+  open(): RowReader {
+    const text = this.bytes.subarray(0, START_BYTES).toString('latin1');
+    const other = OTHERS.find(({ start }) => (typeof start === 'string' ? text.startsWith(start) : start.test(text)));
+    if (other) throw dataUnusable(this.file, `this is ${other.is}.`, other.hint ?? CONVERT);
+    return CONTAINERS.find((container) => container.fits(text, this.file))!.open(this.file, this.line, text);
+  }
 }

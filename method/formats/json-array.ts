@@ -6,12 +6,15 @@ const isOpening = (byte: number) => byte === OPENING_BRACKET || byte === 0x7b;
 const isClosing = (byte: number) => byte === 0x5d || byte === 0x7d;
 
 export const jsonArray: Container = {
-  fits: (firstByte) => firstByte === OPENING_BRACKET,
+  fits: (start) => start.startsWith('['),
   open: (file, line) => new Elements(file, line),
 };
 
-/** Cuts at the commas and the end of the outermost array. The parser checks whether an element is JSON. */
-class Elements implements RowReader {
+/**
+ * Cuts at the commas and the end of the outermost array. The parser checks whether an element is JSON. `inObject`: the
+ * array is part of an object, and what follows it there is ignored.
+ */
+export class Elements implements RowReader {
   private readonly row = new RowBuffer();
   private depth = 0;
   private inString = false;
@@ -24,6 +27,7 @@ class Elements implements RowReader {
   constructor(
     private readonly file: string,
     private line: number,
+    private readonly inObject = false,
   ) {}
 
   *push(chunk: Uint8Array): Generator<Row> {
@@ -38,6 +42,7 @@ class Elements implements RowReader {
         continue;
       }
       if (isBlank(byte)) continue;
+      if (this.closed && this.inObject) return;
       if (this.closed) throw notJson(this.file, this.line, 'there is more after the end of the array');
       if (this.depth === 0) {
         this.depth = 1;

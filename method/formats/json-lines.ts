@@ -6,7 +6,7 @@ export const jsonLines: Container = {
   open: (file, line) => new Lines(file, line),
 };
 
-class Lines implements RowReader {
+export class Lines implements RowReader {
   private readonly row = new RowBuffer();
 
   constructor(

@@ -1,46 +1,72 @@
 /**
  * A user's row -> a row of ours. Which field contains what is decided by the names below, unless the spec maps it under
- * `fields`; rows of known data sets that names do not suffice for are read by a form.
- * A text is changed only so that it can be stored (lone surrogates) and loses the white space around it. A number is
- * read as its text. Throws data.invalid with line and field.
+ * `fields`; what names do not suffice for is found by a form.
+ * A text is changed only so that it can be stored (lone surrogates) and loses the white space around it. Numbers, true
+ * and false are read as their text. Throws data.invalid with line and field.
  */
 import { type Position, rowInvalid, show } from '../../contracts/errors.js';
-import type { Catalyst, Example, PromptRow, Question } from '../../contracts/rows.js';
+import type { Catalyst, Example, Message, PromptRow, Question } from '../../contracts/rows.js';
 import type { Fields } from '../../contracts/spec.js';
-import { chat } from './chat.js';
-import { answerLetter, choiceTexts } from './choices.js';
-import type { Form, RowPosition, UserObject } from './form.js';
+import { withChoices } from '../graders/choice.js';
+import { chat, turnsOf } from './chat.js';
+import { answerLetter, type Choices, choiceTexts } from './choices.js';
+import type { Form, Found, Part, Parts, RowPosition, UserObject } from './form.js';
 import { gsm8k } from './gsm8k.js';
 import { instances } from './instances.js';
-import { toText } from './text.js';
+import { columns, stem } from './options.js';
+import { isMissing, toText } from './text.js';
+import { think } from './think.js';
 
-/** The first form that fits reads the row, and the first that fits reads the answer. */
-const FORMS: readonly Form[] = [chat, instances, gsm8k];
+/** All forms that fit take part, and the first of two wins; the first one that fits reads an answer. */
+const FORMS: readonly Form[] = [chat, instances, stem, columns, think, gsm8k];
 
-/** The first of these that the row has. SVAMP's context and chain_of_thought, for example, need `fields`. */
+/** The first of these that the row has; of `input` all. Fields that are not in the list need `fields` in the spec. */
 const NAMES = {
   id: ['id'],
-  instruction: ['instruction', 'question', 'prompt', 'query', 'input'],
-  input: ['input'],
-  rationale: ['rationale'],
-  answer: ['answer', 'output', 'completion', 'response', 'answerKey', 'target'],
+  instruction: ['instruction', 'question', 'prompt', 'query', 'problem', 'question_stem', 'input'],
+  input: ['input', 'context', 'article', 'passage'],
+  rationale: ['rationale', 'reasoning', 'reasoning_content', 'thinking', 'chain_of_thought', 'explanation', 'solution'],
+  answer: ['answer', 'output', 'completion', 'response', 'answerKey', 'answer_idx', 'target', 'solution'],
   enriched: ['enriched'],
   skills: ['skills'],
   choices: ['choices', 'options'],
 } satisfies Record<keyof Fields, string[]>;
 
-export function toExample(value: unknown, at: RowPosition, fields: Fields, fallbackId: string): Example {
+/** Where there are choices: what names one comes before what may be its text. */
+const CHOICE_ANSWERS = ['answerKey', 'answer_idx', 'answer', 'label', 'correct', 'cop', 'target', 'output'];
+const SYSTEM = ['system', 'system_prompt'];
+const HISTORY = 'history';
+
+/** A text that a question is about is read before it; an instruction comes before what it is applied to. */
+const READ_FIRST = ['context', 'article', 'passage'];
+
+/** Alpaca and its successors write these where there is no input. */
+const NO_INPUT = /^[<([]?\s*no[\s_-]*input\s*[>)\]]?\.?$|^n\/a$/i;
+
+/** Which fields a row was read from, by part, and which fields hold something that nothing was read from. */
+export interface Uses {
+  parts: Partial<Record<Part | 'system', readonly string[]>>;
+  unused: readonly string[];
+}
+export type Seen = (uses: Uses) => void;
+
+export function toExample(value: unknown, at: RowPosition, fields: Fields, fallbackId: string, seen?: Seen): Example {
   const row = new UserRow(value, at, fields);
-  const [id, instruction] = [idOf(row, fallbackId), instructionOf(row)];
-  const { rationale, answer } = answerOf(row);
-  return { id, instruction, original: rationale, rationale: rationale ?? '', answer, origin: null };
+  const id = idOf(row, fallbackId);
+  const choices = choicesOf(row);
+  const asked = promptOf(row, choices);
+  const { rationale, answer } = choices ? choiceOf(row, choices) : answerOf(row);
+  seen?.(row.uses());
+  return { id, ...asked, original: rationale, rationale: rationale ?? '', answer, origin: null };
 }
 
-export function toCatalyst(value: unknown, at: RowPosition, fields: Fields, fallbackId: string): Catalyst {
+export function toCatalyst(value: unknown, at: RowPosition, fields: Fields, fallbackId: string, seen?: Seen): Catalyst {
   const row = new UserRow(value, at, fields);
-  const instruction = instructionOf(row);
-  const given = row.optional('answer') === null ? null : answerOf(row);
-  return {
+  const choices = choicesOf(row);
+  const { instruction } = promptOf(row, choices);
+  const hasAnswer = !isMissing(row.find('answer').value);
+  const given = hasAnswer ? (choices ? choiceOf(row, choices) : answerOf(row)) : null;
+  const catalyst = {
     id: idOf(row, fallbackId),
     instruction,
     rationale: given?.rationale ?? row.required('rationale'),
@@ -48,22 +74,31 @@ export function toCatalyst(value: unknown, at: RowPosition, fields: Fields, fall
     skills: skillsOf(row),
     answer: given?.answer ?? null,
   };
+  seen?.(row.uses());
+  return catalyst;
 }
 
-export function toQuestion(value: unknown, at: RowPosition, fields: Fields, fallbackId: string): Question {
+export function toQuestion(value: unknown, at: RowPosition, fields: Fields, fallbackId: string, seen?: Seen): Question {
   const row = new UserRow(value, at, fields);
-  const question = instructionOf(row);
-  const found = row.find('choices');
-  const choices = choiceTexts(found.value, row.at(found.name));
-  const answer = choices
-    ? answerLetter(row.find('answer').value, choices, row.at(row.find('answer').name))
-    : answerOf(row).answer;
-  return { id: idOf(row, fallbackId), question, choices: choices?.texts ?? null, answer };
+  const { instruction: question, turns } = promptOf(row, null);
+  const choices = choicesOf(row);
+  const { answer } = choices ? choiceOf(row, choices) : answerOf(row);
+  const id = idOf(row, fallbackId);
+  seen?.(row.uses(['rationale']));
+  return { id, question, turns, choices: choices?.texts ?? null, answer };
 }
 
-export function toPromptRow(value: unknown, at: RowPosition, fields: Fields, fallbackId: string): PromptRow {
+export function toPromptRow(
+  value: unknown,
+  at: RowPosition,
+  fields: Fields,
+  fallbackId: string,
+  seen?: Seen,
+): PromptRow {
   const row = new UserRow(value, at, fields, 'prompt');
-  return { id: idOf(row, fallbackId), instruction: instructionOf(row) };
+  const prompt = { id: idOf(row, fallbackId), ...promptOf(row, choicesOf(row)) };
+  seen?.(row.uses(['answer', 'rationale', 'enriched', 'skills']));
+  return prompt;
 }
 
 const idOf = (row: UserRow, fallbackId: string) => {
@@ -71,23 +106,69 @@ const idOf = (row: UserRow, fallbackId: string) => {
   return typeof value === 'string' || typeof value === 'number' ? (row.optional('id') ?? fallbackId) : fallbackId;
 };
 
-function instructionOf(row: UserRow): string {
-  const instruction = row.required('instruction');
-  const input = row.find('input').name === row.find('instruction').name ? null : row.optional('input');
-  return input === null ? instruction : `${instruction}\n\n${input}`;
+const choicesOf = (row: UserRow): Choices | null => {
+  const { name, value } = row.find('choices');
+  return isMissing(value) ? null : choiceTexts(value, row.at(name));
+};
+
+// --- what is asked ----------------------------------------------------------------------------------------------------
+/** `choices`: null where another function lists them. */
+function promptOf(row: UserRow, choices: Choices | null): { instruction: string; turns: Message[] | null } {
+  const asked = row.required('instruction');
+  const readFirst = row.find('instruction').name !== 'instruction' ? READ_FIRST : [];
+  const texts = row.inputs().filter(({ text }) => !NO_INPUT.test(text));
+  const [above, below] = [true, false].map((first) =>
+    texts.filter(({ name, isMapped }) => (!isMapped && readFirst.includes(name)) === first).map(({ text }) => text),
+  );
+  const whole = [...above!, asked, ...below!].join('\n\n');
+  const last = { role: 'user' as const, content: choices ? withChoices(whole, choices.texts) : whole };
+  const turns = merged([...row.before(), last]);
+  return { instruction: flat(turns), turns: turns.length > 1 ? turns : null };
 }
 
+/** One system message, at the start; turns of one speaker that follow each other are one turn. */
+function merged(turns: readonly Message[]): Message[] {
+  const list: Message[] = [];
+  const inOrder = [...turns.filter(({ role }) => role === 'system'), ...turns.filter(({ role }) => role !== 'system')];
+  for (const { role, content } of inOrder) {
+    const last = list.at(-1);
+    if (last?.role === role) last.content += `\n\n${content}`;
+    else list.push({ role, content });
+  }
+  return list;
+}
+
+const SPEAKERS: Record<string, string> = { user: 'User', assistant: 'Assistant' };
+
+/** All turns as one text, for guards, enrichment and displays. A single user turn is unchanged. */
+function flat(turns: readonly Message[]): string {
+  const system = turns.filter(({ role }) => role === 'system').map(({ content }) => `${content}\n\n`);
+  const spoken = turns.filter(({ role }) => role !== 'system');
+  const lines = spoken.map(({ role, content }) => `${SPEAKERS[role]}: ${content}`);
+  return system.join('') + (spoken.length === 1 ? spoken[0]!.content : lines.join('\n'));
+}
+
+// --- what is answered -------------------------------------------------------------------------------------------------
 /** A rationale in a field of its own takes precedence over one that is part of the answer. */
 function answerOf(row: UserRow): { rationale: string | null; answer: string } {
   const text = row.required('answer');
   const rationale = row.optional('rationale');
   const parts = firstOf((form) => form.answer?.(text));
+  if (parts?.answer === '') {
+    const at = row.at(row.find('answer').name);
+    throw rowInvalid(at, 'expected an answer after the reasoning, found nothing.');
+  }
   return { rationale: rationale ?? parts?.rationale ?? null, answer: parts?.answer ?? text };
+}
+
+function choiceOf(row: UserRow, choices: Choices): { rationale: string | null; answer: string } {
+  const { name, value } = row.find('answer', CHOICE_ANSWERS);
+  return { rationale: row.optional('rationale'), answer: answerLetter(value, choices, row.at(name)) };
 }
 
 function skillsOf(row: UserRow): string[] {
   const { name, value } = row.find('skills');
-  if (value === undefined || value === null) return [];
+  if (isMissing(value)) return [];
   const skills = typeof value === 'string' ? value.split(',') : value;
   if (!Array.isArray(skills)) throw rowInvalid(row.at(name), `expected a list of texts, found ${show(value)}.`);
   return skills.map((skill) => toText(skill, row.at(name)).trim()).filter((skill) => skill !== '');
@@ -101,10 +182,11 @@ function firstOf<T>(read: (form: Form) => T | null | undefined): T | null {
   return null;
 }
 
+// --- the row ----------------------------------------------------------------------------------------------------------
 class UserRow {
   private readonly row: UserObject;
-  /** Names of the fields in the file, for messages. */
-  private readonly fieldNames: string[];
+  private readonly parts: Parts;
+  private readonly used = new Map<Part | 'system', readonly string[]>();
 
   constructor(
     value: unknown,
@@ -115,41 +197,148 @@ class UserRow {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
       throw rowInvalid(position, `expected an object, found ${show(value)}.`);
     }
-    const row = value as UserObject;
-    this.fieldNames = Object.keys(row);
-    this.row = firstOf((form) => form.row?.(row, { at: position, fields, wanted })) ?? row;
+    this.row = value as UserObject;
+    const forms = FORMS.map((form) => form.row?.(this.row, { at: position, fields, wanted }) ?? {});
+    this.parts = Object.assign({}, ...forms.reverse());
   }
 
   at(field: string): Position {
     return { ...this.position, field };
   }
 
-  find(what: keyof Fields): { name: string; value: unknown } {
-    const names = NAMES[what].filter((name) => Object.hasOwn(this.row, name));
-    const name = this.fields[what] ?? names.find((name) => this.row[name] !== null) ?? names[0] ?? what;
-    return { name, value: Object.hasOwn(this.row, name) ? this.row[name] : undefined };
+  /** By the spec, by a form, or by the names. */
+  find(part: Exclude<keyof Fields, 'input'> | 'input', names: readonly string[] = NAMES[part]): Found {
+    const found = this.mapped(part)[0] ?? this.parts[part] ?? this.named(part, names);
+    if (!isMissing(found.value)) this.used.set(part, found.fields);
+    return found;
+  }
+
+  /** The texts that belong to the instruction. What only its name makes one of them must be a text. */
+  inputs(): { name: string; text: string; isMapped: boolean }[] {
+    const mapped = this.mapped('input');
+    const asked = this.find('instruction');
+    const isConversation = this.parts.before !== undefined || asked.name.includes('[');
+    const byName = (isConversation && !this.parts.input ? [] : NAMES.input)
+      .filter((name) => name === 'input' || typeof this.row[name] === 'string')
+      .map((name) => this.named('input', [name]));
+    const found = mapped.length > 0 ? mapped : this.parts.input ? [this.parts.input] : byName;
+    const given = found.filter(({ name, value }) => name !== asked.name && !isMissing(value));
+    if (given.length > 0)
+      this.used.set(
+        'input',
+        given.flatMap(({ fields }) => fields),
+      );
+    return given.map(({ name, value }) => ({
+      name,
+      text: toText(value, this.at(name)).trim(),
+      isMapped: mapped.length > 0,
+    }));
+  }
+
+  /** The turns that precede the instruction. */
+  before(): Message[] {
+    const turns = (this.parts.before?.value as Message[] | undefined) ?? this.history();
+    if (this.parts.before) this.used.set('before', this.parts.before.fields);
+    if (turns.some(({ role }) => role === 'system')) return turns;
+    const name = SYSTEM.find((name) => typeof this.row[name] === 'string' && !isMissing(this.row[name]));
+    if (name === undefined || this.isTaken(name)) return turns;
+    this.used.set('system', [name]);
+    return [{ role: 'system', content: toText(this.row[name], this.at(name)).trim() }, ...turns];
+  }
+
+  /** Earlier turns, as pairs of user and assistant or as messages. */
+  private history(): Message[] {
+    const list = Object.hasOwn(this.row, HISTORY) ? this.row[HISTORY] : undefined;
+    if (!Array.isArray(list) || list.length === 0 || this.isTaken(HISTORY)) return [];
+    this.used.set('before', [HISTORY]);
+    if (!Array.isArray(list[0]))
+      return turnsOf(this.row, HISTORY, this.position).map(({ role, content }) => ({ role, content }));
+    return list.flatMap((pair, i) => {
+      if (!Array.isArray(pair) || pair.length !== 2) {
+        throw rowInvalid(this.at(`${HISTORY}[${i}]`), `expected a pair of texts, found ${show(pair)}.`);
+      }
+      const [user, assistant] = pair.map((text, j) => toText(text, this.at(`${HISTORY}[${i}][${j}]`)));
+      return [
+        { role: 'user' as const, content: user! },
+        { role: 'assistant' as const, content: assistant! },
+      ];
+    });
+  }
+
+  /** A mapped field has the use that the spec gives it. */
+  private isTaken(name: string): boolean {
+    return Object.values(this.fields).flat().includes(name);
+  }
+
+  private mapped(part: keyof Fields): Found[] {
+    const paths = this.fields[part] ?? [];
+    return (typeof paths === 'string' ? [paths] : paths).map((path) => atPath(this.row, path));
+  }
+
+  private named(part: keyof Fields, names: readonly string[]): Found {
+    const present = names.filter((name) => Object.hasOwn(this.row, name) && this.mayBe(part, name));
+    const name = present.find((name) => !isMissing(this.row[name])) ?? present[0] ?? part;
+    return { name, fields: [name], value: present.length > 0 ? this.row[name] : undefined };
+  }
+
+  /** Names that data sets use for other things, too: a rationale is a text, and no answer. */
+  private mayBe(part: keyof Fields, name: string): boolean {
+    if (part !== 'rationale' || name === 'rationale') return true;
+    return typeof this.row[name] === 'string' && this.find('answer').name !== name && !this.isTaken(name);
   }
 
   /** null: absent, null, or nothing but white space. */
-  optional(what: keyof Fields): string | null {
-    const { name, value } = this.find(what);
-    if (value === undefined || value === null) return null;
-    return toText(value, this.at(name)).trim() || null;
+  optional(part: Exclude<keyof Fields, 'input'>): string | null {
+    const { name, value } = this.find(part);
+    return isMissing(value) ? null : toText(value, this.at(name)).trim() || null;
   }
 
-  required(what: keyof Fields): string {
-    const { name, value } = this.find(what);
+  required(part: Exclude<keyof Fields, 'input'>): string {
+    const { name, value } = this.find(part);
     if (value === undefined) {
-      const has =
-        this.fieldNames.length > 0
-          ? `has ${cut(this.fieldNames.join(', '))}; the spec can map them under fields`
-          : 'is empty';
+      const names = Object.keys(this.row);
+      const has = names.length > 0 ? `has ${cut(names.join(', '))}; the spec can map them under fields` : 'is empty';
       throw rowInvalid(this.at(name), `expected text, found nothing (the row ${has}).`);
     }
-    const text = toText(value, this.at(name)).trim();
+    const text = isMissing(value) ? '' : toText(value, this.at(name)).trim();
     if (text === '') throw rowInvalid(this.at(name), `expected text, found ${show(value)}.`);
     return text;
   }
+
+  /** `needless`: parts that rows of this kind have no use for. Their fields are not reported as unused. */
+  uses(needless: readonly (keyof Fields)[] = []): Uses {
+    const found = needless.flatMap((part) => [
+      ...(this.parts[part] ?? this.mapped(part)[0] ?? EMPTY).fields,
+      ...NAMES[part],
+    ]);
+    const known = new Set([...[...this.used.values()].flat(), ...found]);
+    const unused = Object.keys(this.row).filter((name) => !known.has(name) && !isEmpty(this.row[name]));
+    return { parts: Object.fromEntries(this.used), unused };
+  }
+}
+
+const EMPTY: Found = { name: '', fields: [], value: undefined };
+
+const isEmpty = (value: unknown): boolean =>
+  isMissing(value) || (typeof value === 'object' && Object.keys(value as object).length === 0);
+
+/** A field of that very name, or else what the path leads to; in a list a name leads to that of each item. */
+function atPath(row: UserObject, path: string): Found {
+  if (Object.hasOwn(row, path) || !path.includes('.')) {
+    return { name: path, fields: [path], value: Object.hasOwn(row, path) ? row[path] : undefined };
+  }
+  const steps = path.split('.');
+  return { name: path, fields: [steps[0]!], value: steps.reduce<unknown>(step, row) };
+}
+
+function step(value: unknown, name: string): unknown {
+  if (Array.isArray(value)) {
+    if (/^\d{1,4}$/.test(name)) return value[Number(name)];
+    const inner = value.map((item) => step(item, name));
+    return inner.some((item) => item === undefined) ? undefined : inner;
+  }
+  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined;
+  return (value as UserObject)[name];
 }
 
 const cut = (text: string) => (text.length > 100 ? `${text.slice(0, 97)}...` : text);

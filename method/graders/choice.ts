@@ -4,9 +4,13 @@ import { parseAnswer } from '../parse.js';
 import { letter } from '../prompts.js';
 import type { Grader } from './index.js';
 
+/** Also how an example with choices is asked. A change needs another VERSION in prompts.ts. */
+export const withChoices = (question: string, choices: readonly string[]): string =>
+  question + choices.map((choice, i) => `\n${letter(i)}. ${choice}`).join('');
+
 export const choice: Grader = {
   grades: ({ choices }) => choices !== null,
-  ask: ({ question, choices }) => question + (choices ?? []).map((choice, i) => `\n${letter(i)}. ${choice}`).join(''),
+  ask: ({ question, choices }) => withChoices(question, choices ?? []),
   read(reply, { choices }, templates) {
     const answer = parseAnswer(reply, templates);
     return answer === null ? null : (chosenLetter(answer, choices ?? []) ?? answer);

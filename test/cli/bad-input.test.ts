@@ -75,7 +75,9 @@ afterAll(() => {
 });
 
 const NOTHING = 'Nothing was started.';
-const ROW = 'Fix the row. Nothing was started. [data.invalid]';
+const rowOf = (source: string) =>
+  `Fix the row. Or leave such rows out with ${source}.skipInvalid: true. Nothing was started. [data.invalid]`;
+const ROW = rowOf('data');
 const LINE = 'Fix the line. Nothing was started. [spec.invalid]';
 const SET = 'Nothing was started. [spec.invalid]';
 
@@ -336,7 +338,7 @@ describe('srlm refuses, in one sentence and with exit code 2,', () => {
 describe('what is good input', () => {
   it('data check reports how many rows a run would read', async () => {
     const { stdout, code } = await srlm(lab, ['data', 'check', 'data.jsonl', '--json']);
-    expect(JSON.parse(stdout)).toEqual({
+    expect(JSON.parse(stdout)).toMatchObject({
       file: 'data.jsonl',
       kind: 'examples',
       rows: 1,
@@ -345,6 +347,10 @@ describe('what is good input', () => {
       meanInstructionChars: 14,
       meanRationaleChars: 9,
       meanAnswerChars: 1,
+      invalid: 0,
+      unused: [],
+      suggested: null,
+      sample: { reply: 'Count on.\nAnswer: 2' },
     });
     expect(code).toBe(0);
   });
@@ -356,7 +362,9 @@ describe('what is good input', () => {
       `${SPEC.replaceAll('path: data', 'path: ../data').replaceAll('path: cat', 'path: ../cat')}evaluation: none\n`,
     );
     const { stderr } = await commands.run('start', 'specs/none.yaml', '--evaluation', 'prose.jsonl');
-    expect(stderr).toBe(`prose.jsonl:2: this is not JSON (unexpected token 'h', "this is prose"). ${ROW}\n`);
+    expect(stderr).toBe(
+      `prose.jsonl:2: this is not JSON (unexpected token 'h', "this is prose"). ${rowOf('evaluation')}\n`,
+    );
   });
 
   it.each(['run', 'sample', 'config'])('schema %s is JSON', async (which) => {

@@ -64,6 +64,27 @@ it('finds what is wrong between two files also when both were stored before', as
   );
 });
 
+it('says which fields are not used, and which rows are left out, each time', async () => {
+  const more = { instruction: 'Two?', answer: '2', source: 'x', level: 1 };
+  writeFileSync(join(folder, 'more.jsonl'), jsonl({ ...more, answer: '' }, more, { ...more, answer: ['2'] }));
+  const only = { evaluation: 'none', data: { path: 'more.jsonl', skipInvalid: true } };
+  for (let time = 0; time < 2; time++) {
+    const { input, warnings } = await checkRun(spec(only), deployment(), folder);
+    expect(warnings.slice(0, 2)).toEqual([
+      'more.jsonl: 2 rows are left out: answer: expected text, found "" (1); answer: expected text (1).',
+      'more.jsonl: the fields source, level are not used.',
+    ]);
+    // Workflow code decides nothing by it, and settings are small.
+    expect(input.settings.data).toEqual({});
+  }
+  await expect(checkRun(spec({ ...only, strict: true }), deployment(), folder)).rejects.toThrow(
+    'more.jsonl: the fields source, level are not used. Map them under fields, remove them, or set strict: false to get a warning only. [data.unusable]',
+  );
+  await expect(checkRun(spec({ ...only, data: { path: 'more.jsonl' } }), deployment(), folder)).rejects.toThrow(
+    'more.jsonl:1 answer: expected text, found "". Fix the row. Or leave such rows out with data.skipInvalid: true. [data.invalid]',
+  );
+});
+
 it.each([
   [{ engine: 'local' }, 'model: engine local needs a model in the spec. [model.unusable]'],
   [

@@ -11,8 +11,8 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { exportsOf } from '../../audit/bundle.js';
 import { loadRun } from '../../audit/load.js';
+import { checkFile } from '../../client/check-file.js';
 import { fileWriter } from '../../client/cli/start.js';
-import { checkFile } from '../../client/preflight.js';
 import { loadSpec } from '../../client/spec-file.js';
 import { resolveDeployment } from '../../config/load.js';
 import type { DeploymentInput } from '../../contracts/deployment.js';
@@ -88,7 +88,7 @@ describe('a spec', () => {
     [
       'with a constructor',
       `{"data": {"path": "x", "constructor": {}}}`,
-      'there is no such field; the fields are path, fields, limit. Fix the line.',
+      'there is no such field; the fields are path, fields, limit, skipInvalid. Fix the line.',
     ],
     [
       'with half of a surrogate pair',
@@ -146,17 +146,29 @@ describe('a spec', () => {
 });
 
 const ROW = '{"instruction": "i", "answer": "a"}\n';
-const OTHER = 'Convert it to JSONL, plain or .gz. [data.unusable]';
+const OTHER = 'Convert it to JSONL, CSV or Parquet. [data.unusable]';
 
 describe('a data file', () => {
   it.each<[string, Buffer, string]>([
-    ['zstd', Buffer.from('28b52ffd0400', 'hex'), `this is a zstd file. ${OTHER}`],
+    [
+      'zstd cut short',
+      Buffer.from('28b52ffd0400', 'hex'),
+      'it is not a whole zstd file (unexpected EOF). [file.damaged]',
+    ],
     ['xz', Buffer.from('fd377a585a0000', 'hex'), `this is an xz file. ${OTHER}`],
     ['bzip2', Buffer.from('BZh91AY&SY'), `this is a bzip2 file. ${OTHER}`],
-    ['zip, as of a spreadsheet', Buffer.from('PK\u0003\u0004'), `this is a zip file. ${OTHER}`],
-    ['Parquet', Buffer.from('PAR1\u0015\u0004\n'), `this is a Parquet file. ${OTHER}`],
+    [
+      'zip, as of a spreadsheet',
+      Buffer.from('PK\u0003\u0004'),
+      'this is a zip file. Unpack it, and name the data file that is in it. [data.unusable]',
+    ],
+    [
+      'Parquet cut short',
+      Buffer.from('PAR1\u0015\u0004\n'),
+      'it is not a Parquet file that can be read (it is too short). [file.damaged]',
+    ],
     ['Arrow', Buffer.from('ARROW1\0\0'), `this is an Arrow file. ${OTHER}`],
-    ['gzip twice', gzipSync(gzipSync(ROW)), `this is a gzip file within a gzip file. ${OTHER}`],
+    ['gzip twice', gzipSync(gzipSync(ROW)), `this is a packed file within a packed file. ${OTHER}`],
     [
       'gzip cut short',
       gzipSync(ROW).subarray(0, -9),

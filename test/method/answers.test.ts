@@ -86,7 +86,7 @@ describe('the vote', () => {
     expect(vote([null, '', ' ', '...', '"', '“ ”'])).toEqual([]);
   });
   it('groups exactly the answers that a grade would call equal', () => {
-    const asked = (answer: string): Question => ({ id: 'q', question: 'Q', choices: null, answer });
+    const asked = (answer: string): Question => ({ id: 'q', question: 'Q', turns: null, choices: null, answer });
     // One line: a reply is read up to the end of its line.
     const line = written.map((text) => text.trim()).filter((text) => /[\p{L}\p{N}]/u.test(text));
     return fc.assert(

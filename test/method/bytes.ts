@@ -27,3 +27,11 @@ export const message = (work: Promise<unknown>) =>
     () => 'no error',
     (error: Error) => error.message,
   );
+
+export const messageOf = (work: () => unknown): unknown => {
+  try {
+    return work();
+  } catch (error) {
+    return (error as Error).message;
+  }
+};

@@ -127,16 +127,16 @@ const EXAMPLES: Example[] = [
     ['How long?', 'Measure.', 'Measure it.', '5 m'],
   ] as const),
 ].map(([instruction, original, rationale, answer], i) => ({
-  ...{ id: `e${i}`, instruction, original, rationale, answer },
+  ...{ id: `e${i}`, instruction, turns: null, original, rationale, answer },
   origin: i === 1 ? { round: 1, k: 0 } : null,
 }));
 
 const QUESTIONS: Question[] = [
-  { id: 'open', question: 'How many?', choices: null, answer: '1,000' },
-  { id: 'word', question: 'Which {instruction}?', choices: null, answer: 'The Eiffel Tower' },
-  { id: 'choice', question: 'Which?', choices: ['A dog', 'The cat', '42', '{instruction}'], answer: 'B' },
-  { id: 'letters', question: 'Which?', choices: ['B', 'A'], answer: 'A' },
-  { id: 'many', question: 'Which?', choices: times(26, (i) => `option ${i}`), answer: 'Z' },
+  { id: 'open', question: 'How many?', turns: null, choices: null, answer: '1,000' },
+  { id: 'word', question: 'Which {instruction}?', turns: null, choices: null, answer: 'The Eiffel Tower' },
+  { id: 'choice', question: 'Which?', turns: null, choices: ['A dog', 'The cat', '42', '{instruction}'], answer: 'B' },
+  { id: 'letters', question: 'Which?', turns: null, choices: ['B', 'A'], answer: 'A' },
+  { id: 'many', question: 'Which?', turns: null, choices: times(26, (i) => `option ${i}`), answer: 'Z' },
 ];
 
 function promptOutputs() {
@@ -413,11 +413,38 @@ const ROWS: unknown[] = [
     rationale: 'short',
     enriched: 'long',
   },
-  { ctx: 'mapped', label: 1, endings: ['x', 'y'], name: 'n', more: 'm', messages: CHATS[0] },
+  { ctx: 'mapped', at: { path: 'P' }, label: 1, endings: ['x', 'y'], name: 'n', more: 'm', messages: CHATS[0] },
   ...cross(CHOICES, ['C', 'a', '(b)', 'B.', 2, '2', 0, 'five', 'A', 'D', null], (choices, answer) => ({
     ...{ question: 'Q', choices, answer },
   })),
   { question: 'Q', options: ['x', 'y'], answerKey: 'y' },
+  { question: 'Q', options: { a: 'x', b: 'y' }, answer: 'y', answer_idx: 'b', rationale: 'r' },
+  {
+    question: {
+      stem: 'Q',
+      choices: [
+        { label: 'A', text: 'x' },
+        { label: 'B', text: 'y' },
+      ],
+    },
+    answerKey: 'B',
+  },
+  { question: 'Q', A: 'x', B: 'y', C: '', answer: 'B', article: 'long', passage: 'more' },
+  { problem: 'Q', solution: 's', answer: '5', context: { no: 'text' } },
+  { instruction: 'Q', context: 'C', input: '<noinput>', response: 'R', system: 'S', history: [['a', 'b']] },
+  { query: 'Q', response: 'r\n#### 5\nThe answer is: 5' },
+  { query: 'Q', response: '<think>r</think> 5' },
+  { query: 'Q', response: '<think>r' },
+  {
+    conversations: [
+      { from: 'system', value: 'S' },
+      { from: 'human', value: 'a' },
+      { from: 'gpt', value: 'b', weight: 0 },
+      { from: 'human', value: [{ type: 'text', text: 'c' }] },
+      { from: 'gpt', value: 'd', reasoning: 'r' },
+    ],
+  },
+  { prompt: [{ role: 'user', content: 'Q' }], completion: [{ role: 'assistant', content: 'A' }] },
   { question: 'Q', choices: times(26, (i) => `option ${i}`), answer: '12' },
   ...[
     {},
@@ -445,6 +472,10 @@ const FILES = [
     '[{"prompt":"a"},]',
     '[{"prompt":"a"}] x',
     '{"prompt":"a"\n',
+    '{\n "data": [{"prompt":"a"},\n {"prompt":"b"}], "n": 2}',
+    '{"a":1,\n "b":2}',
+    '{"prompt":"a","input":NaN}\n{"prompt":NaN}',
+    '<html>',
   ],
 ];
 

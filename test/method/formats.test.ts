@@ -3,19 +3,11 @@ import { describe, expect, it } from 'vitest';
 import { Catalyst, Example, PromptRow, Question } from '../../contracts/rows.js';
 import type { Fields } from '../../contracts/spec.js';
 import { toCatalyst, toExample, toPromptRow, toQuestion } from '../../method/formats/recognise.js';
-import { message, read } from './bytes.js';
+import { message, messageOf, read } from './bytes.js';
 
 const at = { file: 'data.jsonl', line: 7 };
 const example = (value: unknown, fields: Fields = {}) => toExample(value, at, fields, 'r000007');
 const question = (value: unknown, fields: Fields = {}) => toQuestion(value, at, fields, 'r000007');
-const messageOf = (work: () => unknown) => {
-  try {
-    return work();
-  } catch (error) {
-    return (error as Error).message;
-  }
-};
-
 /** r0, which is also the current rationale until a round replaces it. */
 const first = (rationale: string) => ({ original: rationale, rationale });
 
@@ -23,6 +15,7 @@ describe('examples are recognised by their field names', () => {
   const plain = {
     id: 'r000007',
     instruction: 'Add 2 and 3.',
+    turns: null,
     original: null,
     rationale: '',
     answer: '5',
@@ -32,7 +25,7 @@ describe('examples are recognised by their field names', () => {
     [
       'own',
       { id: 'x', instruction: 'Q', rationale: 'R', answer: 'A' },
-      { id: 'x', instruction: 'Q', original: 'R', rationale: 'R', answer: 'A', origin: null },
+      { id: 'x', instruction: 'Q', turns: null, original: 'R', rationale: 'R', answer: 'A', origin: null },
     ],
     ['Alpaca', { instruction: 'Add.', input: '2, 3', output: '5' }, { ...plain, instruction: 'Add.\n\n2, 3' }],
     ['Alpaca without input', { instruction: 'Add 2 and 3.', input: ' ', output: '5' }, plain],
@@ -72,7 +65,11 @@ describe('examples are recognised by their field names', () => {
           turn('user', 'Thanks'),
         ],
       },
-      { ...plain, instruction: 'Be brief.\n\nUser: Hi\nAssistant: Yes?\nUser: 2+3' },
+      {
+        ...plain,
+        instruction: 'Be brief.\n\nUser: Hi\nAssistant: Yes?\nUser: 2+3',
+        turns: [turn('system', 'Be brief.'), turn('user', 'Hi'), turn('assistant', 'Yes?'), turn('user', '2+3')],
+      },
     ],
   ];
   it.each(known)('%s', (_, value, want) => expect(example(value)).toEqual(want));
@@ -136,7 +133,6 @@ describe('an unusable row is reported with line, field, expectation and finding'
     ],
     ['a blank answer', { instruction: 'Q', output: '' }, `data.jsonl:7 output: expected text, found "". ${fix}`],
     ['an answer of null', { instruction: 'Q', answer: null }, `data.jsonl:7 answer: expected text, found null. ${fix}`],
-    ['an answer of true', { instruction: 'Q', answer: true }, `data.jsonl:7 answer: expected text, found true. ${fix}`],
     [
       'an instruction that is a list',
       { question: ['Q'], answer: 'A' },
@@ -150,7 +146,7 @@ describe('an unusable row is reported with line, field, expectation and finding'
     [
       'a number that JSON cannot hold',
       { question: 'Q', answer: JSON.parse('12345678901234567890') },
-      `data.jsonl:7 answer: the number 12345678901234567000 is too large to be read exactly; put it in quotes. ${fix}`,
+      `data.jsonl:7 answer: the number has more digits than can be read exactly; put it in quotes. ${fix}`,
     ],
     ['a row that is no object', [1], `data.jsonl:7: expected an object, found [1]. ${fix}`],
     [
@@ -217,6 +213,7 @@ describe('questions', () => {
     expect(question({ question: 'Q', choices, answer })).toEqual({
       id: 'r000007',
       question: 'Q',
+      turns: null,
       choices,
       answer: 'C',
     });
@@ -236,6 +233,7 @@ describe('questions', () => {
     expect(question({ question: 'Q', answer: '2+3=5\n#### 5' })).toEqual({
       id: 'r000007',
       question: 'Q',
+      turns: null,
       choices: null,
       answer: '5',
     });

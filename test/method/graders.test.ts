@@ -5,7 +5,7 @@ import { PromptTemplates } from '../../contracts/spec.js';
 import { grade } from '../../method/graders/index.js';
 
 const templates = PromptTemplates.parse({});
-const open = (answer: string): Question => ({ id: 'q', question: 'Q', choices: null, answer });
+const open = (answer: string): Question => ({ id: 'q', question: 'Q', turns: null, choices: null, answer });
 const isRight = (given: string, answer: string) => grade(open(answer), `So.\nAnswer: ${given}`, templates).correct;
 
 describe('exact match', () => {
@@ -48,7 +48,7 @@ describe('exact match', () => {
 });
 
 describe('multiple choice', () => {
-  const question: Question = { id: 'q', question: 'Q', choices: ['A dog', 'The cat', '42'], answer: 'B' };
+  const question: Question = { id: 'q', question: 'Q', turns: null, choices: ['A dog', 'The cat', '42'], answer: 'B' };
   const given = (text: string, of = question) => grade(of, `So.\nAnswer: ${text}`, templates).given;
   it.each([
     'B',
@@ -81,7 +81,7 @@ describe('multiple choice', () => {
 });
 
 it('grading never throws', () => {
-  const question: Question = { id: 'q', question: 'Q', choices: ['x', 'y'], answer: 'B' };
+  const question: Question = { id: 'q', question: 'Q', turns: null, choices: ['x', 'y'], answer: 'B' };
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), (text) => {
       grade(question, `Answer: ${text}`, templates);

@@ -13,6 +13,7 @@ const example: Example = {
   rationale: 'Add them up.',
   answer: '38',
   origin: null,
+  turns: null,
 };
 const verdict = (text: string, change: Partial<Example> = {}, finish: 'stop' | 'length' = 'stop') =>
   guardOf(parseCandidate({ text, finish }, templates), {

@@ -25,6 +25,7 @@ const example: Example = {
   rationale: '2+3=5.',
   answer: '5',
   origin: null,
+  turns: null,
 };
 const anyText = fc.string({ unit: 'binary' });
 const replies = [
@@ -85,10 +86,10 @@ describe('prompts', () => {
   it('evaluates with the answer template, applied once, and lists choices one per line', () => {
     const own = PromptTemplates.parse({ answer: 'Q: {instruction}' });
     expect(answerPrompt(own, 'Why?')).toBe('Q: Why?');
-    expect(evaluatePrompt(own, { id: 'q', question: 'Which?', choices: ['{x}', 'y'], answer: 'B' })).toBe(
+    expect(evaluatePrompt(own, { id: 'q', question: 'Which?', turns: null, choices: ['{x}', 'y'], answer: 'B' })).toBe(
       'Q: Which?\nA. {x}\nB. y',
     );
-    expect(evaluatePrompt(own, { id: 'q', question: 'Why?', choices: null, answer: 'B' })).toBe('Q: Why?');
+    expect(evaluatePrompt(own, { id: 'q', question: 'Why?', turns: null, choices: null, answer: 'B' })).toBe('Q: Why?');
   });
 });
 
@@ -106,7 +107,7 @@ describe('what a model is trained with is what it meets later', () => {
       fc.property(own, texts, (parts, text) => {
         const all = PromptTemplates.parse(parts);
         const [user, assistant] = answerRow({ ...example, ...text }, all).messages;
-        const question = { id: 'q', question: text.instruction, choices: null, answer: text.answer };
+        const question = { id: 'q', question: text.instruction, turns: null, choices: null, answer: text.answer };
         expect(evaluatePrompt(all, question)).toBe(user!.content);
         expect(answerPrompt(all, text.instruction)).toBe(user!.content);
         expect(replyPrefix(all, text.rationale) + answerSuffix(all, text.answer)).toBe(assistant!.content);

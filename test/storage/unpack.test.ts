@@ -33,11 +33,30 @@ async function* parts(bytes: Uint8Array, size: number, state = { ended: false, c
 }
 
 const text = 'line\n'.repeat(200_000);
+/** The same, packed by the zstd program. */
+const ZSTD = Buffer.from(
+  'KLUv/QRYbAAAKGxpbmUKAQD4/8iLFkwAAAhuAQD8/zkQAkwAAAgKAQD8/zkQAkwAAAhpAQD8/zkQAkwAAAhlAQD8/zkQAkwAAAhsAQD8/zkQAkwAAAhuAQD8/zkQAk0AAAgKAQA8QjkQArWxbO4=',
+  'base64',
+);
+
+/** A zstd frame of blocks as they are, and of one repeated byte. `window`: its descriptor. */
+function zstdFrame(content: Uint8Array, blockSize: number, window = 0x50): Buffer {
+  const blocks: number[] = [];
+  for (let at = 0; at === 0 || at < content.length; at += blockSize) {
+    const block = content.subarray(at, at + blockSize);
+    const isRepeated = block.length > 1 && block.every((byte) => byte === block[0]);
+    const isLast = at + blockSize >= content.length;
+    const header = (block.length << 3) | (isRepeated ? 2 : 0) | (isLast ? 1 : 0);
+    blocks.push(header & 255, (header >> 8) & 255, header >> 16, ...(isRepeated ? [block[0]!] : block));
+  }
+  return Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, window, ...blocks]);
+}
 
 describe('the bytes of a data file', () => {
   it('are the same plain and packed, whatever the name says', async () => {
     expect(await read('plain.gz', Buffer.from(text))).toBe(text);
     expect(await read('packed.jsonl', gzipSync(text))).toBe(text);
+    expect(await read('packed.txt', ZSTD)).toBe(text);
     expect(await read('empty', Buffer.alloc(0))).toBe('');
     expect(await read('one', Buffer.from('x'))).toBe('x');
   });
@@ -46,6 +65,21 @@ describe('the bytes of a data file', () => {
     await expect(read('cut.gz', gzipSync(text).subarray(0, 500))).rejects.toThrow(
       /^cut\.gz: it is not a whole gzip file \(unexpected end of file\)\. \[file\.damaged\]$/,
     );
+  });
+
+  it('are refused by name when a zstd file is cut short or altered, or needs more memory than the zstd program takes', async () => {
+    await expect(read('cut.zst', ZSTD.subarray(0, 60))).rejects.toThrow(
+      /^cut\.zst: it is not a whole zstd file \(unexpected EOF\)\. \[file\.damaged\]$/,
+    );
+    await expect(read('altered.zst', Buffer.concat([ZSTD.subarray(0, 20), Buffer.alloc(100, 255)]))).rejects.toThrow(
+      /^altered\.zst: it is not a whole zstd file/,
+    );
+    const wide = zstdFrame(Buffer.from('x'), 1, 0x90);
+    for (const bytes of [wide, Buffer.concat([ZSTD, Buffer.from('502a4d180300000001020a', 'hex'), wide])]) {
+      await expect(read('window.zst', bytes)).rejects.toThrow(
+        'window.zst: its zstd window is larger than 128 MB; pack it without --long or --ultra. [file.damaged]',
+      );
+    }
   });
 
   it('are refused by name when there is no such file, or it is a folder', async () => {
@@ -62,6 +96,8 @@ describe('bytes in parts', () => {
         const want = Buffer.from(content).toString();
         expect(await joined(unpack(parts(content, size), 'x'))).toBe(want);
         expect(await joined(unpack(parts(gzipSync(content), size), 'x'))).toBe(want);
+        const frames = Buffer.concat([zstdFrame(content, size), zstdFrame(content, 7)]);
+        expect(await joined(unpack(parts(frames, size), 'x'))).toBe(Buffer.concat([content, content]).toString());
       }),
       { numRuns: 50 },
     );
