@@ -15,7 +15,7 @@ import { columns } from '../../text/text.js';
 import { Commands, NO_TEMPORAL, srlm } from '../cli/command.js';
 import { type Finished, Harness, harnessSpec, temporalAddress } from '../support/harness.js';
 
-/** Of a few rows, to learn them by heart, so that a round which learns less is surely worse. */
+/** Epochs that are enough to learn a few rows by heart, so that a round which learns less is surely worse. */
 const ENOUGH = 70;
 const spec = harnessSpec({
   data: { path: 'train.jsonl', limit: 8 },
