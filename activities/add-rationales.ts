@@ -3,7 +3,7 @@
  * example then teaches the plain answer.
  */
 import { Candidate, Example } from '../contracts/rows.js';
-import { AddRationalesInput, TrainingSet } from '../contracts/steps.js';
+import { AddRationalesInput, AddRationalesOutput } from '../contracts/steps.js';
 import { parseRationale } from '../method/parse.js';
 import { activity, type Deps } from './activity.js';
 import { addRationalesInputs } from './keys.js';
@@ -14,15 +14,19 @@ export const srlmAddRationales = ({ store }: Deps) =>
   activity('addRationales', AddRationalesInput, async (input, progress) => {
     const { prompts } = await textsOf(store, input.texts);
     progress.expect(input.data.rows);
-    return memoize(store, 'addRationales', addRationalesInputs(input, prompts), TrainingSet, async () => {
+    return memoize(store, 'addRationales', addRationalesInputs(input, prompts), AddRationalesOutput, async () => {
       const writtenChunks = await store.datasets.chunks(input.candidates);
       let chars = 0;
+      let missing = 0;
+      let without = 0;
       const dataset = await store.datasets.map(input.data, async (chunk, i) => {
         const written = new Map<string, string>();
         for (const { id, text } of await store.objects.readRows(writtenChunks[i]!, Candidate))
           written.set(id, parseRationale(text, prompts));
         const examples = (await store.objects.readRows(chunk, Example)).map((example) => {
           const original = example.original ?? written.get(example.id) ?? '';
+          if (example.original === null) missing++;
+          if (example.original === null && original === '') without++;
           chars += original.length;
           return { ...example, original, rationale: original };
         });
@@ -31,6 +35,7 @@ export const srlmAddRationales = ({ store }: Deps) =>
       });
       const { rows } = input.data;
       const set = { dataset, rows, enriched: 0, meanRationaleChars: chars / Math.max(1, rows) };
-      return { holds: [{ kind: 'dataset', ref: dataset }], output: set };
+      const output: AddRationalesOutput = { set, counts: { of: 'rationales', rows: missing, without } };
+      return { holds: [{ kind: 'dataset', ref: dataset }], output };
     });
   });

@@ -30,11 +30,11 @@ import { VERSION as STATISTICS } from '../method/statistics.js';
 /** Versions of the activities and of the programs behind them: the model server (sample, logprob) and the trainer. */
 const VERSION = {
   ingest: 1,
-  addRationales: 1,
-  sample: 1,
-  logprob: 1,
+  addRationales: 2,
+  sample: 2,
+  logprob: 2,
   parse: 1,
-  select: 1,
+  select: 2,
   mix: 1,
   fineTune: 1,
   grade: 1,

@@ -11,6 +11,12 @@ import { groupById } from '../method/rows.js';
 import { logprobRecipe } from './keys.js';
 import { type ShardedKind, settleAll, weightsOf } from './sharded-kind.js';
 
+/** The scores of a row, and how many rationales it has to score. */
+interface Scored {
+  scores: Score[];
+  candidates: number;
+}
+
 export const logprob: ShardedKind<LogprobStep> = {
   needs: () => ['loadsWeights', 'promptLogprobs'],
   recipe: (step, { prompts }, engine) => logprobRecipe(step, prompts, weightsOf(step, engine)),
@@ -21,14 +27,14 @@ export const logprob: ShardedKind<LogprobStep> = {
     const candidates = groupById(await store.objects.readRows(candidateChunk as ObjectRef, ParsedCandidate));
     const examples = await store.objects.readRows(chunk as ObjectRef, Example);
     const logprobs_E = await settleAll(
-      examples.map(async ({ id, instruction, rationale, answer }): Promise<Score[]> => {
+      examples.map(async ({ id, instruction, rationale, answer }): Promise<Scored> => {
         const candidates_K = candidates.get(id) ?? [];
         const rationales = [{ k: INCUMBENT, rationale }, ...candidates_K];
         // Candidates that say the same are computed once. Without a candidate there is nothing to compare.
         const distinct = candidates_K.length === 0 ? [] : [...new Set(rationales.map((one) => one.rationale))];
         if (distinct.length === 0) {
           onRow();
-          return [];
+          return { scores: [], candidates: 0 };
         }
         const messages: Message[] = [{ role: 'user', content: answerPrompt(prompts, instruction) }];
         const prefixes = distinct.map((one) => replyPrefix(prompts, one));
@@ -36,12 +42,15 @@ export const logprob: ShardedKind<LogprobStep> = {
         const request = { messages, prefixes_K: prefixes, suffix, requestId: `logprob:${id}` };
         const found = await client.logprobs(request, signal, cost);
         onRow();
-        return rationales.flatMap((one) => {
+        const scores = rationales.flatMap((one) => {
           const score = found.logprobNats_K[distinct.indexOf(one.rationale)] ?? null;
           return score === null ? [] : [{ id, k: one.k, score }];
         });
+        return { scores, candidates: rationales.length };
       }),
     );
-    return logprobs_E.flat();
+    const rows = logprobs_E.flatMap(({ scores }) => scores);
+    const asked = logprobs_E.reduce((sum, one) => sum + one.candidates, 0);
+    return { rows, counts: { of: 'scores', candidates: asked, without: asked - rows.length } };
   },
 };

@@ -5,15 +5,18 @@
 import { Context } from '@temporalio/activity';
 import type { z } from 'zod';
 import type { StepRecord, StoredRef, Usage } from '../contracts/refs.js';
-import type { StepDone } from '../contracts/steps.js';
+import type { StepDone, Suspects } from '../contracts/steps.js';
 import { keyOf } from '../storage/records.js';
 import type { Store } from '../storage/store.js';
 import { temporalNow } from './activity.js';
+import { recordAlone } from './suspects.js';
 
 interface Work {
   holds: StoredRef[];
   output: unknown;
   usage?: Usage;
+  /** The result is for this run alone: it is recorded under a key of its own (activities/suspects.ts). */
+  alone?: Suspects | null;
 }
 
 /**
@@ -55,7 +58,7 @@ export async function recorded(
   // One that is there is void: what it holds is damaged, and is made again now, by this run.
   const voided = (await store.records.read(step, key))?.sha256;
   const startedAt = performance.now();
-  const { usage = null, ...result } = await work();
+  const { usage = null, alone = null, ...result } = await work();
   const meta = {
     seconds: (performance.now() - startedAt) / 1000,
     host: store.host,
@@ -63,11 +66,12 @@ export async function recorded(
     run,
     usage,
   };
+  if (alone) return recordAlone(store, step, inputs, { ...result, meta }, alone);
   // An attempt that timed out may finish late: the first record wins, since others have read it.
   return store.records.add(step, inputs, { ...result, meta, voided });
 }
 
-function doneOf<T>(record: StepRecord, output: z.ZodType<T>): StepDone<T> {
+export function doneOf<T>(record: StepRecord, output: z.ZodType<T>): StepDone<T> {
   const own = isOwn(record);
   const { run, usage } = record.meta;
   return {
@@ -84,4 +88,4 @@ export function isOwn({ meta }: StepRecord, since = Context.current().info.sched
   return meta.run === currentRun() && Date.parse(meta.endedAt) >= since;
 }
 
-const currentRun = (): string => Context.current().info.workflowExecution!.workflowId;
+export const currentRun = (): string => Context.current().info.workflowExecution!.workflowId;

@@ -1,5 +1,6 @@
 /** Sampling: K texts for each row of a chunk, from prompts that depend on the step's purpose. */
 import type { z } from 'zod';
+import { countTexts } from '../contracts/counts.js';
 import type { ObjectRef } from '../contracts/refs.js';
 import { type Candidate, Example, type Message, PromptRow, Question } from '../contracts/rows.js';
 import type { SpecTexts } from '../contracts/spec.js';
@@ -51,15 +52,18 @@ export const sample: ShardedKind<SampleStep> = {
     const purpose = PURPOSES[step.purpose] as Purpose<Row>;
     const rows = await tools.store.objects.readRows(chunk as ObjectRef, purpose.schema);
     const stop = stopsOf(step, texts);
+    let asked = 0;
     const candidates_E = await settleAll(
       rows.map(async (row) => {
-        const asked = purpose.ask(row, step, texts);
-        const candidates_K = asked === null ? [] : await sampleRow(step, texts, row.id, asked, stop, tools);
+        const turn = purpose.ask(row, step, texts);
+        if (turn !== null) asked++;
+        const candidates_K = turn === null ? [] : await sampleRow(step, texts, row.id, turn, stop, tools);
         tools.onRow();
         return candidates_K;
       }),
     );
-    return candidates_E.flat();
+    const candidates = candidates_E.flat();
+    return { rows: candidates, counts: countTexts(candidates, asked, step.sampling.maxTokens) };
   },
 };
 

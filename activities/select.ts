@@ -2,6 +2,7 @@
  * Selection: guards and selectors choose r(t) for each example, or leave r(t-1). Every candidate and the incumbent, with
  * guard and scores, is a line of `decisions`, so that another selector costs no new sample.
  */
+import type { GuardCounts } from '../contracts/counts.js';
 import { inputInvalid } from '../contracts/errors.js';
 import type { ObjectRef } from '../contracts/refs.js';
 import { type Decision, Example, INCUMBENT, ParsedCandidate, Score, type ScoreName } from '../contracts/rows.js';
@@ -33,6 +34,7 @@ export const srlmSelect = ({ store }: Deps) =>
       );
       const decisionChunks: ObjectRef[] = [];
       const count = { changed: 0, enriched: 0, chars: 0 };
+      const guards: GuardCounts = { of: 'guards', candidates: 0, guards: {} };
       const dataset = await store.datasets.map(data, async (chunk, i) => {
         const table = await scoreTable(scoreChunks.map(([name, chunks]) => [name, chunks[i]!] as const));
         const byExample = groupById(await store.objects.readRows(candidateChunks[i]!, ParsedCandidate));
@@ -40,6 +42,7 @@ export const srlmSelect = ({ store }: Deps) =>
         const next = (await store.objects.readRows(chunk, Example)).map((example) => {
           const lines = decide(example, byExample.get(example.id) ?? [], table, input, prompts);
           decisions.push(...lines);
+          countGuards(guards, lines);
           const winner = lines.find(({ chosen }) => chosen)!;
           if (winner.k === INCUMBENT) return example;
           count.changed++;
@@ -56,7 +59,7 @@ export const srlmSelect = ({ store }: Deps) =>
       const decisions = await store.datasets.put(decisionChunks);
       const meanRationaleChars = count.chars / Math.max(1, data.rows);
       const set = { dataset, rows: data.rows, enriched: count.enriched, meanRationaleChars };
-      const output: SelectOutput = { set, decisions, changed: count.changed };
+      const output: SelectOutput = { set, decisions, changed: count.changed, counts: guards };
       return {
         holds: [
           { kind: 'dataset', ref: dataset },
@@ -76,6 +79,14 @@ export const srlmSelect = ({ store }: Deps) =>
       return table;
     }
   });
+
+function countGuards(counts: GuardCounts, lines: readonly Decision[]): void {
+  for (const { k, guard } of lines) {
+    if (k === INCUMBENT) continue;
+    counts.candidates++;
+    if (guard !== null) counts.guards[guard] = (counts.guards[guard] ?? 0) + 1;
+  }
+}
 
 const lineKey = (id: string, k: number) => `${k} ${id}`;
 

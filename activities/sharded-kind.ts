@@ -1,7 +1,7 @@
 /** The seam between sharded.ts, which runs chunks, and the files that say what one kind of step does with a chunk. */
 import type { DatasetRef, ObjectRef } from '../contracts/refs.js';
 import type { SpecTexts } from '../contracts/spec.js';
-import type { ShardedStep } from '../contracts/steps.js';
+import type { ChunkCounts, ShardedStep } from '../contracts/steps.js';
 import type { EngineClient, RequestCost } from '../engines/client.js';
 import type { Capabilities, Engine } from '../engines/engine.js';
 import type { Store } from '../storage/store.js';
@@ -13,10 +13,15 @@ export interface ShardedKind<Step extends ShardedStep> {
   recipe(step: Step, texts: SpecTexts, engine: Engine): object;
   /** The datasets it reads, chunk by chunk. The first decides how many chunks there are. */
   data(step: Step): [DatasetRef, ...DatasetRef[]];
-  /** The rows for one chunk. `chunks`: one of each dataset. Reports each input row when it is done. */
-  work(step: Step, texts: SpecTexts, chunks: readonly ObjectRef[], tools: ChunkTools): Promise<unknown[]>;
+  /** The rows for one chunk, counted. `chunks`: one of each dataset. Reports each input row when it is done. */
+  work(step: Step, texts: SpecTexts, chunks: readonly ObjectRef[], tools: ChunkTools): Promise<ChunkWork>;
   /** Tokens that count towards a budget. */
   tokens(cost: RequestCost): number;
+}
+
+export interface ChunkWork {
+  rows: unknown[];
+  counts: ChunkCounts;
 }
 
 export interface ChunkTools {

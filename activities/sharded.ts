@@ -6,29 +6,33 @@
  *   srlmAssemble   lists the chunks of all shards as one dataset
  * What a step does with one chunk is in a file of its own (sample.ts, logprob.ts); a new one is a line in KINDS.
  */
+import { addCounts } from '../contracts/counts.js';
 import { artifactDamaged, inputInvalid } from '../contracts/errors.js';
-import { DatasetRef, type ObjectRef, type StepRecord, type Usage } from '../contracts/refs.js';
+import type { ObjectRef, StepRecord, Usage } from '../contracts/refs.js';
 import {
+  Assembled,
   AssembleInput,
+  ChunkCounts,
   type OpenedStep,
   ShardedStep,
   ShardInput,
   type ShardOutput,
   type StepDone,
+  type Suspects,
 } from '../contracts/steps.js';
 import type { RequestCost } from '../engines/client.js';
 import { type Engine, requireCapability } from '../engines/engine.js';
 import { addUsage, NO_USAGE, shareUsedUp } from '../method/budget.js';
 import { sha256 } from '../storage/files.js';
 import { canonical } from '../storage/objects.js';
-import { keyOf } from '../storage/records.js';
 import { activity, type Deps, temporalNow } from './activity.js';
 import { pausableSignal } from './interrupt.js';
 import { chunkInputs, shardedInputs } from './keys.js';
 import { logprob } from './logprob.js';
-import { findDone, isOwn, memoize, recorded } from './memoize.js';
+import { currentRun, findDone, isOwn, memoize, recorded } from './memoize.js';
 import { sample } from './sample.js';
 import type { ShardedKind } from './sharded-kind.js';
+import { findAs } from './suspects.js';
 import { textsOf } from './texts.js';
 
 const KINDS: { [Kind in ShardedStep['step']]: ShardedKind<Extract<ShardedStep, { step: Kind }>> } = { sample, logprob };
@@ -40,7 +44,7 @@ export const srlmOpenStep = (deps: Deps) =>
     const { recipe } = await recipeOf(deps, step);
     const data = kindOf(step).data(step);
     const stored = await store.objects.putJson(step);
-    const done = await findDone(store, step.step, shardedInputs(recipe, data), DatasetRef);
+    const done = await findDone(store, step.step, shardedInputs(recipe, data), Assembled);
     return { step: stored, rows: data[0].rows, chunks: data[0].chunks, done };
   });
 
@@ -52,7 +56,7 @@ export const srlmShard = (deps: Deps) =>
   activity(
     'shard',
     ShardInput,
-    async ({ step: ref, from, to, share, countedUntil }, progress): Promise<ShardOutput> => {
+    async ({ step: ref, from, to, share, countedUntil, suspects }, progress): Promise<ShardOutput> => {
       const { store } = deps;
       const step = await store.objects.readJson(ref, ShardedStep);
       const kind = kindOf(step);
@@ -77,12 +81,12 @@ export const srlmShard = (deps: Deps) =>
       const total = columns[0]!.reduce((sum, chunk) => sum + chunk.rows, 0);
       progress.expect(total, step.step);
       progress.quietMs = () => engine.quietMs;
+      const run = currentRun();
+      const find = store.records.find.bind(store.records);
       const todo: (readonly ObjectRef[])[] = [];
       for (const chunks of rows) {
-        const found = await store.records.find(
-          chunkStep(step),
-          keyOf(chunkStep(step), chunkInputs(recipeSha256, chunks)),
-        );
+        const inputs = chunkInputs(recipeSha256, chunks);
+        const found = await findAs(find, chunkStep(step), inputs, run, mayHave(engine, suspects));
         if (!found) {
           todo.push(chunks);
           continue;
@@ -109,8 +113,10 @@ export const srlmShard = (deps: Deps) =>
           const record = await recorded(store, chunkStep(step), chunkInputs(recipeSha256, chunks), async () => {
             const cost: RequestCost = { promptTokens: 0, completionTokens: 0, gpuSeconds: 0 };
             const tools = { store, client, signal: stop.signal, cost, onRow: () => progress.add(1) };
-            const made = await store.objects.putRows(await kind.work(step, texts, chunks, tools));
-            return { holds: [{ kind: 'rows', ref: made }], output: {}, usage: usageOf(kind, cost, engine) };
+            const { rows, counts } = await kind.work(step, texts, chunks, tools);
+            const made = await store.objects.putRows(rows);
+            const alone = hasSuspects(counts) ? mayHave(engine, suspects) : null;
+            return { holds: [{ kind: 'rows', ref: made }], output: counts, usage: usageOf(kind, cost, engine), alone };
           });
           stop.busy = false;
           out.chunksDone++;
@@ -127,38 +133,49 @@ export const srlmShard = (deps: Deps) =>
     },
   );
 
-/** All chunks of a finished step as one dataset, in the order of its input. */
+/** All chunks of a finished step as one dataset, in the order of its input, and what they count. */
 export const srlmAssemble = (deps: Deps) =>
-  activity('assemble', AssembleInput, async ({ step: ref }, progress): Promise<StepDone<DatasetRef>> => {
+  activity('assemble', AssembleInput, async ({ step: ref, suspects }, progress): Promise<StepDone<Assembled>> => {
     const { store } = deps;
     const step = await store.objects.readJson(ref, ShardedStep);
     const kind = kindOf(step);
-    const { recipe } = await recipeOf(deps, step);
+    const { recipe, engine } = await recipeOf(deps, step);
     const recipeSha256 = sha256(canonical(recipe));
     const data = kind.data(step);
     progress.expect(data[0].rows, step.step);
-    return memoize(store, step.step, shardedInputs(recipe, data), DatasetRef, async () => {
-      const columns = await Promise.all(data.map((dataset) => store.datasets.chunks(dataset)));
-      const made: ObjectRef[] = [];
-      for (const [i, chunk] of columns[0]!.entries()) {
-        const key = keyOf(
-          chunkStep(step),
-          chunkInputs(
-            recipeSha256,
-            columns.map((column) => column[i]!),
-          ),
-        );
-        // What a record holds was there when its shard ended: to look at each file again would take as long.
-        const record = await store.records.read(chunkStep(step), key);
-        const [held] = record?.holds ?? [];
-        if (held?.kind !== 'rows') throw artifactDamaged(`${chunkStep(step)} ${i}`, `its record is missing.`);
-        made.push(held.ref);
-        progress.add(chunk.rows);
-      }
-      const dataset = await store.datasets.put(made);
-      return { holds: [{ kind: 'dataset', ref: dataset }], output: dataset };
-    });
+    const inputs = shardedInputs(recipe, data);
+    const done = await findDone(store, step.step, inputs, Assembled);
+    if (done) return done;
+    const columns = await Promise.all(data.map((dataset) => store.datasets.chunks(dataset)));
+    // What a record holds was there when its shard ended: to look at each file again would take as long.
+    const read = store.records.read.bind(store.records);
+    const made: ObjectRef[] = [];
+    const counts: ChunkCounts[] = [];
+    for (const [i, chunk] of columns[0]!.entries()) {
+      const chunks = columns.map((column) => column[i]!);
+      const inputs = chunkInputs(recipeSha256, chunks);
+      const record = await findAs(read, chunkStep(step), inputs, currentRun(), mayHave(engine, suspects));
+      const [held] = record?.holds ?? [];
+      if (held?.kind !== 'rows') throw artifactDamaged(`${chunkStep(step)} ${i}`, `its record is missing.`);
+      made.push(held.ref);
+      counts.push(ChunkCounts.parse(record?.output));
+      progress.add(chunk.rows);
+    }
+    const dataset = await store.datasets.put(made);
+    const output: Assembled = { dataset, counts: addCounts(counts) };
+    // With suspects it is one run's alone, and holds what that run has found up to now.
+    const alone = counts.some(hasSuspects) ? { ...inputs, made: dataset.sha256 } : null;
+    return memoize(store, step.step, alone ?? inputs, Assembled, async () => ({
+      holds: [{ kind: 'dataset', ref: dataset }],
+      output,
+    }));
   });
+
+/** An engine with weights that a run has loaded sends what its model says: nothing is gained by asking it again. */
+const mayHave = ({ capabilities }: Engine, suspects: Suspects): Suspects | null =>
+  capabilities.loadsWeights ? null : suspects;
+
+const hasSuspects = (counts: ChunkCounts): boolean => counts.of === 'texts' && counts.suspect > 0;
 
 const chunkStep = ({ step }: ShardedStep) => `${step}-chunk`;
 

@@ -61,12 +61,26 @@ export type Question = z.infer<typeof Question>;
 export const PromptRow = z.strictObject({ id: z.string().min(1), instruction: z.string().min(1), turns: Turns });
 export type PromptRow = z.infer<typeof PromptRow>;
 
-/** One sampled text. `seed` is what the engine was given for it; null where the engine takes none. */
+/**
+ * How a text ended: by itself; cut at maxTokens; withheld or cut by a content filter; refused, by the model or because
+ * the endpoint takes no such prompt; in another way, or nobody knows.
+ */
+export const Finish = z.enum(['stop', 'length', 'filtered', 'refused', 'other']);
+export type Finish = z.infer<typeof Finish>;
+export const MAX_REASON_CHARS = 200;
+
+/**
+ * What came for one of the K texts of a row: a text, or the reason why there is none. Every row has K of these. `seed` is
+ * what the engine was given for it; null where the engine takes none. `reasoning`: what the model thought before it
+ * wrote the text, where the engine reports that apart.
+ */
 export const Candidate = z.strictObject({
   id: z.string(),
   k: z.int().min(0),
   text: z.string(),
-  finish: z.enum(['stop', 'length', 'other']),
+  finish: Finish,
+  reason: z.string().max(MAX_REASON_CHARS).nullable().default(null),
+  reasoning: z.string().optional(),
   tokens: z.int().min(0).nullable(),
   seed: z.int().nullable(),
 });

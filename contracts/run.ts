@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { CommandName, Settings } from './commands.js';
+import { Counts } from './counts.js';
 import { DatasetRef, jsonBytes, ModelRef, ObjectRef, Usage } from './refs.js';
 import { Approval, RunSettings, SampleSettings } from './spec.js';
 import { EvalResult, GateOutput, RoundSummary, TrainingSet } from './steps.js';
@@ -153,6 +154,8 @@ export const StepState = z.strictObject({
   /** Found under its key, not worked out again. */
   reused: z.boolean(),
   usage: Usage.nullable(),
+  /** What it received, or left out; null: it counts nothing, or is not done. */
+  counts: Counts.nullable().default(null),
 });
 export type StepState = z.infer<typeof StepState>;
 

@@ -15,6 +15,7 @@ import { STEPS, type Step } from './steps.js';
 const FIRST_USE: Record<string, Step | 'begin' | 'any'> = {
   rationalizeEngine: 'rationalize',
   'sampling.chunkSize': 'begin',
+  'sampling.maxFailedShare': 'any',
   sampling: 'sample',
   // Which scores are computed depends on it.
   selection: 'logprob',

@@ -99,6 +99,12 @@ export const Sampling = z.strictObject({
   topP: z.number().gt(0).max(1).default(1),
   topK: z.int().min(0).default(0).describe('0: all tokens'),
   maxTokens: z.int().min(1).max(32768).default(512),
+  maxFailedShare: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.5)
+    .describe('a step parks when a larger share of its texts was refused, filtered, or cut before they began'),
   chunkSize: z.int().min(1).max(1024).default(32).describe('examples in a chunk, the durable unit'),
 });
 export type Sampling = z.infer<typeof Sampling>;

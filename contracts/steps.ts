@@ -3,6 +3,7 @@
  * of the data or of the prompts. Texts of the spec travel as `texts`, a reference to its SpecTexts.
  */
 import { z } from 'zod';
+import { Counts, GuardCounts, RationaleCounts, ScoreCounts, TextCounts, TrainingCounts } from './counts.js';
 import { DatasetRef, ModelRef, ObjectRef, Sha256, Usage } from './refs.js';
 import { ScoreName } from './rows.js';
 import { Gate, Name, Sampling, Selection } from './spec.js';
@@ -101,6 +102,8 @@ export type IngestOutput = z.infer<typeof IngestOutput>;
 
 export const AddRationalesInput = z.strictObject({ data: DatasetRef, candidates: DatasetRef, texts: ObjectRef });
 export type AddRationalesInput = z.infer<typeof AddRationalesInput>;
+export const AddRationalesOutput = z.strictObject({ set: TrainingSet, counts: RationaleCounts });
+export type AddRationalesOutput = z.infer<typeof AddRationalesOutput>;
 
 // --- sharded steps ----------------------------------------------------------------------------------------------------
 export const SamplePurpose = z.enum(['enrich', 'rationalize', 'evaluate', 'prompt']);
@@ -117,7 +120,9 @@ export const SampleStep = z.strictObject({
   data: DatasetRef,
   texts: ObjectRef,
   enrichFrom: EnrichFrom,
-  sampling: Sampling.omit({ chunkSize: true }).extend({ stop: z.array(z.string().min(1).max(100)).max(4) }),
+  sampling: Sampling.omit({ chunkSize: true, maxFailedShare: true }).extend({
+    stop: z.array(z.string().min(1).max(100)).max(4),
+  }),
   seed: Seed,
   round: Round,
   deterministic: z.boolean(),
@@ -140,6 +145,21 @@ export type LogprobStep = z.infer<typeof LogprobStep>;
 export const ShardedStep = z.discriminatedUnion('step', [SampleStep, LogprobStep]);
 export type ShardedStep = z.infer<typeof ShardedStep>;
 
+/** What a sharded step received; of one chunk, too. */
+export const ChunkCounts = z.discriminatedUnion('of', [TextCounts, ScoreCounts]);
+export type ChunkCounts = z.infer<typeof ChunkCounts>;
+
+/** What a sharded step makes. `counts` null: there was nothing to work on. */
+export const Assembled = z.strictObject({ dataset: DatasetRef, counts: ChunkCounts.nullable() });
+export type Assembled = z.infer<typeof Assembled>;
+
+/**
+ * Which records of chunks with suspect texts count, though they are no other run's to use: those of this run, and of the
+ * run that it was forked from, that were made at `since` or later (milliseconds since 1970, by the clock of the workers).
+ */
+export const Suspects = z.strictObject({ since: z.number().min(0), forkOf: z.string().max(200).nullable() });
+export type Suspects = z.infer<typeof Suspects>;
+
 /**
  * Answer of srlmOpenStep. `step` refers to the step's input in the store, by which its shards and its assembly find it.
  * `done`: the result, if some run has finished this step before.
@@ -148,7 +168,7 @@ export const OpenedStep = z.strictObject({
   step: ObjectRef,
   rows: z.int().min(0),
   chunks: z.int().min(0),
-  done: done(DatasetRef).nullable(),
+  done: done(Assembled).nullable(),
 });
 export type OpenedStep = z.infer<typeof OpenedStep>;
 
@@ -171,6 +191,7 @@ export const ShardInput = z
     share: BudgetShare.nullable(),
     /** The cost of chunks recorded before it is counted already: milliseconds since 1970, by the clock of the workers. */
     countedUntil: z.number().min(0),
+    suspects: Suspects.prefault({ since: 0, forkOf: null }),
   })
   .refine(({ from, to }) => from < to, 'from is below to');
 export type ShardInput = z.infer<typeof ShardInput>;
@@ -188,7 +209,10 @@ export const ShardOutput = z.strictObject({
 });
 export type ShardOutput = z.infer<typeof ShardOutput>;
 
-export const AssembleInput = z.strictObject({ step: ObjectRef });
+export const AssembleInput = z.strictObject({
+  step: ObjectRef,
+  suspects: Suspects.prefault({ since: 0, forkOf: null }),
+});
 export type AssembleInput = z.infer<typeof AssembleInput>;
 
 // --- between sampling and training ------------------------------------------------------------------------------------
@@ -212,6 +236,7 @@ export const SelectOutput = z.strictObject({
   decisions: DatasetRef,
   /** Rows whose rationale changed in this round. */
   changed: z.int().min(0),
+  counts: GuardCounts,
 });
 export type SelectOutput = z.infer<typeof SelectOutput>;
 
@@ -245,6 +270,8 @@ export const FineTuneOutput = z.strictObject({
   trainLoss: z.number(),
   tokens: z.int(),
   precision: z.string(),
+  /** Absent in what a release before 0.4 recorded. */
+  counts: TrainingCounts.optional(),
 });
 export type FineTuneOutput = z.infer<typeof FineTuneOutput>;
 /** `bounded`: a bound is reached, and a checkpoint is kept. `usage` is that of all attempts of the job. */
@@ -299,6 +326,7 @@ export const StepCost = z.strictObject({
   seconds: z.number().min(0),
   usage: Usage.nullable(),
   reused: z.boolean(),
+  counts: Counts.nullable().default(null),
 });
 export type StepCost = z.infer<typeof StepCost>;
 

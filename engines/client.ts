@@ -7,7 +7,7 @@
  */
 import { z } from 'zod';
 import { engineLacks, engineRefused, engineUnreachable, type Problem } from '../contracts/errors.js';
-import { encodable, type Message } from '../contracts/rows.js';
+import { type Candidate, encodable, type Message } from '../contracts/rows.js';
 import {
   ConnectionError,
   type Headers,
@@ -19,7 +19,10 @@ import {
 } from './http.js';
 
 export interface EngineClient {
-  /** An empty list: the prompt is longer than the model's context. */
+  /**
+   * `n` completions, always. What the endpoint refuses about this one prompt (a content filter, a prompt longer than the
+   * context) is the outcome of the request: completions without text, with the reason.
+   */
   sample(request: SampleRequest, signal: AbortSignal, cost?: RequestCost): Promise<Completion[]>;
 
   /** Throws engine.lacks unless the engine has the capability `promptLogprobs`. */
@@ -60,13 +63,14 @@ export interface Logprobs {
   tokens: number;
 }
 
-/** `tokens` and `seed` are null where the engine does not report or take them. */
-export interface Completion {
-  text: string;
-  finish: 'stop' | 'length' | 'other';
-  tokens: number | null;
-  seed: number | null;
-}
+/**
+ * A text, or the reason why there is none. `tokens` and `seed` are null where the engine does not report or take them.
+ * No text, and `finish` is `other`: the endpoint misbehaved (isSuspect), so that another run asks again.
+ */
+export type Completion = Pick<Candidate, 'text' | 'finish' | 'reason' | 'reasoning' | 'tokens' | 'seed'>;
+
+/** The prompt does not fit the model's context: the reason of its completions. */
+export const TOO_LONG = "the prompt is longer than the model's context";
 
 /** What requests have cost; a client adds to it. GPU seconds are known of servers that report them. */
 export interface RequestCost {
@@ -145,8 +149,9 @@ export class ChatClient implements EngineClient {
     try {
       raw = await this.post('/chat/completions', body, signal, { requestId: request.requestId, cost, maxBytes });
     } catch (error) {
-      if (isTooLong(error)) return [];
-      throw error;
+      if (!isTooLong(error)) throw error;
+      const none = { text: '', finish: 'refused', reason: TOO_LONG, tokens: null, seed: null } as const;
+      return Array.from({ length: request.n }, () => none);
     }
     const { choices: raw_K, usage } = this.decode(ChatReply, raw);
     // Not retried: an endpoint that ignores `n` would ignore it again, and bill each try.
@@ -169,6 +174,7 @@ export class ChatClient implements EngineClient {
       return {
         text: texts_K[k]!,
         finish: finish_reason === 'stop' || finish_reason === 'length' ? finish_reason : 'other',
+        reason: null,
         tokens: counted === undefined ? null : Math.min(counted, request.maxTokens),
         seed: seeds ? request.seed + k : null,
       };

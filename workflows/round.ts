@@ -58,7 +58,7 @@ async function enrich(run: Run, { texts }: RunInput): Promise<{ candidates: Data
   const data = head!.set.dataset;
   const candidates = await sharded(run, 'sample', () => {
     const { engine, enrichFrom, deterministic, seed, sampling } = run.settings;
-    const { chunkSize: _, ...drawn } = sampling;
+    const { chunkSize: _, maxFailedShare: __, ...drawn } = sampling;
     return {
       step: 'sample',
       purpose: 'enrich',

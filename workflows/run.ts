@@ -105,7 +105,7 @@ async function firstSet(
   if (missingRationales === 0) return { dataset, rows: dataset.rows, enriched: 0, meanRationaleChars };
   const candidates = await sharded(run, 'rationalize', () => {
     const { engine, rationalizeEngine, sampling, seed, deterministic } = run.settings;
-    const { chunkSize: _, ...drawn } = sampling;
+    const { chunkSize: _, maxFailedShare: __, ...drawn } = sampling;
     return {
       step: 'sample',
       purpose: 'rationalize',
@@ -121,7 +121,11 @@ async function firstSet(
       deterministic,
     };
   });
-  return step(run, 'addRationales', ({ cpu }) => cpu.srlmAddRationales({ data: dataset, candidates, texts }));
+  const added = await step(run, 'addRationales', ({ cpu }) =>
+    cpu.srlmAddRationales({ data: dataset, candidates, texts }),
+  );
+  // A release before 0.4 counted nothing here.
+  return 'set' in added ? added.set : added;
 }
 
 // --- after a round ----------------------------------------------------------------------------------------------------
@@ -143,7 +147,7 @@ async function record(run: RunControl, summary: RoundSummary): Promise<void> {
 const costs = ({ state }: RunControl, round: number | null): StepCost[] =>
   state.steps
     .filter((one) => one.round === round && one.step !== 'record')
-    .map(({ step, seconds, usage, reused }) => ({ step, seconds: seconds ?? 0, usage, reused }));
+    .map(({ step, seconds, usage, reused, counts }) => ({ step, seconds: seconds ?? 0, usage, reused, counts }));
 
 /** The gate's verdict, or the operator's: given now, or recorded in an earlier pass over the rounds or by a fork's parent. */
 async function verdictOn(run: RunControl, summary: RoundSummary): Promise<GateOutput['verdict']> {

@@ -38,7 +38,7 @@ async function sample(
   });
   const candidates = await sharded(run, 'sample', () => {
     const { engine, seed, deterministic } = run.settings;
-    const { chunkSize: _, ...drawn } = run.settings.sampling;
+    const { chunkSize: _, maxFailedShare: __, ...drawn } = run.settings.sampling;
     return {
       step: 'sample',
       purpose: 'prompt',

@@ -2,11 +2,11 @@
 import { ActivityFailure } from '@temporalio/workflow';
 import type { DatasetRef } from '../../contracts/refs.js';
 import type { StepState } from '../../contracts/run.js';
-import type { OpenedStep, ShardedStep, StepDone, StepName } from '../../contracts/steps.js';
+import type { Assembled, OpenedStep, ShardedStep, StepDone, StepName, Suspects } from '../../contracts/steps.js';
 import { budgetShare } from '../../method/budget.js';
 import type { RunControl } from '../control/control.js';
 import { gpu } from './proxies.js';
-import { type AtStep, assertBudget, label, pausable, rootOf, spend, step } from './step.js';
+import { type AtStep, assertBudget, assertReceived, label, pausable, rootOf, spend, step } from './step.js';
 
 /** Bounds a step's part of the history: six events a shard, three sharded steps a round, 8,000 events at most. */
 const MAX_SHARDS = 300;
@@ -22,7 +22,24 @@ interface Range {
 export async function sharded(run: RunControl, name: StepName, make: () => ShardedStep): Promise<DatasetRef> {
   /** By shard, up to when the cost of its chunks is counted: also of chunks whose shard failed before it could report. */
   const countedUntil = new Map<number, number>();
-  return step(run, name, (at) => shards(run, name, make(), at, countedUntil), { rows: make().data.rows });
+  const suspects: Suspects = { since: 0, forkOf: run.forkOf };
+  const work = async (at: AtStep) => {
+    const done = await shards(run, name, make(), at, countedUntil, suspects);
+    const { counts } = done.output;
+    if (counts?.of === 'texts') {
+      try {
+        assertReceived(run, name, counts);
+      } catch (error) {
+        // Tried again, it asks again for what an endpoint failed to send.
+        suspects.since = Date.now();
+        at.state.counts = counts;
+        throw error;
+      }
+    }
+    return done;
+  };
+  const { dataset } = await step(run, name, work, { rows: make().data.rows });
+  return dataset;
 }
 
 async function shards(
@@ -31,14 +48,20 @@ async function shards(
   input: ShardedStep,
   { state, cpu }: AtStep,
   countedUntil: Map<number, number>,
-): Promise<StepDone<DatasetRef>> {
+  suspects: Suspects,
+): Promise<StepDone<Assembled>> {
   const opened = await cpu.srlmOpenStep(input);
   if (opened.done) {
     state.rowsDone = opened.rows;
-    return opened.done;
+    return assembled(opened.done);
   }
-  await window(run, name, opened, state, countedUntil);
-  return cpu.srlmAssemble({ step: opened.step });
+  await window(run, name, opened, state, countedUntil, suspects);
+  return assembled(await cpu.srlmAssemble({ step: opened.step, suspects: { ...suspects } }));
+}
+
+/** In a history of a release before 0.4 the output is the dataset, and nothing is counted. */
+function assembled({ output, meta }: StepDone<Assembled | DatasetRef>): StepDone<Assembled> {
+  return { meta, output: 'dataset' in output ? output : { dataset: output, counts: null } };
 }
 
 /** Keeps `shardsInFlight` shards running until all are done. When one fails, those in flight end first: what they did is kept. */
@@ -48,6 +71,7 @@ async function window(
   { step: ref, chunks }: OpenedStep,
   state: StepState,
   countedUntil: Map<number, number>,
+  suspects: Suspects,
 ): Promise<void> {
   const ranges = planShards(chunks, run.config.shardsInFlight);
   const todo = ranges.map((range, i) => ({
@@ -74,6 +98,7 @@ async function window(
           to,
           share: budgetShare(run.settings.budget, run.state.usage, Date.parse(run.state.startedAt), lanes),
           countedUntil: countedUntil.get(from) ?? Date.parse(state.startedAt),
+          suspects: { ...suspects },
         };
         const done = await pausable(run, () => gpu(run.config, summary).srlmShard(input));
         if (done) {

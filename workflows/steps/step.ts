@@ -10,6 +10,7 @@ import {
   log,
   workflowInfo,
 } from '@temporalio/workflow';
+import { type Counts, countsText, failedTexts, mostlyCut, type TextCounts } from '../../contracts/counts.js';
 import { shellWord } from '../../contracts/errors.js';
 import type { Usage } from '../../contracts/refs.js';
 import type { Parked, StepState } from '../../contracts/run.js';
@@ -25,6 +26,11 @@ import { cpu, gpu } from './proxies.js';
 /** Somebody chose to continue without this step. */
 class Skipped {
   constructor(readonly step: string) {}
+}
+
+/** So many texts failed that the step is not done. */
+class TooFewTexts {
+  constructor(readonly message: string) {}
 }
 
 /** A bound of the budget is used up. */
@@ -67,6 +73,7 @@ export async function step<T>(
     seconds: null,
     reused: false,
     usage: null,
+    counts: null,
   };
   run.state.steps.push(state);
   for (;;) {
@@ -79,6 +86,8 @@ export async function step<T>(
       countStep(name, state.seconds, state.rowsDone);
       if (!isStepDone(done)) return done;
       state.reused = done.meta.reused;
+      state.counts = countsOf(done.output);
+      warnOfCut(run, state);
       return done.output;
     } catch (error) {
       const failure = failureOf(run, error);
@@ -135,6 +144,7 @@ function failureOf({ config }: RunControl, error: unknown): Pick<Parked, 'type' 
       attempts: 1,
     };
   }
+  if (error instanceof TooFewTexts) return { type: 'sampling.failed', message: error.message, attempts: 1 };
   if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
   const { type, message } = rootOf(error);
   // The run repeats its steps, and does again what lost its record.
@@ -183,9 +193,36 @@ export function assertBudget(run: RunControl): void {
   if (bound) throw new BudgetSpent(bound);
 }
 
+/** Throws TooFewTexts. Nothing at all is never a result; how much may be missing is the spec's to say. */
+export function assertReceived({ settings }: RunControl, step: StepName, counts: TextCounts): void {
+  const { maxFailedShare } = settings.sampling;
+  if (counts.asked === 0 || (counts.texts > 0 && failedTexts(counts) <= maxFailedShare * counts.asked)) return;
+  const retry = `srlm retry ${shellWord(workflowInfo().workflowId)}`;
+  const ways: string[] = [];
+  if (mostlyCut(counts)) ways.push(`Give it more room: ${retry} --set ${maxTokensField(step)}=N.`);
+  if (counts.suspect > 0) ways.push(`Look at the endpoint, then ask again where nothing came: ${retry}.`);
+  if (ways.length === 0) ways.push('The outcome of each row is kept: look at the reasons.');
+  if (counts.texts > 0) ways.push(`To continue with what came: ${retry} --set sampling.maxFailedShare=1.`);
+  throw new TooFewTexts(`${countsText(counts)}. ${ways.join(' ')} [sampling.failed]`);
+}
+
+function warnOfCut({ state: { warnings } }: RunControl, { round, step, counts }: StepState): void {
+  if (counts?.of !== 'texts' || !mostlyCut(counts)) return;
+  const { cut, asked, maxTokens } = counts;
+  const where = round === null ? step : `round ${round} · ${step}`;
+  warnings.push(`${where}: ${cut} of ${asked} texts were cut at maxTokens ${maxTokens}; raise ${maxTokensField(step)}`);
+}
+
+const maxTokensField = (step: string) => (step === 'evaluate' ? 'evaluation.maxTokens' : 'sampling.maxTokens');
+
 /** `round 2 · sample · shard 3/8`, for Temporal's UI. */
 export const label = ({ state }: RunControl, text: string): string =>
   state.round === null ? text : `round ${state.round} · ${text}`;
+
+/** What a step's output says of what it received. */
+function countsOf(output: unknown): Counts | null {
+  return (output as { counts?: Counts | null } | null)?.counts ?? null;
+}
 
 function isStepDone<T>(done: StepDone<T> | T): done is StepDone<T> {
   const { meta } = (done ?? {}) as { meta?: Partial<StepMeta> };

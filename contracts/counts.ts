@@ -1,0 +1,228 @@
+/**
+ * Counts: what a step received of what it asked for, or left out. They are part of a step's output, so that a step that
+ * is found under its key is counted as well. Also the sentence that shows them, one for all places. Pure.
+ */
+import { z } from 'zod';
+import { type Candidate, encodable, Guard } from './rows.js';
+
+const Count = z.int().min(0);
+
+/** Of a chunk, whose record is a file; and of a step, whose counts are part of a payload. */
+const MAX_REASONS = { chunk: 50, step: 4 };
+const MAX_REASON_CHARS = 60;
+/** Why something is missing, the most frequent first. */
+const Reasons = z
+  .array(z.strictObject({ reason: z.string().max(MAX_REASON_CHARS), count: Count }))
+  .max(MAX_REASONS.chunk);
+type Reasons = z.infer<typeof Reasons>;
+const OTHER_REASONS = 'other reasons';
+
+/**
+ * Sampling. `rows`: asked; `withText`: rows with one text or more. Each text that was asked for is one of `texts`
+ * (something came) or of `empty`, `filtered`, `refused` and the cut ones of which nothing came. `cut`: ended at
+ * maxTokens, with or without a text. `suspect`: empty because the endpoint misbehaved.
+ */
+export const TextCounts = z.strictObject({
+  of: z.literal('texts'),
+  rows: Count,
+  withText: Count,
+  asked: Count,
+  texts: Count,
+  empty: Count,
+  cut: Count,
+  filtered: Count,
+  refused: Count,
+  suspect: Count,
+  maxTokens: Count,
+  reasons: Reasons,
+});
+export type TextCounts = z.infer<typeof TextCounts>;
+
+/** Log-probabilities: candidates, and those that are longer than the model's context. */
+export const ScoreCounts = z.strictObject({ of: z.literal('scores'), candidates: Count, without: Count });
+export type ScoreCounts = z.infer<typeof ScoreCounts>;
+
+/** Selection: candidates, and those that a guard kept out. */
+export const GuardCounts = z.strictObject({
+  of: z.literal('guards'),
+  candidates: Count,
+  guards: z.partialRecord(Guard, Count),
+});
+export type GuardCounts = z.infer<typeof GuardCounts>;
+
+/** First rationales: rows that had none, and those that still have none. */
+export const RationaleCounts = z.strictObject({ of: z.literal('rationales'), rows: Count, without: Count });
+export type RationaleCounts = z.infer<typeof RationaleCounts>;
+
+/** Training: rows of the mixture, those left out because they are longer than maxLength, and those cut to it. */
+export const TrainingCounts = z.strictObject({ of: z.literal('training'), rows: Count, leftOut: Count, cut: Count });
+export type TrainingCounts = z.infer<typeof TrainingCounts>;
+
+export const Counts = z.discriminatedUnion('of', [
+  TextCounts,
+  ScoreCounts,
+  GuardCounts,
+  RationaleCounts,
+  TrainingCounts,
+]);
+export type Counts = z.infer<typeof Counts>;
+
+/** What a sharded step counts of each chunk. */
+export type ChunkCounts = TextCounts | ScoreCounts;
+
+type Sampled = Pick<Candidate, 'id' | 'text' | 'finish' | 'reason'>;
+
+const isEmpty = ({ text }: Sampled) => text.trim() === '';
+
+/** Empty because the endpoint misbehaved: asked again, it may answer. */
+export const isSuspect = (one: Sampled): boolean => one.finish === 'other' && isEmpty(one);
+
+/** `asked`: rows that were asked for texts. */
+export function countTexts(candidates: readonly Sampled[], asked: number, maxTokens: number): TextCounts {
+  const withText = new Set<string>();
+  const reasons = new Map<string, number>();
+  const counts = { texts: 0, empty: 0, cut: 0, filtered: 0, refused: 0, suspect: 0 };
+  for (const one of candidates) {
+    const { id, finish, reason } = one;
+    if (finish === 'length') counts.cut++;
+    if (finish === 'filtered') counts.filtered++;
+    if (finish === 'refused') counts.refused++;
+    if (isSuspect(one)) counts.suspect++;
+    if (isEmpty(one)) {
+      if (finish === 'stop' || finish === 'other') counts.empty++;
+    } else {
+      counts.texts++;
+      withText.add(id);
+    }
+    if (reason !== null) raise(reasons, short(reason), 1);
+  }
+  return {
+    of: 'texts',
+    rows: asked,
+    withText: withText.size,
+    asked: candidates.length,
+    ...counts,
+    maxTokens,
+    reasons: most(reasons, MAX_REASONS.chunk),
+  };
+}
+
+/** All of a step, from those of its chunks. null: there are none. */
+export function addCounts(chunks: readonly ChunkCounts[]): ChunkCounts | null {
+  const [first, ...rest] = chunks;
+  if (first === undefined) return null;
+  const sum = rest.reduce(added, first);
+  return sum.of === 'scores' ? sum : { ...sum, reasons: most(counted(sum.reasons), MAX_REASONS.step) };
+}
+
+function added(a: ChunkCounts, b: ChunkCounts): ChunkCounts {
+  if (a.of === 'scores' || b.of === 'scores') {
+    const [one, other] = [a as ScoreCounts, b as ScoreCounts];
+    return { of: 'scores', candidates: one.candidates + other.candidates, without: one.without + other.without };
+  }
+  const reasons = counted(a.reasons);
+  for (const { reason, count } of b.reasons) raise(reasons, reason, count);
+  return {
+    of: 'texts',
+    rows: a.rows + b.rows,
+    withText: a.withText + b.withText,
+    asked: a.asked + b.asked,
+    texts: a.texts + b.texts,
+    empty: a.empty + b.empty,
+    cut: a.cut + b.cut,
+    filtered: a.filtered + b.filtered,
+    refused: a.refused + b.refused,
+    suspect: a.suspect + b.suspect,
+    maxTokens: a.maxTokens,
+    reasons: most(reasons, MAX_REASONS.chunk),
+  };
+}
+
+const counted = (reasons: Reasons) => new Map(reasons.map(({ reason, count }) => [reason, count]));
+
+const raise = (reasons: Map<string, number>, reason: string, by: number) =>
+  reasons.set(reason, (reasons.get(reason) ?? 0) + by);
+
+/** Not in the middle of a character. */
+const short = (reason: string) => encodable(reason.slice(0, MAX_REASON_CHARS)).trim();
+
+/** The most frequent ones; all others are counted together, so that the sum stays right. */
+function most(reasons: Map<string, number>, limit: number): Reasons {
+  const others = reasons.get(OTHER_REASONS) ?? 0;
+  const named = [...reasons]
+    .filter(([reason]) => reason !== OTHER_REASONS)
+    .map(([reason, count]) => ({ reason, count }))
+    .sort((a, b) => b.count - a.count || (a.reason < b.reason ? -1 : 1));
+  const listed = named.length + Math.sign(others) <= limit ? named : named.slice(0, limit - 1);
+  const rest = named.slice(listed.length).reduce((sum, { count }) => sum + count, others);
+  return rest > 0 ? [...listed, { reason: OTHER_REASONS, count: rest }] : listed;
+}
+
+// --- what is shown ----------------------------------------------------------------------------------------------------
+/** `1,988 of 2,000 rows have texts; 9 cut at maxTokens 48, 3 refused (content_filter)`. */
+export function countsText(counts: Counts): string {
+  switch (counts.of) {
+    case 'texts': {
+      const { rows, withText, cut, empty, filtered, refused, maxTokens, reasons } = counts;
+      const missing = [
+        [cut, `cut at maxTokens ${maxTokens}`],
+        [empty, 'empty'],
+        [filtered, 'filtered'],
+        [refused, 'refused'],
+      ] as const;
+      const parts = missing.flatMap(([count, what]) => (count > 0 ? [`${number(count)} ${what}`] : []));
+      const why = reasons.length === 0 ? '' : ` (${reasons.map(reasonText(reasons.length > 1)).join('; ')})`;
+      const unless = parts.length === 0 ? '' : `; ${parts.join(', ')}${why}`;
+      return `${number(withText)} of ${number(rows)} rows have texts${unless}`;
+    }
+    case 'scores':
+      return counts.without === 0
+        ? `${number(counts.candidates)} rationales scored`
+        : `${number(counts.without)} of ${number(counts.candidates)} rationales have no score: longer than the model's context`;
+    case 'guards': {
+      const kept = Object.entries(counts.guards).map(([guard, count]) => `${number(count)} ${guard}`);
+      const out = Object.values(counts.guards).reduce((sum, count) => sum + count, 0);
+      const unless = kept.length === 0 ? '' : `; kept out: ${kept.join(', ')}`;
+      return `${number(counts.candidates - out)} of ${number(counts.candidates)} candidates pass the guards${unless}`;
+    }
+    case 'rationales':
+      return `${number(counts.rows - counts.without)} of ${number(counts.rows)} missing rationales were written`;
+    case 'training': {
+      const { rows, leftOut, cut } = counts;
+      const parts = [
+        ...(leftOut > 0 ? [`${number(leftOut)} left out`] : []),
+        ...(cut > 0 ? [`${number(cut)} cut`] : []),
+      ];
+      const unless = parts.length === 0 ? '' : `; ${parts.join(', ')}: longer than training.maxLength`;
+      return `trained on ${number(rows - leftOut)} of ${number(rows)} rows${unless}`;
+    }
+  }
+}
+
+const reasonText =
+  (many: boolean) =>
+  ({ reason, count }: Reasons[number]) =>
+    many ? `${reason} ${number(count)}` : reason;
+
+const number = (count: number) => count.toLocaleString('en-US');
+
+/** Is there anything missing that deserves a word? */
+export function isWhole(counts: Counts): boolean {
+  switch (counts.of) {
+    case 'texts':
+      return counts.texts === counts.asked && counts.cut === 0 && counts.filtered === 0;
+    case 'scores':
+    case 'rationales':
+      return counts.without === 0;
+    case 'guards':
+      return Object.keys(counts.guards).length === 0;
+    case 'training':
+      return counts.leftOut === 0 && counts.cut === 0;
+  }
+}
+
+/** Texts that were asked for and did not come, though the model may have had more to say than nothing. */
+export const failedTexts = ({ asked, texts, empty, suspect }: TextCounts): number => asked - texts - (empty - suspect);
+
+/** More than half were cut: what came is hardly of use. */
+export const mostlyCut = ({ cut, asked }: TextCounts): boolean => 2 * cut > asked;
