@@ -3,6 +3,7 @@
  * is found under its key is counted as well. Also the sentence that shows them, one for all places. Pure.
  */
 import { z } from 'zod';
+import { jsonBytes } from './refs.js';
 import { type Candidate, encodable, Guard } from './rows.js';
 
 const Count = z.int().min(0);
@@ -10,6 +11,8 @@ const Count = z.int().min(0);
 /** Of a chunk, whose record is a file; and of a step, whose counts are part of a payload. */
 const MAX_REASONS = { chunk: 50, step: 4 };
 const MAX_REASON_CHARS = 60;
+/** Of its JSON. */
+const MAX_REASON_BYTES = 90;
 /** Why something is missing, the most frequent first. */
 const Reasons = z
   .array(z.strictObject({ reason: z.string().max(MAX_REASON_CHARS), count: Count }))
@@ -144,7 +147,11 @@ const raise = (reasons: Map<string, number>, reason: string, by: number) =>
   reasons.set(reason, (reasons.get(reason) ?? 0) + by);
 
 /** Not in the middle of a character. */
-const short = (reason: string) => encodable(reason.slice(0, MAX_REASON_CHARS)).trim();
+function short(reason: string): string {
+  let cut = encodable(reason.slice(0, MAX_REASON_CHARS)).trim();
+  while (jsonBytes(cut) > MAX_REASON_BYTES) cut = encodable(cut.slice(0, -1));
+  return cut;
+}
 
 /** The most frequent ones; all others are counted together, so that the sum stays right. */
 function most(reasons: Map<string, number>, limit: number): Reasons {

@@ -335,12 +335,12 @@ const PAIRS = [
 function statisticsOutputs() {
   return [
     cross(PAIRS, [0.5, 0.95, 0.999], ([a, b], confidence) => [
-      statistics.bootstrapInterval(a, confidence, a.length),
+      statistics.wilsonInterval(a.filter(Boolean).length, a.length, confidence),
       statistics.pairedBootstrap(a, b, confidence, a.length),
       statistics.pairedBootstrap(a, b, confidence, 3, 50),
     ]),
     // Many questions have close means, which show a change of the number of draws.
-    times(12, (i) => statistics.bootstrapInterval(graded(640, 997), 0.988 + i / 1000, 1)),
+    times(12, (i) => statistics.pairedBootstrap(graded(0, 997), graded(640, 997), 0.988 + i / 1000, 1)),
   ];
 }
 
