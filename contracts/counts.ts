@@ -146,9 +146,13 @@ const counted = (reasons: Reasons) => new Map(reasons.map(({ reason, count }) =>
 const raise = (reasons: Map<string, number>, reason: string, by: number) =>
   reasons.set(reason, (reasons.get(reason) ?? 0) + by);
 
-/** Not in the middle of a character. */
+/** One line, cut, but not in the middle of a character. */
 function short(reason: string): string {
-  let cut = encodable(reason.slice(0, MAX_REASON_CHARS)).trim();
+  const line = reason
+    .slice(0, 4 * MAX_REASON_CHARS)
+    .replace(/[\s\p{C}]+/gu, ' ')
+    .trim();
+  let cut = encodable(line.slice(0, MAX_REASON_CHARS)).trim();
   while (jsonBytes(cut) > MAX_REASON_BYTES) cut = encodable(cut.slice(0, -1));
   return cut;
 }
@@ -228,8 +232,11 @@ export function isWhole(counts: Counts): boolean {
   }
 }
 
-/** Texts that were asked for and did not come, though the model may have had more to say than nothing. */
+/** Texts that were asked for and did not come; a model that has nothing to say has not failed. */
 export const failedTexts = ({ asked, texts, empty, suspect }: TextCounts): number => asked - texts - (empty - suspect);
+
+/** The same of replies to questions: one that is cut before it says anything is a reply, and a wrong one. */
+export const failedReplies = ({ suspect, filtered, refused }: TextCounts): number => suspect + filtered + refused;
 
 /** More than half were cut: what came is hardly of use. */
 export const mostlyCut = ({ cut, asked }: TextCounts): boolean => 2 * cut > asked;

@@ -79,7 +79,7 @@ const LARGEST = {
     topP: REAL,
     topK: MAX,
     maxTokens: 32768,
-    maxFailedShare: REAL,
+    maxFailedShare: 1 - REAL,
     chunkSize: 1024,
   },
   selection: { selector: 'rank-sum', minChars: MAX, maxChars: MAX },
@@ -110,8 +110,8 @@ const LARGEST = {
 const FIELDS = Object.keys(TRAINING);
 
 const COUNTS = {
-  ...texts({ rows: MAX, withText: MAX, asked: MAX, texts: MAX, empty: MAX, cut: 1, filtered: MAX, refused: MAX }),
-  ...{ suspect: MAX, reasons: Array.from({ length: 4 }, () => ({ reason: '\u0000'.repeat(14), count: MAX })) },
+  ...texts({ rows: MAX, withText: MAX, asked: MAX, texts: MAX, empty: MAX, cut: 1, filtered: 1e15, refused: 1e15 }),
+  ...{ suspect: 1e15, reasons: Array.from({ length: 4 }, () => ({ reason: '"'.repeat(45), count: MAX })) },
 };
 const KEPT_OUT = {
   of: 'guards',

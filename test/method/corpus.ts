@@ -7,6 +7,7 @@ import { Problem } from '../../contracts/errors.js';
 import type { Catalyst, Example, Question } from '../../contracts/rows.js';
 import { PromptTemplates, SELECTORS, type SelectorName } from '../../contracts/spec.js';
 import * as answers from '../../method/answers.js';
+import * as chunks from '../../method/chunks.js';
 import * as formats from '../../method/formats/index.js';
 import * as graders from '../../method/graders/index.js';
 import * as guards from '../../method/guards/index.js';
@@ -52,7 +53,12 @@ export const DECIDERS: Record<string, Decider> = {
   'method/random.ts': { version: random.VERSION, uses: [], outputs: randomOutputs },
   'method/statistics.ts': { version: statistics.VERSION, uses: ['method/random.ts'], outputs: statisticsOutputs },
   'method/mixture.ts': { version: mixture.VERSION, uses: ['method/prompts.ts'], outputs: mixtureOutputs },
-  'method/formats/index.ts': { version: formats.VERSION, uses: ['method/prompts.ts'], outputs: formatOutputs },
+  'method/chunks.ts': { version: chunks.VERSION, uses: ['method/random.ts'], outputs: chunkOutputs },
+  'method/formats/index.ts': {
+    version: formats.VERSION,
+    uses: ['method/prompts.ts', 'method/random.ts'],
+    outputs: formatOutputs,
+  },
 };
 
 const times = <T>(count: number, one: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => one(i));
@@ -331,6 +337,14 @@ const PAIRS = [
   ...times(12, (i) => [graded(40, 50), graded(40 - 2 * i, 50)]),
   ...times(12, (i) => [graded(30, 50, 3), graded(30 - 2 * i, 50, 7)]),
 ] as [boolean[], boolean[]][];
+
+function chunkOutputs() {
+  return cross([1, 4, 32], [0, 3, 40, 3000], (most, rows) => {
+    const chunker = new chunks.Chunker<{ id: string }>(most);
+    const made = times(rows, (i) => chunker.add({ id: `row ${i}` }, 1)).flat();
+    return [...made, ...chunker.end()].map(({ length }) => length);
+  });
+}
 
 function statisticsOutputs() {
   return [

@@ -138,8 +138,10 @@ export function defaults(tables: Map<string, RoundTable>): Script {
       const rounds = [...(before?.rounds ?? []).filter((one) => one.round < round.round), { ...round, steps }];
       return keep(tables, { version: 2, preparation: preparation ?? before?.preparation ?? [], rounds });
     },
-    srlmReadRound: ({ table, round }: ReadRoundInput): RoundSummary =>
-      tables.get(table.sha256)!.rounds.find((one) => one.round === round)!,
+    srlmReadRound: ({ table, round }: ReadRoundInput): RoundSummary => {
+      const found = tables.get(table.sha256)!.rounds.find((one) => one.round === round)!;
+      return { ...found, steps: found.steps.map(({ counts: _, ...cost }) => cost) };
+    },
     srlmExport: () => undefined,
   };
 }
