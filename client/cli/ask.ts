@@ -15,7 +15,7 @@ import { PromptTemplates, SpecTexts } from '../../contracts/spec.js';
 import { type Completion, type EngineClient, type SampleRequest, TOO_LONG } from '../../engines/client.js';
 import { EngineHost } from '../../engines/index.js';
 import { parseAnswer, parseRationale } from '../../method/parse.js';
-import { answerMark, answerPrompt, enrichPrompt, replyPrefix } from '../../method/prompts.js';
+import { answerMark, answerMessages, enrichPrompt, replyPrefix } from '../../method/prompts.js';
 import { rowSeed } from '../../method/random.js';
 import { type Vote, vote } from '../../method/vote.js';
 import { probeModel } from '../../processes/probe-model.js';
@@ -190,7 +190,7 @@ export async function answer(
   const ask: Ask = (request) =>
     client.sample({ n: 1, seed, temperature: 0, topP: 1, topK: 0, maxTokens, stop: [], ...request }, signal);
   const sampled = { temperature: temperature ?? DEFAULT_TEMPERATURE };
-  const messages: Message[] = [{ role: 'user', content: answerPrompt(templates, question) }];
+  const messages = answerMessages(templates, { instruction: question, turns: null });
   const isGreedy = enrich !== undefined || (samples === 1 && temperature === undefined);
   const texts = await ask({ messages, requestId: 'ask', ...(isGreedy ? {} : { n: samples, ...sampled }) });
   if (texts[0]?.reason === TOO_LONG) throw questionTooLong();

@@ -148,17 +148,17 @@ const QUESTIONS: Question[] = [
 function promptOutputs() {
   return TEMPLATES.map((template) => [
     EXAMPLES.map((example) => [
-      prompts.answerPrompt(template, example.instruction),
+      prompts.answerMessages(template, example).at(-1)?.content,
       prompts.enrichPrompt(template, example, 'original'),
       prompts.enrichPrompt(template, example, 'current'),
       prompts.rationalizePrompt(template, example),
-      prompts.samplePrompt(null, example.instruction),
-      prompts.samplePrompt(template.enrich, example.instruction),
+      prompts.sampleMessages(null, null, example).at(-1)?.content,
+      prompts.sampleMessages(template.enrich, null, example).at(-1)?.content,
       prompts.replyPrefix(template, example.rationale),
       prompts.answerSuffix(template, example.answer),
       prompts.reply(template, example.rationale, example.answer),
     ]),
-    QUESTIONS.map((question) => graders.evaluatePrompt(template, question)),
+    QUESTIONS.map((question) => graders.evaluateMessages(template, question).at(-1)?.content),
     prompts.answerMark(template),
   ]);
 }

@@ -289,7 +289,7 @@ describe('readData', () => {
     expect((await read('prompts', `${a}${a}${a}`)).map(({ id }) => id)).toEqual([ids[0], `${ids[0]}-2`, `${ids[0]}-3`]);
   });
   it('never gives a name that is already the id of another row', async () => {
-    const [{ id }] = (await read('prompts', '{"prompt":"b"}\n')) as [{ id: string }];
+    const id = (await read('prompts', `{"prompt":"b"}\n`))[0]!.id;
     const rows = await read('prompts', `{"prompt":"a","id":"${id}"}\n{"prompt":"b"}\n`);
     expect(rows.map((row) => row.id)).toEqual([id, `${id}-2`]);
   });
