@@ -39,7 +39,10 @@ const OWN_HEADERS = [
 ];
 
 const EndpointEngine = z.strictObject({
-  kind: z.literal('endpoint'),
+  kind: z
+    .enum(['endpoint', 'openai'])
+    .transform(() => 'endpoint' as const)
+    .describe('the two are the same'),
   baseUrl: z.url({ protocol: /^https?$/ }).refine((url) => !/[?#]|\/\/[^/]*@/.test(url), {
     error: 'must hold no password, query or fragment, since it is shown and stored; a key comes from apiKeyEnv',
     params: { isSecret: true },

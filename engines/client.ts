@@ -242,7 +242,7 @@ export class ChatClient implements EngineClient {
     const seeded = 'seed' in body && this.options.dialect.takesSeed;
     const completions = choices.map((choice, k) => ({
       ...this.completionOf(choice),
-      tokens: tokensOf(choice.tokens ?? (n === 1 ? usage?.completion_tokens : undefined), maxTokens),
+      tokens: tokensOf(choice.tokens ?? (choices.length === 1 ? usage?.completion_tokens : undefined), maxTokens),
       seed: seeded ? seed + k : null,
     }));
     if (!completions.every(isSuspectText)) this.answeredAt = performance.now();
