@@ -38,7 +38,7 @@ const OWN_HEADERS = [
   'transfer-encoding',
 ];
 
-const EndpointEngine = z.strictObject({
+export const EndpointEngine = z.strictObject({
   kind: z
     .enum(['endpoint', 'openai'])
     .transform(() => 'endpoint' as const)

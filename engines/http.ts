@@ -5,6 +5,7 @@
  * Throws HttpError for an error reply and for one that is too large, ConnectionError where no reply came in time,
  * NotUnderstood for a reply that is no JSON, and the reason of an aborted signal.
  */
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Agent, type Dispatcher, request } from 'undici';
 import { describeError, ErrorReply } from './error-body.js';
@@ -142,19 +143,25 @@ export async function retrying<T>(
   { retries, timeoutMs, pauseMs = PAUSE_MS }: RetryOptions,
   signal: AbortSignal,
 ): Promise<T> {
+  // Each request in flight listens; Node's warning of a leak is meant for something else.
+  setMaxListeners(0, signal);
   for (let tries = 0; ; tries++) {
     signal.throwIfAborted();
     let reply: Reply | null = null;
     let error: HttpError | ConnectionError | null = null;
-    const late = new AbortController();
-    const timer = timeoutMs > 0 ? setTimeout(() => late.abort(new Error(LATE)), timeoutMs) : undefined;
+    // Not AbortSignal.any: a signal that it makes is kept as long as `signal`, if anybody leaves a listener on it.
+    const trying = new AbortController();
+    const stop = () => trying.abort(signal.reason);
+    signal.addEventListener('abort', stop);
+    const timer = timeoutMs > 0 ? setTimeout(() => trying.abort(new Error(LATE)), timeoutMs) : undefined;
     try {
-      reply = await send(AbortSignal.any([signal, late.signal]));
+      reply = await send(trying.signal);
     } catch (thrown) {
       if (signal.aborted) throw signal.reason;
       error = thrown instanceof HttpError ? thrown : new ConnectionError(reasonOf(thrown), { cause: thrown });
     } finally {
       clearTimeout(timer);
+      signal.removeEventListener('abort', stop);
     }
     if (reply) {
       try {

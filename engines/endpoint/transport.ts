@@ -1,7 +1,7 @@
 /**
  * Requests to an endpoint by the `openai` package: it knows the paths and the headers of OpenAI and of Azure. Retries and
  * the time that a reply may take are ours (http.ts); so is what fetches, since the fetch of Node takes most of the
- * processor time of a request, and a signal that lives longer than its request would gather the package's listeners.
+ * processor time of a request, and has no bounds.
  */
 import { Agent, type Dispatcher, EnvHttpProxyAgent } from 'undici';
 import type { Send } from '../client.js';
@@ -45,7 +45,8 @@ export function openaiSend(address: Address): Send {
   return async (_path, body, { headers: { authorization: _, ...headers }, maxBytes }, signal) => {
     opened ??= open(address);
     const openai = await opened;
-    const options = { headers, signal, fetchOptions: { maxBytes } };
+    // The signal is ours alone: the package would leave a listener on it.
+    const options = { headers, fetchOptions: { maxBytes, stop: signal } };
     const sent = await openai.chat.completions.create(body as never, options).asResponse();
     return (sent as Fetched).reply();
   };
@@ -78,8 +79,8 @@ interface Init {
   method: string;
   headers: Headers;
   body: string;
-  signal: AbortSignal;
   maxBytes: number;
+  stop: AbortSignal;
 }
 
 /**
@@ -98,10 +99,10 @@ class Fetched {
     private readonly error: unknown,
   ) {}
 
-  static async from(url: string, { headers, body, signal, maxBytes }: Init, dispatcher: Dispatcher): Promise<Fetched> {
+  static async from(url: string, { headers, body, maxBytes, stop }: Init, dispatcher: Dispatcher): Promise<Fetched> {
     try {
       const sent = Object.fromEntries(headers);
-      return new Fetched(await exchange(url, { body, headers: sent, maxBytes, dispatcher }, signal), null);
+      return new Fetched(await exchange(url, { body, headers: sent, maxBytes, dispatcher }, stop), null);
     } catch (error) {
       return new Fetched(null, error);
     }
