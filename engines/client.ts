@@ -164,7 +164,7 @@ export class ChatClient implements EngineClient {
 
   async sample(request: SampleRequest, signal: AbortSignal, cost?: RequestCost): Promise<Completion[]> {
     const { dialect } = this.options;
-    const found = dialect.takesN ? await this.ask(request, signal, cost) : [];
+    const found = dialect.takes('n') ? await this.ask(request, signal, cost) : [];
     if (found.length === request.n) return found;
     if (found.length > 0) dialect.ignoresN();
     const missing = Array.from({ length: request.n - found.length }, (_, i) => request.seed + found.length + i);
@@ -239,7 +239,7 @@ export class ChatClient implements EngineClient {
     const { choices, usage } = await this.send(CHAT, body, read, signal, { requestId, cost, maxBytes });
     if (cost) this.charge(cost, usage, request, choices);
     if (choices.length === 0) return none(request, 'other', 'the endpoint sent no choices');
-    const seeded = 'seed' in body && this.options.dialect.takesSeed;
+    const seeded = 'seed' in body && this.options.dialect.takes('seed');
     const completions = choices.map((choice, k) => ({
       ...this.completionOf(choice),
       tokens: tokensOf(choice.tokens ?? (choices.length === 1 ? usage?.completion_tokens : undefined), maxTokens),

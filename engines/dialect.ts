@@ -51,12 +51,8 @@ export class Dialect {
     if (!settings.topK) this.without.add('top_k');
   }
 
-  get takesN(): boolean {
-    return !this.without.has('n');
-  }
-
-  get takesSeed(): boolean {
-    return !this.without.has('seed');
+  takes(name: Optional): boolean {
+    return !this.without.has(name);
   }
 
   /** The fields of a request that depend on the endpoint. */
@@ -99,7 +95,7 @@ export class Dialect {
 
   /** It sends one text whatever `n` is. */
   ignoresN(): void {
-    if (!this.takesN) return;
+    if (!this.takes('n')) return;
     this.without.add('n');
     this.say('It ignores n: each text has a request of its own (n: false).');
   }

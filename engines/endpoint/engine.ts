@@ -5,18 +5,21 @@
  */
 import pLimit from 'p-limit';
 import type { EndpointEngine as EndpointConfig } from '../../contracts/deployment.js';
-import { engineLacks, keyMissing } from '../../contracts/errors.js';
+import { engineLacks, keyMissing, Problem } from '../../contracts/errors.js';
 import type { ModelRef } from '../../contracts/refs.js';
 import { canonical } from '../../storage/objects.js';
 import { ChatClient, type ClientOptions, type EngineClient } from '../client.js';
 import { Dialect } from '../dialect.js';
-import type { Capabilities, Engine, EngineCheck } from '../engine.js';
+import type { Capabilities, Engine, EngineCheck, EngineTrial } from '../engine.js';
 import { statusOf } from '../http.js';
 import { addressOf, azureOf } from './address.js';
+import { featuresOf } from './features.js';
 import { dispatcherFor, openaiSend } from './transport.js';
 
 const RETRIES = 4;
 const CHECK_TIMEOUT_MS = 10_000;
+/** A model that reasons takes its time, also for a few tokens. */
+const TRIAL_TIMEOUT_MS = 30_000;
 /** Nothing else may be in a header; an error of Node's own would show the key. */
 const SENDABLE = /^[\x21-\x7e]+$/;
 
@@ -79,6 +82,29 @@ export class EndpointEngine implements Engine {
       return { ok: false, text: `${baseUrl} refuses the key (${status})`, hint: renew };
     } catch (error) {
       return { ok: false, text: `${baseUrl} does not answer (${(error as Error).message})`, hint };
+    }
+  }
+
+  async tryOut(): Promise<EngineTrial | null> {
+    const key = this.key();
+    if (!key || !SENDABLE.test(key)) return null;
+    const { n, seed, topK, maxTokensField, extraBody } = this.config;
+    const retry = { retries: 0, timeoutMs: TRIAL_TIMEOUT_MS };
+    const open = (options: ClientOptions) => new ChatClient(options);
+    const signal = new AbortController().signal;
+    try {
+      const settings = { n, seed, topK, maxTokensField, extraBody };
+      const { takes, takesNot, remarks } = await featuresOf(settings, { ...this.open(), retry }, open, signal);
+      const parts = [
+        ...(takes.length > 0 ? [`takes ${takes.join(', ')}`] : []),
+        ...(takesNot.length > 0 ? [`does not take ${takesNot.join(', ')}`] : []),
+      ];
+      const notTaken = takesNot.map((what) => `It does not take ${what}.`);
+      const text = [parts.join('; ') || 'answers', ...remarks.map((remark) => remark.replace(/\.$/, ''))].join('; ');
+      return { ok: true, text, remarks: [...notTaken, ...remarks] };
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      return { ok: false, text: error.reason, remarks: [error.reason] };
     }
   }
 
