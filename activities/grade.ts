@@ -2,7 +2,7 @@
 import { Candidate, Question } from '../contracts/rows.js';
 import { EvalResult, GradeInput } from '../contracts/steps.js';
 import { grade } from '../method/graders/index.js';
-import { bootstrapInterval } from '../method/statistics.js';
+import { wilsonInterval } from '../method/statistics.js';
 import { activity, type Deps } from './activity.js';
 import { gradeInputs } from './keys.js';
 import { memoize } from './memoize.js';
@@ -29,7 +29,7 @@ export const srlmGrade = ({ store }: Deps) =>
       });
       const total = correct_E.length;
       const correct = correct_E.filter(Boolean).length;
-      const interval = bootstrapInterval(correct_E, confidence, 0);
+      const interval = wilsonInterval(correct, total, confidence);
       const output: EvalResult = { grades, correct, total, accuracy: correct / total, ...interval };
       return { holds: [{ kind: 'dataset', ref: grades }], output };
     });

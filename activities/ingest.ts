@@ -8,6 +8,7 @@ import type { ObjectRef } from '../contracts/refs.js';
 import { type Catalyst, type Example, encodable, type PromptRow, type Question } from '../contracts/rows.js';
 import type { Fields } from '../contracts/spec.js';
 import { IngestInput, IngestOutput } from '../contracts/steps.js';
+import { Chunker } from '../method/chunks.js';
 import { readData } from '../method/formats/index.js';
 import { Survey } from '../method/formats/survey.js';
 import type { Store } from '../storage/store.js';
@@ -77,15 +78,14 @@ async function ingested(
   onRow: (row: DataRow) => void,
 ) {
   const chunks: ObjectRef[] = [];
-  let rows: unknown[] = [];
+  const chunker = new Chunker<DataRow>(chunkSize);
   let total = 0;
   let missingRationales = 0;
   let rationaleChars = 0;
   const survey = new Survey();
   const watch = { onUses: survey.onUses, ...(skipInvalid ? { onFault: survey.onFault } : {}) };
-  const flush = async () => {
-    if (rows.length > 0) chunks.push(await store.objects.putRows(rows));
-    rows = [];
+  const put = async (made: DataRow[][]) => {
+    for (const rows of made) chunks.push(await store.objects.putRows(rows));
   };
   const bytes = unpack(store.objects.streamFile(file), path);
   for await (const row of readData(kind, bytes, path, fields, limit, watch)) {
@@ -93,12 +93,11 @@ async function ingested(
       if (row.original === null) missingRationales++;
       rationaleChars += row.rationale.length;
     }
-    rows.push(row);
     total++;
     onRow(row);
-    if (rows.length === chunkSize) await flush();
+    await put(chunker.add(row, charsOf(row)));
   }
-  await flush();
+  await put(chunker.end());
   const dataset = await store.datasets.put(chunks);
   const output: IngestOutput = {
     dataset,
@@ -108,6 +107,13 @@ async function ingested(
   };
   return { holds: [{ kind: 'dataset' as const, ref: dataset }], output };
 }
+
+/** About its size, in which conversations and choices count too. */
+const charsOf = (row: DataRow): number =>
+  Object.values(row).reduce(
+    (sum, value) => sum + (typeof value === 'string' ? value : JSON.stringify(value)).length,
+    0,
+  );
 
 function seen({ faults, reasons, unused }: Survey): Pick<IngestOutput, 'skipped' | 'unused'> {
   const skipped = {

@@ -17,6 +17,7 @@ import type {
   SelectInput,
 } from '../contracts/steps.js';
 import { VERSION as ANSWERS } from '../method/answers.js';
+import { VERSION as CHUNKS } from '../method/chunks.js';
 import { VERSION as FORMATS } from '../method/formats/index.js';
 import { VERSION as GRADERS } from '../method/graders/index.js';
 import { VERSION as GUARDS } from '../method/guards/index.js';
@@ -29,7 +30,7 @@ import { VERSION as STATISTICS } from '../method/statistics.js';
 
 /** Versions of the activities and of the programs behind them: the model server (sample, logprob) and the trainer. */
 const VERSION = {
-  ingest: 1,
+  ingest: 2,
   addRationales: 2,
   sample: 2,
   logprob: 2,
@@ -44,7 +45,7 @@ export const ingestInputs = (
   { kind, file, limit, chunkSize }: IngestInput,
   { fields, skipInvalid }: { fields: Fields; skipInvalid: boolean },
 ) => ({
-  versions: [VERSION.ingest, FORMATS, PROMPTS],
+  versions: [VERSION.ingest, FORMATS, CHUNKS, PROMPTS],
   kind,
   file: file.sha256,
   fields,

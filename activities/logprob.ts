@@ -4,9 +4,9 @@
  * costs no new request.
  */
 import type { ObjectRef } from '../contracts/refs.js';
-import { Example, INCUMBENT, type Message, ParsedCandidate, type Score } from '../contracts/rows.js';
+import { Example, INCUMBENT, ParsedCandidate, type Score } from '../contracts/rows.js';
 import type { LogprobStep } from '../contracts/steps.js';
-import { answerPrompt, answerSuffix, replyPrefix } from '../method/prompts.js';
+import { answerMessages, answerSuffix, replyPrefix } from '../method/prompts.js';
 import { groupById } from '../method/rows.js';
 import { logprobRecipe } from './keys.js';
 import { type ShardedKind, settleAll, weightsOf } from './sharded-kind.js';
@@ -27,7 +27,8 @@ export const logprob: ShardedKind<LogprobStep> = {
     const candidates = groupById(await store.objects.readRows(candidateChunk as ObjectRef, ParsedCandidate));
     const examples = await store.objects.readRows(chunk as ObjectRef, Example);
     const logprobs_E = await settleAll(
-      examples.map(async ({ id, instruction, rationale, answer }): Promise<Scored> => {
+      examples.map(async (example): Promise<Scored> => {
+        const { id, rationale, answer } = example;
         const candidates_K = candidates.get(id) ?? [];
         const rationales = [{ k: INCUMBENT, rationale }, ...candidates_K];
         // Candidates that say the same are computed once. Without a candidate there is nothing to compare.
@@ -36,7 +37,7 @@ export const logprob: ShardedKind<LogprobStep> = {
           onRow();
           return { scores: [], candidates: 0 };
         }
-        const messages: Message[] = [{ role: 'user', content: answerPrompt(prompts, instruction) }];
+        const messages = answerMessages(prompts, example);
         const prefixes = distinct.map((one) => replyPrefix(prompts, one));
         const suffix = answerSuffix(prompts, answer);
         const request = { messages, prefixes_K: prefixes, suffix, requestId: `logprob:${id}` };

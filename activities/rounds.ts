@@ -1,26 +1,45 @@
 /** The table of a run's finished rounds, an object of the store: the run's state carries its reference only. */
 import { artifactDamaged } from '../contracts/errors.js';
 import type { ObjectRef } from '../contracts/refs.js';
-import { KeepRoundInput, ReadRoundInput, type RoundSummary, RoundTable } from '../contracts/steps.js';
+import {
+  KeepRoundInput,
+  ReadRoundInput,
+  type RoundSummary,
+  RoundTable,
+  type StepCost,
+  StepCounts,
+} from '../contracts/steps.js';
 import { activity, type Deps } from './activity.js';
 
+const Input = KeepRoundInput.extend({ counts: StepCounts });
+
 /** A new table with the round at its end; a round that is in the table already is replaced, with those after it. */
-export const srlmKeepRound = ({ store }: Deps) =>
-  activity('record', KeepRoundInput, async ({ table, preparation, round }): Promise<ObjectRef> => {
+export const srlmKeepRound = ({ store }: Deps) => {
+  const keep = activity('record', Input, async ({ table, preparation, round, counts }): Promise<ObjectRef> => {
     const before = table && (await store.objects.readJson(table, RoundTable));
     const rounds = (before?.rounds ?? []).filter((one) => one.round < round.round);
     const next: RoundTable = {
       version: 2,
-      preparation: preparation ?? before?.preparation ?? [],
-      rounds: [...rounds, round],
+      preparation: preparation ? withCounts(preparation, null, counts) : (before?.preparation ?? []),
+      rounds: [...rounds, { ...round, steps: withCounts(round.steps, round.round, counts) }],
     };
     return store.objects.putJson(next);
   });
+  return (input: KeepRoundInput, counts: StepCounts = []) => keep({ ...input, counts });
+};
+
+function withCounts(steps: readonly StepCost[], round: number | null, all: StepCounts): StepCost[] {
+  return steps.map((cost) => {
+    const found = all.find((one) => one.round === round && one.step === cost.step);
+    return found ? { ...cost, counts: found.counts } : cost;
+  });
+}
 
 export const srlmReadRound = ({ store }: Deps) =>
   activity('promote', ReadRoundInput, async ({ table, round }): Promise<RoundSummary> => {
     const { rounds } = await store.objects.readJson(table, RoundTable);
     const found = rounds.find((one) => one.round === round);
     if (!found) throw artifactDamaged(`round table ${table.sha256.slice(0, 12)}`, `it has no round ${round}.`);
-    return found;
+    // What was counted is for who looks at the table, and may be too much for a payload.
+    return { ...found, steps: found.steps.map(({ counts: _, ...cost }) => cost) };
   });

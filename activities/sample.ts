@@ -5,39 +5,42 @@ import type { ObjectRef } from '../contracts/refs.js';
 import { type Candidate, Example, type Message, PromptRow, Question } from '../contracts/rows.js';
 import type { SpecTexts } from '../contracts/spec.js';
 import type { SampleStep } from '../contracts/steps.js';
-import { evaluatePrompt } from '../method/graders/index.js';
-import { answerMark, enrichPrompt, rationalizePrompt, samplePrompt } from '../method/prompts.js';
+import { evaluateMessages } from '../method/graders/index.js';
+import { answerMark, enrichPrompt, rationalizePrompt, sampleMessages } from '../method/prompts.js';
 import { rowSeed } from '../method/random.js';
 import { sampleRecipe } from './keys.js';
 import { type ChunkTools, type ShardedKind, settleAll, weightsOf } from './sharded-kind.js';
 
 type Row = Example | Question | PromptRow;
 
-/** What a purpose reads, and the user turn it makes of a row; null: nothing is asked about this row. */
+/** What a purpose reads, and what it asks about a row; null: nothing. */
 interface Purpose<R extends Row> {
   schema: z.ZodType<R>;
-  ask(row: R, step: SampleStep, texts: SpecTexts): string | null;
+  ask(row: R, step: SampleStep, texts: SpecTexts): Message[] | null;
 }
+
+const user = (content: string): Message[] => [{ role: 'user', content }];
 
 const PURPOSES: {
   [P in SampleStep['purpose']]: Purpose<never> | Purpose<Example> | Purpose<Question> | Purpose<PromptRow>;
 } = {
   enrich: {
     schema: Example,
-    ask: (row: Example, { enrichFrom }: SampleStep, { prompts }: SpecTexts) => enrichPrompt(prompts, row, enrichFrom),
+    ask: (row: Example, { enrichFrom }: SampleStep, { prompts }: SpecTexts) =>
+      user(enrichPrompt(prompts, row, enrichFrom)),
   },
   rationalize: {
     schema: Example,
     ask: (row: Example, _: SampleStep, { prompts }: SpecTexts) =>
-      row.original === null ? rationalizePrompt(prompts, row) : null,
+      row.original === null ? user(rationalizePrompt(prompts, row)) : null,
   },
   evaluate: {
     schema: Question,
-    ask: (row: Question, _: SampleStep, { prompts }: SpecTexts) => evaluatePrompt(prompts, row),
+    ask: (row: Question, _: SampleStep, { prompts }: SpecTexts) => evaluateMessages(prompts, row),
   },
   prompt: {
     schema: PromptRow,
-    ask: ({ instruction }: PromptRow, _: SampleStep, { prompt }: SpecTexts) => samplePrompt(prompt, instruction),
+    ask: (row: PromptRow, _: SampleStep, { prompt, system }: SpecTexts) => sampleMessages(prompt, system, row),
   },
 };
 
@@ -55,9 +58,9 @@ export const sample: ShardedKind<SampleStep> = {
     let asked = 0;
     const candidates_E = await settleAll(
       rows.map(async (row) => {
-        const turn = purpose.ask(row, step, texts);
-        if (turn !== null) asked++;
-        const candidates_K = turn === null ? [] : await sampleRow(step, texts, row.id, turn, stop, tools);
+        const messages = purpose.ask(row, step, texts);
+        if (messages !== null) asked++;
+        const candidates_K = messages === null ? [] : await sampleRow(step, row.id, messages, stop, tools);
         tools.onRow();
         return candidates_K;
       }),
@@ -75,15 +78,12 @@ function stopsOf({ purpose, sampling }: SampleStep, { prompts }: SpecTexts): str
 
 async function sampleRow(
   { purpose, sampling, seed, round }: SampleStep,
-  { system }: SpecTexts,
   id: string,
-  asked: string,
+  messages: Message[],
   stop: string[],
   { client, signal, cost }: ChunkTools,
 ): Promise<Candidate[]> {
   const { k: n, temperature, topP, topK, maxTokens } = sampling;
-  const messages: Message[] = [{ role: 'user', content: asked }];
-  if (purpose === 'prompt' && system !== null) messages.unshift({ role: 'system', content: system });
   const request = {
     ...{ messages, n, temperature, topP, topK, maxTokens, stop },
     seed: rowSeed(seed, round, purpose, id),

@@ -3,6 +3,7 @@
  * for. Digests are cut to twelve digits; times are UTC. Pure.
  */
 import { Settings } from '../contracts/commands.js';
+import { countsText } from '../contracts/counts.js';
 import { describeSettings } from '../contracts/settings.js';
 import { duration, percent, printable, wrap } from '../text/text.js';
 import { secondsBetween } from './events.js';
@@ -87,11 +88,12 @@ const lasting = ({ at, until }: { at: string; until: string | null }) =>
   until ? ` for ${duration(secondsBetween(at, until))}` : ', and still is';
 
 function stepLines(entry: StepEntry, run: string): string[] {
-  const { step, workers, attempts, lastFailure, inputs, outputs, usage } = entry;
+  const { step, workers, attempts, lastFailure, inputs, outputs, usage, counts } = entry;
   const cost = usage && usage.tokens > 0 ? [`${usage.tokens} tokens`] : [];
   const tries = attempts > 1 ? `up to ${attempts} attempts${lastFailure ? '; the last failure: ' : ''}` : '';
   return [
     [step, outcomeOf(entry, run), ...amountOf(entry), ...cost, ...workers].join(' · '),
+    counts ? countsText(counts) : '',
     [...list(inputs), ...(outputs.length > 0 ? ['->', ...list(outputs)] : [])].join(' '),
     `${tries || (lastFailure ? 'continued after a failure: ' : '')}${lastFailure ?? ''}`,
   ];

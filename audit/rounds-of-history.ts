@@ -126,6 +126,11 @@ export class RoundReader {
 
 function shortened({ set, model, trainLoss, evaluation }: RoundSummary) {
   const { dataset, enriched, rows } = set;
-  const short = evaluation && { accuracy: evaluation.accuracy, low: evaluation.low, high: evaluation.high };
+  const short = evaluation && {
+    accuracy: evaluation.accuracy,
+    total: evaluation.total,
+    low: evaluation.low,
+    high: evaluation.high,
+  };
   return { model: model.sha256, data: dataset.sha256, enriched, rows, trainLoss, evaluation: short };
 }

@@ -3,6 +3,7 @@
  * (history-reader.ts calls `enter`); what it read, made and cost comes from its input and output. Pure.
  */
 import { z } from 'zod';
+import { Counts } from '../contracts/counts.js';
 import { Sha256, type StepRecord, type Usage } from '../contracts/refs.js';
 import { OpenedStep, ShardOutput, StepMeta } from '../contracts/steps.js';
 import { addUsage, NO_USAGE, uncounted } from '../method/budget.js';
@@ -156,6 +157,7 @@ export class StepReader {
       outputs: state === 'done' ? digestsOf(recordedOf(last.output)?.output ?? last.output) : [],
       reused: reusedOf(last, shards),
       usage: this.usageOf(span, last),
+      counts: state === 'done' ? countsOf(last) : null,
     });
   }
 
@@ -196,6 +198,9 @@ function lastFailureOf(activities: readonly Activity[], state: StepEntry['state'
   );
   return failures.length > 0 ? rootOf(failures.at(-1)).message : null;
 }
+
+const countsOf = ({ output }: Activity): Counts | null =>
+  Counts.safeParse((recordedOf(output)?.output as { counts?: unknown } | null)?.counts).data ?? null;
 
 const isShard = ({ type }: Activity): boolean => type === 'srlmShard';
 

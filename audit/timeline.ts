@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { Settings } from '../contracts/commands.js';
+import { Counts } from '../contracts/counts.js';
 import { Sha256, Usage } from '../contracts/refs.js';
 import { End, Parked, Phase } from '../contracts/run.js';
 import { Approval } from '../contracts/spec.js';
@@ -49,6 +50,8 @@ export const StepEntry = At.extend({
   /** `whole`: the complete step, made by `run`; else some chunks, whose runs the history does not name. */
   reused: z.strictObject({ whole: z.boolean(), run: z.string().nullable() }).nullable(),
   usage: Usage.nullable(),
+  /** What it received, or left out; null: it counts nothing. */
+  counts: Counts.nullable(),
 });
 export type StepEntry = z.infer<typeof StepEntry>;
 
@@ -101,7 +104,7 @@ const RoundEndedEntry = At.extend({
       enriched: z.int(),
       rows: z.int(),
       trainLoss: z.number(),
-      evaluation: EvalResult.pick({ accuracy: true, low: true, high: true }).nullable(),
+      evaluation: EvalResult.pick({ accuracy: true, total: true, low: true, high: true }).nullable(),
     })
     .nullable(),
 });

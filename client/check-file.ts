@@ -12,8 +12,8 @@ import type { DataKind } from '../contracts/steps.js';
 import { type DataRow, readData, readValues } from '../method/formats/index.js';
 import { suggestFields } from '../method/formats/suggest.js';
 import { Survey } from '../method/formats/survey.js';
-import { evaluatePrompt } from '../method/graders/index.js';
-import { answerPrompt, enrichPrompt, reply } from '../method/prompts.js';
+import { evaluateMessages } from '../method/graders/index.js';
+import { answerMessages, enrichPrompt, reply, sampleMessages } from '../method/prompts.js';
 import { readFileBytes } from '../storage/unpack.js';
 import { hasReplacement, replacements } from './preflight.js';
 
@@ -121,8 +121,8 @@ function sampleOf(kind: DataKind, row: DataRow[DataKind]): FileReport['sample'] 
       prompt: user(enrichPrompt(templates, { ...row, original: row.rationale }, 'original')),
       reply: row.enriched,
     };
-  if ('question' in row) return { prompt: row.turns ?? user(evaluatePrompt(templates, row)), reply: row.answer };
-  const prompt = row.turns ?? user(kind === 'prompts' ? row.instruction : answerPrompt(templates, row.instruction));
+  if ('question' in row) return { prompt: evaluateMessages(templates, row), reply: row.answer };
+  const prompt = kind === 'prompts' ? sampleMessages(null, null, row) : answerMessages(templates, row);
   if (!('original' in row)) return { prompt, reply: null };
   return { prompt, reply: reply(templates, row.original ?? '(a short rationale, which the model writes)', row.answer) };
 }

@@ -200,8 +200,9 @@ function stepsOf(state: RunState | null, table: RoundTable | null): StepState[] 
   if (!state) return [];
   if (!table || state.steps.some(({ round }) => round === null)) return state.steps;
   const preparation = table.preparation.map(
-    (cost): StepState => ({
+    ({ counts = null, ...cost }): StepState => ({
       ...cost,
+      counts,
       round: null,
       state: 'done',
       rowsDone: null,

@@ -3,6 +3,7 @@
  * is found under its key is counted as well. Also the sentence that shows them, one for all places. Pure.
  */
 import { z } from 'zod';
+import { jsonBytes } from './refs.js';
 import { type Candidate, encodable, Guard } from './rows.js';
 
 const Count = z.int().min(0);
@@ -10,6 +11,8 @@ const Count = z.int().min(0);
 /** Of a chunk, whose record is a file; and of a step, whose counts are part of a payload. */
 const MAX_REASONS = { chunk: 50, step: 4 };
 const MAX_REASON_CHARS = 60;
+/** Of its JSON. */
+const MAX_REASON_BYTES = 90;
 /** Why something is missing, the most frequent first. */
 const Reasons = z
   .array(z.strictObject({ reason: z.string().max(MAX_REASON_CHARS), count: Count }))
@@ -143,8 +146,16 @@ const counted = (reasons: Reasons) => new Map(reasons.map(({ reason, count }) =>
 const raise = (reasons: Map<string, number>, reason: string, by: number) =>
   reasons.set(reason, (reasons.get(reason) ?? 0) + by);
 
-/** Not in the middle of a character. */
-const short = (reason: string) => encodable(reason.slice(0, MAX_REASON_CHARS)).trim();
+/** One line, cut, but not in the middle of a character. */
+function short(reason: string): string {
+  const line = reason
+    .slice(0, 4 * MAX_REASON_CHARS)
+    .replace(/[\s\p{C}]+/gu, ' ')
+    .trim();
+  let cut = encodable(line.slice(0, MAX_REASON_CHARS)).trim();
+  while (jsonBytes(cut) > MAX_REASON_BYTES) cut = encodable(cut.slice(0, -1));
+  return cut;
+}
 
 /** The most frequent ones; all others are counted together, so that the sum stays right. */
 function most(reasons: Map<string, number>, limit: number): Reasons {
@@ -221,8 +232,11 @@ export function isWhole(counts: Counts): boolean {
   }
 }
 
-/** Texts that were asked for and did not come, though the model may have had more to say than nothing. */
+/** Texts that were asked for and did not come; a model that has nothing to say has not failed. */
 export const failedTexts = ({ asked, texts, empty, suspect }: TextCounts): number => asked - texts - (empty - suspect);
+
+/** The same of replies to questions: one that is cut before it says anything is a reply, and a wrong one. */
+export const failedReplies = ({ suspect, filtered, refused }: TextCounts): number => suspect + filtered + refused;
 
 /** More than half were cut: what came is hardly of use. */
 export const mostlyCut = ({ cut, asked }: TextCounts): boolean => 2 * cut > asked;

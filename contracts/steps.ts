@@ -288,7 +288,7 @@ export const GradeInput = z.strictObject({
   confidence: z.number().gt(0).lt(1),
 });
 export type GradeInput = z.infer<typeof GradeInput>;
-/** `low` and `high`: bootstrap percentile interval of the accuracy, at the gate's confidence. */
+/** `low` and `high`: Wilson's interval of the accuracy, at the gate's confidence. */
 export const EvalResult = z.strictObject({
   grades: DatasetRef,
   correct: z.int(),
@@ -326,7 +326,8 @@ export const StepCost = z.strictObject({
   seconds: z.number().min(0),
   usage: Usage.nullable(),
   reused: z.boolean(),
-  counts: Counts.nullable().default(null),
+  /** In the table only: it reaches its activity apart from the round. */
+  counts: Counts.optional(),
 });
 export type StepCost = z.infer<typeof StepCost>;
 
@@ -363,6 +364,11 @@ export const KeepRoundInput = z.strictObject({
   round: RoundSummary,
 });
 export type KeepRoundInput = z.infer<typeof KeepRoundInput>;
+/** What the steps of a round, and of the preparation, have counted. A payload of its own, since both are near its limit. */
+export const StepCounts = z
+  .array(z.strictObject({ round: Round.nullable(), step: z.string().max(200), counts: Counts }))
+  .max(MAX_STEPS);
+export type StepCounts = z.infer<typeof StepCounts>;
 export const ReadRoundInput = z.strictObject({ table: ObjectRef, round: Round });
 export type ReadRoundInput = z.infer<typeof ReadRoundInput>;
 

@@ -4,17 +4,18 @@
  * Throws data.unusable for a catalyst without an answer where the answer is needed.
  */
 import { dataUnusable, show } from '../contracts/errors.js';
-import type { Catalyst, Example, TrainingRow } from '../contracts/rows.js';
+import type { Catalyst, Example, Message, TrainingRow } from '../contracts/rows.js';
 import type { PromptTemplates } from '../contracts/spec.js';
 import type { MixInput } from '../contracts/steps.js';
-import { answerPrompt, enrichPrompt, reply } from './prompts.js';
+import { answerMessages, enrichPrompt, reply } from './prompts.js';
 
 /** Enters the keys of mixtures. */
 export const VERSION = 1;
 
-export function answerRow({ id, instruction, rationale, answer }: Example, templates: PromptTemplates): TrainingRow {
+export function answerRow(example: Example, templates: PromptTemplates): TrainingRow {
+  const { id, rationale, answer } = example;
   return {
-    messages: turns(answerPrompt(templates, instruction), reply(templates, rationale, answer)),
+    messages: [...answerMessages(templates, example), said(reply(templates, rationale, answer))],
     source: 'answer',
     id,
   };
@@ -25,17 +26,14 @@ export function catalystRow(catalyst: Catalyst, templates: PromptTemplates, use:
   const { id, instruction, rationale, enriched, answer } = catalyst;
   if (use === 'enrich') {
     const prompt = enrichPrompt(templates, { instruction, original: rationale, rationale }, 'original');
-    return { messages: turns(prompt, enriched), source: 'enrich', id };
+    return { messages: [{ role: 'user', content: prompt }, said(enriched)], source: 'enrich', id };
   }
   if (answer === null) throw dataUnusable('catalysts', `catalyst ${show(id)} has no answer, which use: answer needs.`);
   return {
-    messages: turns(answerPrompt(templates, instruction), reply(templates, enriched, answer)),
+    messages: [...answerMessages(templates, { instruction, turns: null }), said(reply(templates, enriched, answer))],
     source: 'catalyst-answer',
     id,
   };
 }
 
-const turns = (user: string, assistant: string): TrainingRow['messages'] => [
-  { role: 'user', content: user },
-  { role: 'assistant', content: assistant },
-];
+const said = (content: string): Message => ({ role: 'assistant', content });

@@ -3,7 +3,7 @@
  * that prompt is needed. All wording is [ours]: the paper's prompts could not be obtained. A hole is filled once, so
  * braces inside a value are text and stay as they are. Throws nothing.
  */
-import type { Example } from '../contracts/rows.js';
+import type { Example, Message, PromptRow } from '../contracts/rows.js';
 import type { PromptTemplates } from '../contracts/spec.js';
 import type { EnrichFrom } from '../contracts/steps.js';
 
@@ -18,9 +18,19 @@ export function fill(template: string, values: Readonly<Record<string, string>>)
   return template.replace(/\{(\w+)\}/g, (hole, name: string) => (Object.hasOwn(values, name) ? values[name]! : hole));
 }
 
-/** The user turn before an answer, in training and when the answer's log-probability is computed. */
-export function answerPrompt(templates: PromptTemplates, instruction: string): string {
-  return fill(templates.answer, { instruction });
+/** What is asked: one text, or a conversation whose last turn is the user's. */
+type Asked = Pick<PromptRow, 'instruction' | 'turns'>;
+
+/**
+ * What comes before an answer, wherever one is trained, scored, evaluated or asked for: the turns before the last one as
+ * they are, and the last one by the template.
+ */
+export const answerMessages = (templates: PromptTemplates, asked: Asked): Message[] =>
+  withLast(asked, (text) => fill(templates.answer, { instruction: text }));
+
+function withLast({ instruction, turns }: Asked, asked: (text: string) => string): Message[] {
+  const last = turns?.at(-1)?.content ?? instruction;
+  return [...(turns ?? []).slice(0, -1), { role: 'user', content: asked(last) }];
 }
 
 /** The letter by which the choice at `index` is named: A, B, ... */
@@ -43,9 +53,16 @@ export function rationalizePrompt(
   return fill(templates.rationalize, { instruction, answer });
 }
 
-/** The user turn of a sample run. `template` null: the instruction as it is. */
-export function samplePrompt(template: string | null, instruction: string): string {
-  return template === null ? instruction : fill(template, { instruction });
+/**
+ * What a sample run asks. `template` null: the last turn as it is. A system message of the row follows that of the spec,
+ * in one: many chat templates take no second one.
+ */
+export function sampleMessages(template: string | null, system: string | null, asked: Asked): Message[] {
+  const messages = withLast(asked, (text) => (template === null ? text : fill(template, { instruction: text })));
+  if (system === null) return messages;
+  const own = messages[0]?.role === 'system' ? messages[0].content : null;
+  const content = own === null ? system : `${system}\n\n${own}`;
+  return [{ role: 'system', content }, ...messages.slice(own === null ? 0 : 1)];
 }
 
 /**

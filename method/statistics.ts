@@ -1,21 +1,45 @@
 /**
- * Intervals by the percentile bootstrap: resample the questions, take the middle `confidence` of the means.
+ * Intervals. One score: Wilson's (1927), which is right at the edges, too: 0 of 24 may well be 10 %. The difference of two
+ * scores on the same questions: the percentile bootstrap, which resamples the questions and takes the middle
+ * `confidence` of the means; with few questions, or with equal answers, it is too narrow.
  * Axes: E questions. Deterministic in `seed`. Throws a plain Error where there is nothing to resample.
- * Does not correct for small samples: with few questions, or with equal answers, the interval is too narrow.
  */
 import { random } from './random.js';
 
 /** Enters the keys of grades. */
-export const VERSION = 1;
+export const VERSION = 2;
 
-/** Interval of the accuracy, the share of right answers. */
-export function bootstrapInterval(
-  correct_E: readonly boolean[],
-  confidence: number,
-  seed: number,
-  draws = 2000,
-): { low: number; high: number } {
-  return interval(correct_E.map(Number), confidence, seed, draws);
+/** Wilson's score interval of the share `correct / total`. Wilson (1927), without correction for continuity. */
+export function wilsonInterval(correct: number, total: number, confidence: number): { low: number; high: number } {
+  if (total === 0) throw new Error('there is no answer to count');
+  const z = normalQuantile((1 + confidence) / 2);
+  const share = correct / total;
+  const weight = z ** 2 / total;
+  const middle = (share + weight / 2) / (1 + weight);
+  const half = (z * Math.sqrt((share * (1 - share)) / total + weight / (4 * total))) / (1 + weight);
+  // The edges are exact: what is computed there may be a rounding error off.
+  return { low: correct === 0 ? 0 : middle - half, high: correct === total ? 1 : middle + half };
+}
+
+/** z with P(Z <= z) = `share`, for shares between 0.5 and 1. */
+function normalQuantile(share: number): number {
+  let [low, high] = [0, 10];
+  for (let step = 0; step < 60; step++) {
+    const middle = (low + high) / 2;
+    if (normalShare(middle) < share) low = middle;
+    else high = middle;
+  }
+  return (low + high) / 2;
+}
+
+/** P(Z <= z) of the standard normal distribution, z >= 0, by its series. Marsaglia (2004). */
+function normalShare(z: number): number {
+  let [sum, term] = [z, z];
+  for (let i = 3; term > 1e-17 * sum; i += 2) {
+    term *= z ** 2 / i;
+    sum += term;
+  }
+  return 0.5 + (sum * Math.exp(-(z ** 2) / 2)) / Math.sqrt(2 * Math.PI);
 }
 
 /** `difference`: accuracy of b minus that of a, on the same questions in the same order. */

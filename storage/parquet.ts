@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import { decompress as unzstd } from 'fzstd';
-import { type AsyncBuffer, parquetMetadataAsync, parquetSchema, snappyUncompress } from 'hyparquet';
+import { parquetMetadataAsync, parquetSchema, snappyUncompress } from 'hyparquet';
 import { parquetHeader, readColumn } from 'hyparquet/src/column.js';
 import { DEFAULT_PARSERS } from 'hyparquet/src/convert.js';
 import { assembleAsync, asyncGroupToRows } from 'hyparquet/src/rowgroup.js';
@@ -24,10 +24,16 @@ const MAX_GROUP_BYTES = 512 * MB;
 const MAX_GROUP_VALUES = 20_000_000;
 const LINES_BYTES = 1 << 18;
 
+/** A file that is read at any place, as hyparquet has it. Its own type is an ES module's, which CommonJS cannot import. */
+interface RandomAccess {
+  byteLength: number;
+  slice(start: number, end?: number): ArrayBuffer | Promise<ArrayBuffer>;
+}
+
 export const isParquet = (start: Uint8Array): boolean =>
   Buffer.from(start.subarray(0, 4)).toString('latin1') === 'PAR1';
 
-export function fileOf(file: FileHandle, byteLength: number): AsyncBuffer {
+export function fileOf(file: FileHandle, byteLength: number): RandomAccess {
   return {
     byteLength,
     async slice(start, end = byteLength) {
@@ -43,7 +49,7 @@ export function fileOf(file: FileHandle, byteLength: number): AsyncBuffer {
 /** For bytes of which only the beginning is at hand: a Parquet file is read from its end. */
 export async function* spooled<T>(
   bytes: AsyncIterable<Uint8Array>,
-  use: (file: AsyncBuffer) => AsyncIterable<T>,
+  use: (file: RandomAccess) => AsyncIterable<T>,
 ): AsyncGenerator<T> {
   const folder = await mkdtemp(join(tmpdir(), 'srlm-parquet-'));
   try {
@@ -61,7 +67,7 @@ export async function* spooled<T>(
 }
 
 /** Throws file.damaged. */
-export async function* parquetLines(file: AsyncBuffer, name: string): AsyncGenerator<Uint8Array> {
+export async function* parquetLines(file: RandomAccess, name: string): AsyncGenerator<Uint8Array> {
   try {
     yield* lines(file, name);
   } catch (error) {
@@ -70,7 +76,7 @@ export async function* parquetLines(file: AsyncBuffer, name: string): AsyncGener
   }
 }
 
-async function* lines(file: AsyncBuffer, name: string): AsyncGenerator<Uint8Array> {
+async function* lines(file: RandomAccess, name: string): AsyncGenerator<Uint8Array> {
   if (file.byteLength < 12) throw new Error('it is too short');
   const tail = new DataView(await file.slice(file.byteLength - 8));
   const metadataBytes = tail.getUint32(0, true);
@@ -112,7 +118,7 @@ interface ColumnBytes {
 }
 
 /** The pages of a row group. What each one says of its size, which is what the reader will allocate, is checked. */
-async function checkedColumns(file: AsyncBuffer, columns: Columns, refused: () => Problem): Promise<ColumnBytes[]> {
+async function checkedColumns(file: RandomAccess, columns: Columns, refused: () => Problem): Promise<ColumnBytes[]> {
   const read: ColumnBytes[] = [];
   let [packed, unpacked, values] = [0, 0, 0];
   for (const { meta_data: column, file_path: elsewhere } of columns) {

@@ -12,6 +12,7 @@ import type {
   RoundSummary,
   SourceName,
   StepCost,
+  StepCounts,
   TrainingSet,
 } from '../contracts/steps.js';
 import { begin, continueRun, parsed, toEnd } from './chain.js';
@@ -134,11 +135,14 @@ async function record(run: RunControl, summary: RoundSummary): Promise<void> {
   const { state } = run;
   const isFirst = summary.round === 0;
   const keep = ({ cpu }: AtStep) =>
-    cpu.srlmKeepRound({
-      table: isFirst ? null : state.table,
-      preparation: isFirst ? costs(run, null) : null,
-      round: { ...summary, steps: costs(run, summary.round) },
-    });
+    cpu.srlmKeepRound(
+      {
+        table: isFirst ? null : state.table,
+        preparation: isFirst ? costs(run, null) : null,
+        round: { ...summary, steps: costs(run, summary.round) },
+      },
+      counts(run),
+    );
   state.table = await step(run, 'record', keep, { isBookkeeping: true });
   state.rounds = summary.round + 1;
 }
@@ -147,7 +151,11 @@ async function record(run: RunControl, summary: RoundSummary): Promise<void> {
 const costs = ({ state }: RunControl, round: number | null): StepCost[] =>
   state.steps
     .filter((one) => one.round === round && one.step !== 'record')
-    .map(({ step, seconds, usage, reused, counts }) => ({ step, seconds: seconds ?? 0, usage, reused, counts }));
+    .map(({ step, seconds, usage, reused }) => ({ step, seconds: seconds ?? 0, usage, reused }));
+
+/** Of the steps of this execution: those of a round, and before the first one those of the preparation. */
+const counts = ({ state }: RunControl): StepCounts =>
+  state.steps.flatMap(({ step, round, counts }) => (counts ? [{ round, step, counts }] : []));
 
 /** The gate's verdict, or the operator's: given now, or recorded in an earlier pass over the rounds or by a fork's parent. */
 async function verdictOn(run: RunControl, summary: RoundSummary): Promise<GateOutput['verdict']> {

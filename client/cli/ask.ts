@@ -12,10 +12,10 @@ import type { ModelRef } from '../../contracts/refs.js';
 import type { Message } from '../../contracts/rows.js';
 import { RunInput } from '../../contracts/run.js';
 import { PromptTemplates, SpecTexts } from '../../contracts/spec.js';
-import type { Completion, EngineClient, SampleRequest } from '../../engines/client.js';
+import { type Completion, type EngineClient, type SampleRequest, TOO_LONG } from '../../engines/client.js';
 import { EngineHost } from '../../engines/index.js';
 import { parseAnswer, parseRationale } from '../../method/parse.js';
-import { answerMark, answerPrompt, enrichPrompt, replyPrefix } from '../../method/prompts.js';
+import { answerMark, answerMessages, enrichPrompt, replyPrefix } from '../../method/prompts.js';
 import { rowSeed } from '../../method/random.js';
 import { type Vote, vote } from '../../method/vote.js';
 import { probeModel } from '../../processes/probe-model.js';
@@ -190,10 +190,10 @@ export async function answer(
   const ask: Ask = (request) =>
     client.sample({ n: 1, seed, temperature: 0, topP: 1, topK: 0, maxTokens, stop: [], ...request }, signal);
   const sampled = { temperature: temperature ?? DEFAULT_TEMPERATURE };
-  const messages: Message[] = [{ role: 'user', content: answerPrompt(templates, question) }];
+  const messages = answerMessages(templates, { instruction: question, turns: null });
   const isGreedy = enrich !== undefined || (samples === 1 && temperature === undefined);
   const texts = await ask({ messages, requestId: 'ask', ...(isGreedy ? {} : { n: samples, ...sampled }) });
-  if (texts.length === 0) throw questionTooLong();
+  if (texts[0]?.reason === TOO_LONG) throw questionTooLong();
   const plain = texts.map((text) => replyOf(text, text.text, templates));
   if (enrich === undefined) return voted(plain);
 
@@ -224,7 +224,8 @@ async function finished(
   const prefix = replyPrefix(templates, rationale);
   const messages: Message[] = [...question, { role: 'assistant', content: prefix }];
   const [rest] = await ask({ messages, continueReply: true, requestId: `ask:answer:${i}` });
-  return rest ? replyOf(rest, prefix + rest.text, templates) : { rationale, answer: null, cut: true };
+  if (!rest || rest.reason === TOO_LONG) return { rationale, answer: null, cut: true };
+  return replyOf(rest, prefix + rest.text, templates);
 }
 
 const voted = (replies: Reply[]): Answered => ({ replies, votes: vote(replies.map(({ answer: given }) => given)) });

@@ -13,7 +13,7 @@ import type { SrlmClient } from '../client.js';
 import { Pace } from '../pace.js';
 import { type Context, EXIT, type Exit, untilInterrupted } from './context.js';
 import { changes, lastKnown, progressLine } from './lines.js';
-import { roundsTable } from './tables.js';
+import { countLines, roundsTable } from './tables.js';
 import { renderRun } from './tree.js';
 
 const EVERY_MS = 1000;
@@ -81,7 +81,9 @@ export async function printResult(context: Context, client: SrlmClient, status: 
   if (context.json || state !== 'done' || lastRound === null) return;
   const { best, model } = await client.result(runId);
   const folder = model.path ?? join(client.store.root, 'models', model.sha256);
-  context.print(null, [...roundsTable(rounds), '', `best   round ${best}`, `model  ${folder}`]);
+  const counts = countLines(status);
+  const missing = counts.length > 0 ? ['', ...counts] : [];
+  context.print(null, [...roundsTable(rounds), ...missing, '', `best   round ${best}`, `model  ${folder}`]);
   context.say(`Ask it something:  srlm ask ${shellWord(runId)} "..."`);
 }
 

@@ -1,4 +1,5 @@
 /** A run as lines for a log: what has changed between two statuses. Pure. */
+import { countsText, isWhole } from '../../contracts/counts.js';
 import { shellWord } from '../../contracts/errors.js';
 import { codeFailureText, type Intervention, type RunStatus, type StepState } from '../../contracts/run.js';
 import { describeSettings } from '../../contracts/settings.js';
@@ -84,7 +85,9 @@ function stepChanges(before: RunStatus | null, after: RunStatus, belongs: (step:
     if (step.state === 'skipped') return [`${label}  skipped`];
     if (step.state === 'running') return [`${label}  ${was?.state === 'parked' ? 'tried again' : 'started'}`];
     const rows = step.rowsTotal === null ? '' : `${step.rowsTotal} rows · `;
-    return [`${label}  ${rows}${step.reused ? 'reused' : `done in ${duration(step.seconds ?? 0)}`}`];
+    const took = step.reused ? 'reused' : `done in ${duration(step.seconds ?? 0)}`;
+    const counts = step.counts && !isWhole(step.counts) ? ` · ${printable(countsText(step.counts))}` : '';
+    return [`${label}  ${rows}${took}${counts}`];
   });
 }
 

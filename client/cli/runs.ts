@@ -7,7 +7,7 @@ import { hasColor } from '../../text/terminal.js';
 import { duration, printable, table, wrap } from '../../text/text.js';
 import { action, EXIT, runName } from './context.js';
 import { exitOf, follow, printResult } from './follow.js';
-import { roundsTable, usageTable } from './tables.js';
+import { countLines, roundsTable, usageTable } from './tables.js';
 import { renderRun } from './tree.js';
 
 export function addRunCommands(program: Command): void {
@@ -37,6 +37,7 @@ export function addRunCommands(program: Command): void {
         const parts = [
           renderRun(status, { width, color: hasColor(process.stdout), now: Date.now() }),
           rounds.length > 0 ? roundsTable(rounds) : [],
+          countLines(status),
           usageTable(status),
         ];
         const lines = parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]));

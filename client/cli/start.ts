@@ -9,14 +9,15 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
 import type { z } from 'zod';
+import { countsText } from '../../contracts/counts.js';
 import { fileNotWritable, Problem } from '../../contracts/errors.js';
 import { Candidate, PromptRow } from '../../contracts/rows.js';
-import type { RunInput, SampleInput, SampleResult } from '../../contracts/run.js';
+import type { RunInput, RunStatus, SampleInput, SampleResult } from '../../contracts/run.js';
 import { RunSpec, SampleSpec } from '../../contracts/spec.js';
 import { groupById } from '../../method/rows.js';
 import { fileSystemProblem, syncFolder, temporaryName } from '../../storage/files.js';
 import type { Store } from '../../storage/store.js';
-import { visibleJson } from '../../text/text.js';
+import { printable, visibleJson } from '../../text/text.js';
 import type { SrlmClient } from '../client.js';
 import type { Checked } from '../preflight.js';
 import { loadSpec } from '../spec-file.js';
@@ -36,6 +37,7 @@ interface StartOptions {
   model?: string;
   set?: string[];
   out?: string;
+  plain?: boolean;
 }
 
 const starting = (command: Command): Command =>
@@ -79,14 +81,15 @@ export function addStartCommands(program: Command): void {
     );
 
   starting(program.command('sample').description('sample a data set from any engine, durably'))
-    .option('--out <file.jsonl>', 'wait, then write one line a prompt: {id, instruction, texts}')
+    .option('--out <file.jsonl>', 'wait, then write one line a text: {id, k, text, finish, tokens, seed, reason}')
+    .option('--plain', 'with --out: one line a prompt, {id, instruction, texts}, where texts are strings')
     .action(
       action(async (context, file: string, options: StartOptions) => {
-        const { out, watch } = options;
+        const { out, watch, plain = false } = options;
         const { runId, client, write } = await beforeStart(async () => {
           const id = checkId(options.id);
           const spec = await readSpec(file, SampleSpec, options);
-          const write = out === undefined ? null : await fileWriter(out);
+          const write = out === undefined ? null : await fileWriter(out, plain);
           const { checkSample } = await preflight();
           const checking = checkSample(spec, await context.deployment(), process.cwd(), id);
           return { ...(await checkedStart(context, checking, options, spec.engine)), write };
@@ -106,7 +109,7 @@ export function addStartCommands(program: Command): void {
                 throw error instanceof Problem ? error.adding(hint) : error;
               })
             : null;
-        if (rows !== null) context.say(`${out}: ${rows} rows`);
+        if (rows !== null) context.say(`${out}: ${rows} ${plain ? 'prompts' : 'texts'}${countedText(status)}`);
         else if (out) context.say(hint);
         if (out && context.json)
           context.print({ runId, state: status.state, out: rows === null ? null : out, rows }, []);
@@ -135,6 +138,12 @@ async function checkedStart(
 function started(context: Context, runId: string) {
   context.say(`Started. Follow it with:  srlm watch ${runId}`);
   return EXIT.done;
+}
+
+/** `; 1,988 of 2,000 rows have texts; ...`, of the step that sampled. */
+function countedText({ steps }: RunStatus): string {
+  const { counts } = steps.findLast(({ step }) => step === 'sample') ?? { counts: null };
+  return counts ? `; ${printable(countsText(counts))}` : '';
 }
 
 function notWritten(out: string, id: string | undefined): string {
@@ -176,7 +185,7 @@ type Writer = (store: Store, result: SampleResult) => Promise<number>;
  * Checks that `file` can be written. Returns a function that writes it, completely or not at all, and returns the number
  * of its rows. Throws file.not-writable.
  */
-export async function fileWriter(file: string): Promise<Writer> {
+export async function fileWriter(file: string, plain = false): Promise<Writer> {
   // A link is followed: it stays, and the file that it leads to is written.
   const path = await realpath(file).catch(() => resolve(file));
   const folder = dirname(path);
@@ -192,8 +201,15 @@ export async function fileWriter(file: string): Promise<Writer> {
   return async (store, result) => {
     // Not made from the name of the file, which may be as long as a name can be.
     const temporary = join(folder, `.srlm-out~${temporaryName()}`);
+    let rows = 0;
+    const counted = async function* () {
+      for await (const line of plain ? promptLines(store, result) : textLines(store, result)) {
+        rows++;
+        yield line;
+      }
+    };
     try {
-      await pipeline(Readable.from(lines(store, result)), createWriteStream(temporary, { flush: true }));
+      await pipeline(Readable.from(counted()), createWriteStream(temporary, { flush: true }));
       await rename(temporary, path);
       await syncFolder(folder);
     } catch (error) {
@@ -203,12 +219,21 @@ export async function fileWriter(file: string): Promise<Writer> {
       if (problem instanceof Problem) throw problem;
       throw of === temporary || syscall === 'write' ? fileNotWritable(file, `it cannot be written (${code})`) : error;
     }
-    return result.prompts.rows;
+    return rows;
   };
 }
 
-/** Chunk n of the candidates holds those of chunk n of the prompts. */
-async function* lines({ datasets, objects }: Store, { prompts, candidates }: SampleResult): AsyncGenerator<string> {
+/** One line a text, in the order of the prompts; of one that did not come, too, with the reason. */
+async function* textLines({ datasets }: Store, { candidates }: SampleResult): AsyncGenerator<string> {
+  for await (const { reason, ...text } of datasets.rows(candidates, Candidate))
+    yield `${visibleJson({ ...text, ...(reason === null ? {} : { reason }) })}\n`;
+}
+
+/** One line a prompt. Chunk n of the candidates holds those of chunk n of the prompts. */
+async function* promptLines(
+  { datasets, objects }: Store,
+  { prompts, candidates }: SampleResult,
+): AsyncGenerator<string> {
   const candidateChunks = await datasets.chunks(candidates);
   for (const [i, chunk] of (await datasets.chunks(prompts)).entries()) {
     const texts = groupById(await objects.readRows(candidateChunks[i]!, Candidate));

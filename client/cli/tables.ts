@@ -1,8 +1,9 @@
 /** Tables of a run: its finished rounds, and what its steps used. The only place that renders rounds. Pure. */
+import { countsText, isWhole } from '../../contracts/counts.js';
 import { Usage } from '../../contracts/refs.js';
 import type { RunStatus } from '../../contracts/run.js';
 import type { EvalResult, GateOutput, RoundSummary } from '../../contracts/steps.js';
-import { duration, percent, table } from '../../text/text.js';
+import { duration, percent, printable, table } from '../../text/text.js';
 
 export function roundsTable(rounds: readonly RoundSummary[]): string[] {
   return table(
@@ -19,7 +20,7 @@ export function roundsTable(rounds: readonly RoundSummary[]): string[] {
   );
 }
 
-/** A finished round in one line: `52.0 % (44.0-60.0)`, `100/640 enriched`, `loss 1.250`, `2 min 6 s`, `rolled back`. */
+/** A finished round in one line: `52.0 % of 50 (38.5-65.2)`, `100/640 enriched`, `loss 1.250`, `2 min 6 s`, `rolled back`. */
 export function roundParts({ set, trainLoss, evaluation, gate, steps }: RoundSummary): string[] {
   return [
     ...(evaluation ? [accuracyText(evaluation)] : []),
@@ -30,14 +31,29 @@ export function roundParts({ set, trainLoss, evaluation, gate, steps }: RoundSum
   ];
 }
 
-export const accuracyText = ({ accuracy, low, high }: EvalResult): string =>
-  `${percent(accuracy)} % (${percent(low)}-${percent(high)})`;
+/** `52.0 % of 50 (38.5-65.2)`: how many questions it rests on, and its interval. */
+export const accuracyText = ({ accuracy, total, low, high }: EvalResult): string =>
+  `${percent(accuracy)} % of ${total} (${percent(low)}-${percent(high)})`;
 
 export const VERDICTS: Record<GateOutput['verdict'], string> = {
   keep: 'kept',
   'roll-back': 'rolled back',
   stop: 'rolled back, the last',
 };
+
+/** A line for each step that received less than it asked for, or left something out; empty where none did. */
+export function countLines({ rounds, steps }: Pick<RunStatus, 'rounds' | 'steps'>): string[] {
+  const finished = new Set(rounds.map(({ round }) => round));
+  const all = [
+    ...steps.filter(({ round }) => round === null || !finished.has(round)),
+    ...rounds.flatMap(({ round, steps: costs }) => costs.map((cost) => ({ ...cost, round }))),
+  ];
+  all.sort((a, b) => (a.round ?? -1) - (b.round ?? -1));
+  return all.flatMap(({ round, step, counts }) => {
+    if (!counts || isWhole(counts)) return [];
+    return [`${round === null ? '' : `round ${round} · `}${step}: ${printable(countsText(counts))}`];
+  });
+}
 
 const secondsOf = ({ steps }: Pick<RoundSummary, 'steps'>): number =>
   steps.reduce((sum, { seconds }) => sum + seconds, 0);

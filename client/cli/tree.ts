@@ -2,6 +2,7 @@
  * A run as a tree for a terminal, and the progress of its running step. Pure: a status in, lines out. No line is wider
  * than asked for, so that a terminal can be redrawn in place.
  */
+import { countsText, isWhole } from '../../contracts/counts.js';
 import { shellWord } from '../../contracts/errors.js';
 import { codeFailureText, type Parked, type RunStatus, type StepState, type Waiting } from '../../contracts/run.js';
 import type { Approval } from '../../contracts/spec.js';
@@ -116,7 +117,11 @@ function stepLines(steps: readonly StepState[], status: RunStatus, view: View, i
     if (step.state === 'done') {
       const rows = step.rowsTotal === null ? [] : [`${step.rowsTotal} rows`];
       const took = step.reused ? 'reused' : duration(step.seconds ?? 0);
-      return [{ indent, mark: 'done', text: [name, ...rows, took].join('  '), faint: true }];
+      const counts = step.counts && !isWhole(step.counts) ? countsText(step.counts) : null;
+      return [
+        { indent, mark: 'done', text: [name, ...rows, took].join('  '), faint: true },
+        ...(counts === null ? [] : sentence(indent + 1, view, counts)),
+      ];
     }
     if (status.endedAt) return [{ indent, mark: 'failed', text: `${name}  not finished` }];
     const failed = mostFailed(status.live);

@@ -1,5 +1,6 @@
 /**
- * A whole file of one kind of data, row by row. Ids are unique: a row without one is named by its position.
+ * A whole file of one kind of data, row by row. Ids are unique: a row without one is named by its content, so that it keeps
+ * its name, its seed and what was made of it when other rows come or go.
  * The first unusable row ends the reading: what a run learns from must be what its user meant.
  * Throws what its container and recognise.ts throw, file.empty, data.invalid for an id that occurs twice, data.unusable
  * for a file without rows or of another kind.
@@ -8,6 +9,7 @@ import { dataUnusable, fileEmpty, fileNotText, Problem, rowInvalid, show } from 
 import type { Catalyst, Example, PromptRow, Question } from '../../contracts/rows.js';
 import type { Fields } from '../../contracts/spec.js';
 import type { DataKind } from '../../contracts/steps.js';
+import { hash32 } from '../random.js';
 import { type Container, isBlank, LF, type Row, type RowReader } from './container.js';
 import { csv } from './csv.js';
 import type { RowPosition } from './form.js';
@@ -97,8 +99,7 @@ export async function* readData<K extends DataKind>(
   const lineOf = new Map<string, number>();
   const read = ({ line, value, problem }: Row): DataRow[K] => {
     if (problem) throw problem;
-    let fallbackId = `r${String(lineOf.size + 1).padStart(6, '0')}`;
-    while (lineOf.has(fallbackId)) fallbackId += '-2';
+    const fallbackId = contentId(value, lineOf);
     const row = recognise(value, { file, line }, fields, fallbackId, onUses);
     const first = lineOf.get(row.id);
     if (first === undefined) return row;
@@ -118,6 +119,16 @@ export async function* readData<K extends DataKind>(
     if (lineOf.size === limit) return;
   }
   if (lineOf.size === 0) throw dataUnusable(file, `there is no usable ${one} in it.`);
+}
+
+/** `r-` and 64 bits of hash; of equal rows, the second one ends in `-2`. */
+function contentId(value: unknown, known: ReadonlyMap<string, unknown>): string {
+  const text = JSON.stringify(value) ?? '';
+  const id = `r-${[text, `\n${text}`].map((one) => hash32(one).toString(16).padStart(8, '0')).join('')}`;
+  for (let count = 1; ; count++) {
+    const next = count === 1 ? id : `${id}-${count}`;
+    if (!known.has(next)) return next;
+  }
 }
 
 /** The rows of a container, as they are in the file. */

@@ -2,9 +2,9 @@
  * Held-out questions: how each kind is asked, and whether a reply to it is right. The method itself never checks an
  * answer. Never throws.
  */
-import type { Grade, Question } from '../../contracts/rows.js';
+import type { Grade, Message, Question } from '../../contracts/rows.js';
 import type { PromptTemplates } from '../../contracts/spec.js';
-import { answerPrompt } from '../prompts.js';
+import { answerMessages } from '../prompts.js';
 import { choice } from './choice.js';
 import { exact } from './exact.js';
 
@@ -27,9 +27,13 @@ const GRADERS: readonly Grader[] = [choice, exact];
 
 const graderOf = (question: Question) => GRADERS.find((grader) => grader.grades(question))!;
 
-/** The user turn of an evaluation: the question as it is asked, where training has the instruction. */
-export const evaluatePrompt = (templates: PromptTemplates, question: Question): string =>
-  answerPrompt(templates, graderOf(question).ask(question));
+/** What is asked in an evaluation: the question with its choices, where training has the instruction. */
+export function evaluateMessages(templates: PromptTemplates, question: Question): Message[] {
+  const { turns } = question;
+  const instruction = graderOf(question).ask({ ...question, question: turns?.at(-1)?.content ?? question.question });
+  const last: Message = { role: 'user', content: instruction };
+  return answerMessages(templates, { instruction, turns: turns && [...turns.slice(0, -1), last] });
+}
 
 export function grade(question: Question, reply: string, templates: PromptTemplates): Grade {
   const grader = graderOf(question);

@@ -39,7 +39,7 @@ beforeEach(async () => {
   const rows = (chunk: number) =>
     Array.from({ length: ROWS }, (_, i) => ({ id: `${chunk}-${i}`, instruction: `question ${chunk}-${i}` }));
   const chunks = await Promise.all(Array.from({ length: CHUNKS }, (_, chunk) => objects.putRows(rows(chunk))));
-  const { chunkSize: _, ...sampling } = settings.sampling;
+  const { chunkSize: _, maxFailedShare: __, ...sampling } = settings.sampling;
   step = await objects.putJson({
     ...{ step: 'sample', purpose: 'prompt', engine: 'teacher', model: null, enrichFrom: 'original' },
     ...{ data: await datasets.put(chunks), texts: await objects.putJson(texts), sampling },
@@ -59,7 +59,10 @@ function run<In, Out>(activity: (input: In) => Promise<Out>, input: In): Promise
 }
 
 const shard = (): Promise<ShardOutput> =>
-  run(srlmShard(site.deps), { step, from: 0, to: CHUNKS, share: null, countedUntil: 0 });
+  run(srlmShard(site.deps), {
+    ...{ step, from: 0, to: CHUNKS, share: null, countedUntil: 0 },
+    suspects: { since: 0, forkOf: null },
+  });
 
 it('a shard finishes its chunk, and the next worker asks for the rest only', async () => {
   endpoint.delayMs = 50;

@@ -2,13 +2,14 @@
 import { describe, expect, it } from 'vitest';
 import { answer } from '../../client/cli/ask.js';
 import { PromptTemplates } from '../../contracts/spec.js';
-import type { Completion, SampleRequest } from '../../engines/client.js';
+import { type Completion, type SampleRequest, TOO_LONG } from '../../engines/client.js';
 
 const templates = PromptTemplates.parse({ enrich: 'Enrich: {instruction} / {rationale}' });
 const signal = new AbortController().signal;
 const said = (text: string, finish: Completion['finish'] = 'stop'): Completion => ({
   text,
   finish,
+  reason: null,
   tokens: 1,
   seed: 0,
 });
@@ -93,7 +94,7 @@ describe('ask', () => {
   });
 
   it('refuses a question that is longer than the context', async () => {
-    const { sample } = model(() => []);
+    const { sample } = model(() => [{ ...said('', 'refused'), reason: TOO_LONG }]);
     await expect(answer({ sample }, templates, 'q', { maxTokens: 9 }, signal)).rejects.toThrow(
       "The question is longer than the model's context. Shorten it. [question.too-long]",
     );

@@ -101,7 +101,7 @@ const cases: { what: string; args: string[]; says: string }[] = [
   {
     what: 'an unknown field',
     args: ['run.yaml', '--set', 'sampling.bananas=3'],
-    says: `--set sampling.bananas: there is no such field; the fields are k, temperature, topP, topK, maxTokens, chunkSize. ${SET}`,
+    says: `--set sampling.bananas: there is no such field; the fields are k, temperature, topP, topK, maxTokens, maxFailedShare, chunkSize. ${SET}`,
   },
   { what: 'k = 0', args: ['zero.yaml'], says: `zero.yaml:10 sampling.k: expected at least 1, found 0. ${LINE}` },
   {

@@ -15,11 +15,13 @@ const DATASET = { sha256: SHA, rows: 0, bytes: 1, chunks: 1 };
 type Round = number | null;
 const done = (round: Round, step: string, seconds: number, rows: number | null = null, reused = false): StepState => ({
   ...{ step, round, state: 'done', rowsDone: rows, rowsTotal: rows, startedAt: at(0), seconds, reused, usage: null },
+  counts: null,
 });
 const running = (round: Round, step: string, rowsDone: number | null = null, rowsTotal: number | null = null) =>
   ({
     ...{ step, round, state: 'running', rowsDone, rowsTotal, startedAt: at(600), seconds: null, reused: false },
     usage: null,
+    counts: null,
   }) satisfies StepState as StepState;
 const cost = (step: string, seconds: number, tokens = 0): StepCost => ({
   ...{ step, seconds, reused: false, usage: tokens ? { tokens, gpuSeconds: tokens / 100, money: 0 } : null },
@@ -99,8 +101,8 @@ describe('the tree', () => {
     expect(renderRun(STATUS, VIEW)).toEqual([
       '● svamp-2 · running · round 2 of 5 · 14 min',
       '  ✓ preparation  3.3 s',
-      '  ✓ round 0  52.0 % (44.0-60.0)  0/640 enriched  loss 1.250  2 min 6 s',
-      '  ✓ round 1  61.4 % (53.4-69.4)  100/640 enriched  loss 1.125  3 min 6 s',
+      '  ✓ round 0  52.0 % of 132 (44.0-60.0)  0/640 enriched  loss 1.250  2 min 6 s',
+      '  ✓ round 1  61.4 % of 132 (53.4-69.4)  100/640 enriched  loss 1.125  3 min 6 s',
       '  ● round 2',
       '    ✓ sample               640 rows  1 min 15 s',
       '    ● logprob (reference)  ██████░░░░░░  332/640 rows  8.2/s  38 s left',
@@ -112,8 +114,8 @@ describe('the tree', () => {
     expect(narrow).toEqual([
       '● svamp-2 · running · round 2 of 5 · 14…',
       '  ✓ preparation  3.3 s',
-      '  ✓ round 0  52.0 % (44.0-60.0)  0/640 …',
-      '  ✓ round 1  61.4 % (53.4-69.4)  100/64…',
+      '  ✓ round 0  52.0 % of 132 (44.0-60.0) …',
+      '  ✓ round 1  61.4 % of 132 (53.4-69.4) …',
       '  ● round 2',
       '    ✓ sample               640 rows  1 …',
       '    ● logprob (reference)  332/640 rows…',
@@ -131,8 +133,8 @@ describe('the tree', () => {
     expect(renderRun(PARKED, VIEW)).toEqual([
       '! svamp-2 · parked · round 2 of 5 · 14 min',
       '  ✓ preparation  3.3 s',
-      '  ✓ round 0  52.0 % (44.0-60.0)  0/640 enriched  loss 1.250  2 min 6 s',
-      '  ✓ round 1  61.4 % (53.4-69.4)  100/640 enriched  loss 1.125  3 min 6 s',
+      '  ✓ round 0  52.0 % of 132 (44.0-60.0)  0/640 enriched  loss 1.250  2 min 6 s',
+      '  ✓ round 1  61.4 % of 132 (53.4-69.4)  100/640 enriched  loss 1.125  3 min 6 s',
       '  ! round 2',
       '    ✓ sample               640 rows  1 min 15 s',
       '    ! logprob (reference)  parked after 5 attempts: engine.unreachable',
@@ -251,8 +253,8 @@ describe('the lines of a log', () => {
       'run svamp-2 · running',
       'prepare  done in 1.2 s',
       'ingest examples  done in 2.1 s',
-      'round 0/5 done · 52.0 % (44.0-60.0) · 0/640 enriched · loss 1.250 · 2 min 6 s',
-      'round 1/5 done · 61.4 % (53.4-69.4) · 100/640 enriched · loss 1.125 · 3 min 6 s',
+      'round 0/5 done · 52.0 % of 132 (44.0-60.0) · 0/640 enriched · loss 1.250 · 2 min 6 s',
+      'round 1/5 done · 61.4 % of 132 (53.4-69.4) · 100/640 enriched · loss 1.125 · 3 min 6 s',
       'round 2/5 · sample  640 rows · done in 1 min 15 s',
       'round 2/5 · logprob (reference)  started',
     ]);
@@ -304,7 +306,7 @@ describe('the lines of a log', () => {
       rounds: [...STATUS.rounds, summary(2, 0.4, 'roll-back')],
     };
     expect(changes(STATUS, rolled)).toEqual([
-      'round 2/5 done · 40.0 % (32.0-48.0) · 200/640 enriched · loss 1.000 · 4 min 6 s · rolled back',
+      'round 2/5 done · 40.0 % of 132 (32.0-48.0) · 200/640 enriched · loss 1.000 · 4 min 6 s · rolled back',
     ]);
     expect(changes(rolled, { ...rolled, state: 'done', endedAt: at(900) })).toEqual([
       'run svamp-2 · done after 15 min',
@@ -362,10 +364,10 @@ describe('the lines of a log', () => {
 it('the table of a run has a row for each round', () => {
   const rounds = [summary(0, 0.52, null), summary(1, 0.4, 'roll-back')];
   expect(roundsTable([...rounds, { ...summary(2, 0.6, 'keep'), evaluation: null }])).toEqual([
-    'round  enriched  rationale   loss  held-out            time       gate',
-    '    0  0/640     80 chars   1.250  52.0 % (44.0-60.0)  2 min 6 s  -',
-    '    1  100/640   100 chars  1.125  40.0 % (32.0-48.0)  3 min 6 s  rolled back',
-    '    2  200/640   120 chars  1.000  -                   4 min 6 s  kept',
+    'round  enriched  rationale   loss  held-out                   time       gate',
+    '    0  0/640     80 chars   1.250  52.0 % of 132 (44.0-60.0)  2 min 6 s  -',
+    '    1  100/640   100 chars  1.125  40.0 % of 132 (32.0-48.0)  3 min 6 s  rolled back',
+    '    2  200/640   120 chars  1.000  -                          4 min 6 s  kept',
   ]);
 });
 

@@ -92,23 +92,28 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-it('sample --out writes each prompt with its texts, once the run is done', async () => {
+it('sample --out writes each text, or with --plain each prompt with its texts, once the run is done', async () => {
+  const out = () =>
+    readFileSync(join(folder, 'out.jsonl'), 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
   const ran = await run('sample', 'teach.yaml', '--id', 'cli-teach', '--out', 'out.jsonl', '--json');
-  expect(JSON.parse(ran.stdout)).toEqual({ runId: 'cli-teach', state: 'done', out: 'out.jsonl', rows: 3 });
+  expect(JSON.parse(ran.stdout)).toEqual({ runId: 'cli-teach', state: 'done', out: 'out.jsonl', rows: 6 });
   expect(ran.code).toBe(0);
-  const rows = readFileSync(join(folder, 'out.jsonl'), 'utf8')
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line));
-  expect(rows).toEqual([
-    { id: 'r000001', instruction: 'Say hi', texts: ['Say hi 0 [the key]', 'Say hi 1 [the key]'] },
-    {
-      id: 'r000002',
-      instruction: 'مرحبا <b>&amp;</b>',
-      texts: ['مرحبا <b>&amp;</b> 0 [the key]', 'مرحبا <b>&amp;</b> 1 [the key]'],
-    },
-    { id: 'r000003', instruction: '🙂\tand a tab', texts: ['🙂\tand a tab 0 [the key]', '🙂\tand a tab 1 [the key]'] },
-  ]);
+  const asked = ['Say hi', 'مرحبا <b>&amp;</b>', '🙂\tand a tab'];
+  const text = (instruction: string, k: number) => `${instruction} ${k} [the key]`;
+  const id = expect.stringMatching(/^r-[0-9a-f]{16}$/);
+  expect(out()).toEqual(
+    asked.flatMap((instruction) =>
+      [0, 1].map((k) => ({ id, k, text: text(instruction, k), finish: 'other', tokens: null, seed: null })),
+    ),
+  );
+  const plain = await run('sample', 'teach.yaml', '--id', 'cli-plain', '--out', 'out.jsonl', '--plain');
+  expect(plain.stderr).toContain('out.jsonl: 3 prompts; 3 of 3 rows have texts');
+  expect(out()).toEqual(
+    asked.map((instruction) => ({ id, instruction, texts: [text(instruction, 0), text(instruction, 1)] })),
+  );
 });
 
 it('a run that parks ends watch with 3, waits, and continues after retry', async () => {

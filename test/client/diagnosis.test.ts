@@ -228,7 +228,7 @@ it.each([
 ])('a frozen %s is shown while it stands still, and once it was ended', async (_, step, { message }) => {
   const running: StepState = {
     ...{ step, round: 1, state: 'running', rowsDone: null, rowsTotal: null, startedAt: at(0), seconds: null },
-    ...{ reused: false, usage: null },
+    ...{ reused: false, usage: null, counts: null },
   };
   const beat = { step, unit: 'rows', done: 3, total: 8, rate: null, secondsLeft: null };
   const shown = async (activity: object) => {

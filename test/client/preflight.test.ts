@@ -107,7 +107,15 @@ it('says whether a sampling loads a model', async () => {
 
 it('writes each prompt with its texts, or no file', async () => {
   const store = openStore(deployment());
-  const text = (id: string, k: number): Candidate => ({ id, k, text: `${id}${k}`, finish: 'stop', tokens: 1, seed: k });
+  const text = (id: string, k: number): Candidate => ({
+    id,
+    k,
+    text: `${id}${k}`,
+    finish: 'stop',
+    reason: null,
+    tokens: 1,
+    seed: k,
+  });
   const put = async (...chunks: object[][]) =>
     store.datasets.put(await Promise.all(chunks.map((rows) => store.objects.putRows(rows))));
   const result = {

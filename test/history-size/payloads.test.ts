@@ -2,12 +2,13 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { jsonBytes, MAX_PAYLOAD_BYTES, type ModelRef } from '../../contracts/refs.js';
+import { GUARDS } from '../../contracts/rows.js';
 import { type Intervention, OperatorRecord, RunProgress, type RunState, type Waiting } from '../../contracts/run.js';
 import type { EvalResult, FineTuneInput, SelectInput, ShardedStep, TrainingSet } from '../../contracts/steps.js';
 import { assertRoom, carried, clipped, freshProgress, freshRecord } from '../../workflows/control/record.js';
 import { memoOf } from '../../workflows/status.js';
 import { Scenarios } from '../workflows/scenario.js';
-import { done, failure, leftBefore, object, type Script, sha, shard } from '../workflows/script.js';
+import { done, failure, leftBefore, object, type Script, sha, shard, texts } from '../workflows/script.js';
 import { once } from '../workflows/waiting.js';
 
 let scenarios: Scenarios;
@@ -72,7 +73,15 @@ const LARGEST = {
   evaluation: { limit: MAX, maxTokens: 32768, chunkSize: 1024 },
   rounds: 3,
   enrichFrom: 'original',
-  sampling: { k: 64, temperature: REAL, topP: REAL, topK: MAX, maxTokens: 32768, chunkSize: 1024 },
+  sampling: {
+    k: 64,
+    temperature: REAL,
+    topP: REAL,
+    topK: MAX,
+    maxTokens: 32768,
+    maxFailedShare: 1 - REAL,
+    chunkSize: 1024,
+  },
   selection: { selector: 'rank-sum', minChars: MAX, maxChars: MAX },
   training: {
     from: 'previous',
@@ -100,27 +109,49 @@ const LARGEST = {
 /** As many settings as a fork may be made for. */
 const FIELDS = Object.keys(TRAINING);
 
+const COUNTS = {
+  ...texts({ rows: MAX, withText: MAX, asked: MAX, texts: MAX, empty: MAX, cut: 1, filtered: 1e15, refused: 1e15 }),
+  ...{ suspect: 1e15, reasons: Array.from({ length: 4 }, () => ({ reason: '"'.repeat(45), count: MAX })) },
+};
+const KEPT_OUT = {
+  of: 'guards',
+  candidates: MAX,
+  guards: Object.fromEntries(GUARDS.map((guard) => [guard, MAX])),
+};
+const LEFT_OUT = { of: 'training', rows: MAX, leftOut: MAX, cut: MAX };
+
 const SCRIPT: Script = {
   srlmPrepareModel: () => done(model('start', text(200))),
   srlmIngest: ({ kind }) => done({ dataset: dataset(kind), missingRationales: 1, meanRationaleChars: REAL }),
-  srlmAddRationales: () => done(set('with rationales')),
+  srlmAddRationales: () => done({ set: set('with rationales'), counts: { of: 'rationales', rows: MAX, without: MAX } }),
   // The replies to the questions are sampled, all else is found.
   srlmOpenStep: (step: ShardedStep) => ({
     step: object(JSON.stringify(step)),
     rows: MAX,
     chunks: 2,
-    done: 'purpose' in step && step.purpose === 'evaluate' ? null : done(dataset(JSON.stringify(step)), used, true),
+    done:
+      'purpose' in step && step.purpose === 'evaluate'
+        ? null
+        : done({ dataset: dataset(JSON.stringify(step)), counts: COUNTS }, used, true),
   }),
   srlmShard: () => shard(1, { usage: { ...used, tokens: 1e9 } }),
-  srlmAssemble: () => done(dataset('replies'), used),
+  srlmAssemble: () => done({ dataset: dataset('replies'), counts: COUNTS }, used),
   srlmParse: () => done(dataset('parsed')),
-  srlmSelect: ({ round }: SelectInput) => done({ set: set(`${round}`), decisions: dataset('decisions'), changed: MAX }),
+  srlmSelect: ({ round }: SelectInput) =>
+    done({ set: set(`${round}`), decisions: dataset('decisions'), changed: MAX, counts: KEPT_OUT }),
   srlmMix: (_, call) => {
     if (call % 2 === 1) throw failure('x'.repeat(500), text(5000));
     return done(dataset('mixture'));
   },
   srlmFineTune: ({ data }: FineTuneInput) => {
-    const trained = { model: model(data.sha256), steps: MAX, trainLoss: REAL, tokens: MAX, precision: 'bf16-autocast' };
+    const trained = {
+      model: model(data.sha256),
+      steps: MAX,
+      trainLoss: REAL,
+      tokens: MAX,
+      precision: 'bf16-autocast',
+      counts: LEFT_OUT,
+    };
     return done(trained, { ...used, tokens: 1e9 });
   },
   srlmGrade: () => done(evaluation),

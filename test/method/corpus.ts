@@ -7,6 +7,7 @@ import { Problem } from '../../contracts/errors.js';
 import type { Catalyst, Example, Question } from '../../contracts/rows.js';
 import { PromptTemplates, SELECTORS, type SelectorName } from '../../contracts/spec.js';
 import * as answers from '../../method/answers.js';
+import * as chunks from '../../method/chunks.js';
 import * as formats from '../../method/formats/index.js';
 import * as graders from '../../method/graders/index.js';
 import * as guards from '../../method/guards/index.js';
@@ -52,7 +53,12 @@ export const DECIDERS: Record<string, Decider> = {
   'method/random.ts': { version: random.VERSION, uses: [], outputs: randomOutputs },
   'method/statistics.ts': { version: statistics.VERSION, uses: ['method/random.ts'], outputs: statisticsOutputs },
   'method/mixture.ts': { version: mixture.VERSION, uses: ['method/prompts.ts'], outputs: mixtureOutputs },
-  'method/formats/index.ts': { version: formats.VERSION, uses: ['method/prompts.ts'], outputs: formatOutputs },
+  'method/chunks.ts': { version: chunks.VERSION, uses: ['method/random.ts'], outputs: chunkOutputs },
+  'method/formats/index.ts': {
+    version: formats.VERSION,
+    uses: ['method/prompts.ts', 'method/random.ts'],
+    outputs: formatOutputs,
+  },
 };
 
 const times = <T>(count: number, one: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => one(i));
@@ -142,17 +148,17 @@ const QUESTIONS: Question[] = [
 function promptOutputs() {
   return TEMPLATES.map((template) => [
     EXAMPLES.map((example) => [
-      prompts.answerPrompt(template, example.instruction),
+      prompts.answerMessages(template, example).at(-1)?.content,
       prompts.enrichPrompt(template, example, 'original'),
       prompts.enrichPrompt(template, example, 'current'),
       prompts.rationalizePrompt(template, example),
-      prompts.samplePrompt(null, example.instruction),
-      prompts.samplePrompt(template.enrich, example.instruction),
+      prompts.sampleMessages(null, null, example).at(-1)?.content,
+      prompts.sampleMessages(template.enrich, null, example).at(-1)?.content,
       prompts.replyPrefix(template, example.rationale),
       prompts.answerSuffix(template, example.answer),
       prompts.reply(template, example.rationale, example.answer),
     ]),
-    QUESTIONS.map((question) => graders.evaluatePrompt(template, question)),
+    QUESTIONS.map((question) => graders.evaluateMessages(template, question).at(-1)?.content),
     prompts.answerMark(template),
   ]);
 }
@@ -332,15 +338,23 @@ const PAIRS = [
   ...times(12, (i) => [graded(30, 50, 3), graded(30 - 2 * i, 50, 7)]),
 ] as [boolean[], boolean[]][];
 
+function chunkOutputs() {
+  return cross([1, 4, 32], [0, 3, 40, 3000], (most, rows) => {
+    const chunker = new chunks.Chunker<{ id: string }>(most);
+    const made = times(rows, (i) => chunker.add({ id: `row ${i}` }, 1)).flat();
+    return [...made, ...chunker.end()].map(({ length }) => length);
+  });
+}
+
 function statisticsOutputs() {
   return [
     cross(PAIRS, [0.5, 0.95, 0.999], ([a, b], confidence) => [
-      statistics.bootstrapInterval(a, confidence, a.length),
+      statistics.wilsonInterval(a.filter(Boolean).length, a.length, confidence),
       statistics.pairedBootstrap(a, b, confidence, a.length),
       statistics.pairedBootstrap(a, b, confidence, 3, 50),
     ]),
     // Many questions have close means, which show a change of the number of draws.
-    times(12, (i) => statistics.bootstrapInterval(graded(640, 997), 0.988 + i / 1000, 1)),
+    times(12, (i) => statistics.pairedBootstrap(graded(0, 997), graded(640, 997), 0.988 + i / 1000, 1)),
   ];
 }
 

@@ -281,13 +281,17 @@ describe('prompts', () => {
 });
 
 describe('readData', () => {
-  it('gives rows without an id their position as id', async () => {
-    const rows = await read('prompts', '{"prompt":"a"}\n{"prompt":"b","id":5}\n{"prompt":"c","id":""}\n');
-    expect(rows.map(({ id }) => id)).toEqual(['r000001', '5', 'r000003']);
+  it('names a row without an id by its content, so that it keeps its name when others go', async () => {
+    const [a, b, c] = ['{"prompt":"a"}\n', '{"prompt":"b","id":5}\n', '{"prompt":"c","id":""}\n'];
+    const ids = (await read('prompts', `${a}${b}${c}`)).map(({ id }) => id);
+    expect(ids).toEqual([expect.stringMatching(/^r-[0-9a-f]{16}$/), '5', expect.stringMatching(/^r-[0-9a-f]{16}$/)]);
+    expect((await read('prompts', `${b}${c}`)).map(({ id }) => id)).toEqual(ids.slice(1));
+    expect((await read('prompts', `${a}${a}${a}`)).map(({ id }) => id)).toEqual([ids[0], `${ids[0]}-2`, `${ids[0]}-3`]);
   });
-  it('never gives a position that is already the id of another row', async () => {
-    const rows = await read('prompts', '{"prompt":"a","id":"r000002"}\n{"prompt":"b"}\n');
-    expect(rows.map(({ id }) => id)).toEqual(['r000002', 'r000002-2']);
+  it('never gives a name that is already the id of another row', async () => {
+    const id = (await read('prompts', `{"prompt":"b"}\n`))[0]!.id;
+    const rows = await read('prompts', `{"prompt":"a","id":"${id}"}\n{"prompt":"b"}\n`);
+    expect(rows.map((row) => row.id)).toEqual([id, `${id}-2`]);
   });
   it('refuses an id that occurs twice', async () => {
     expect(await message(read('prompts', '{"prompt":"a","id":1}\n\n{"prompt":"b","id":"1"}\n'))).toBe(

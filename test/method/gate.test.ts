@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { Gate } from '../../contracts/spec.js';
 import { decideGate } from '../../method/gate.js';
-import { bootstrapInterval, pairedBootstrap } from '../../method/statistics.js';
+import { pairedBootstrap, wilsonInterval } from '../../method/statistics.js';
 
 const share = (right: number, of: number) => Array.from({ length: of }, (_, e) => e < right);
 
 describe('bootstrap', () => {
-  it('contains the mean, and narrows with more questions', () => {
-    const few = bootstrapInterval(share(14, 20), 0.95, 1);
-    const many = bootstrapInterval(share(700, 1000), 0.95, 1);
+  it('narrows with more questions', () => {
+    const few = pairedBootstrap(share(0, 20), share(14, 20), 0.95, 1);
+    const many = pairedBootstrap(share(0, 1000), share(700, 1000), 0.95, 1);
     expect(few.low).toBeLessThan(0.7);
     expect(few.high).toBeGreaterThan(0.7);
     expect(many.high - many.low).toBeLessThan((few.high - few.low) / 4);
@@ -17,10 +17,10 @@ describe('bootstrap', () => {
     expect(many.high).toBeCloseTo(0.728, 2);
   });
   it('is the same for the same seed', () => {
-    expect(bootstrapInterval(share(14, 20), 0.9, 5)).toEqual(bootstrapInterval(share(14, 20), 0.9, 5));
+    const once = () => pairedBootstrap(share(0, 20), share(14, 20), 0.9, 5);
+    expect(once()).toEqual(once());
   });
   it('of equal answers is a point', () => {
-    expect(bootstrapInterval(share(5, 5), 0.95, 1)).toEqual({ low: 1, high: 1 });
     expect(pairedBootstrap(share(3, 5), share(3, 5), 0.95, 1)).toEqual({ difference: 0, low: 0, high: 0 });
   });
   it('of b against a is that of a against b with the opposite sign', () => {
@@ -37,8 +37,29 @@ describe('bootstrap', () => {
     expect(crossed.low).toBeLessThan(0);
   });
   it('of nothing, or of lists that do not pair, is an error', () => {
-    expect(() => bootstrapInterval([], 0.95, 1)).toThrow('there is nothing to resample');
+    expect(() => pairedBootstrap([], [], 0.95, 1)).toThrow('there is nothing to resample');
     expect(() => pairedBootstrap([true], [], 0.95, 1)).toThrow('cannot pair 1 answers with 0');
+  });
+});
+
+describe("Wilson's interval of a score", () => {
+  // Newcombe (1998), table I, method 3.
+  it.each([
+    [81, 263, 0.2553, 0.3662],
+    [15, 148, 0.0624, 0.1605],
+    [0, 20, 0, 0.1611],
+    [1, 29, 0.0061, 0.1718],
+  ])('is the published one: %i of %i', (correct, total, low, high) => {
+    const found = wilsonInterval(correct, total, 0.95);
+    expect(found.low).toBeCloseTo(low, 4);
+    expect(found.high).toBeCloseTo(high, 4);
+  });
+  it('is no point where all answers are wrong, or right', () => {
+    expect(wilsonInterval(0, 24, 0.95)).toEqual({ low: 0, high: expect.closeTo(0.138, 3) });
+    expect(wilsonInterval(24, 24, 0.95)).toEqual({ low: expect.closeTo(0.862, 3), high: 1 });
+  });
+  it('of nothing is an error', () => {
+    expect(() => wilsonInterval(0, 0, 0.95)).toThrow('there is no answer to count');
   });
 });
 

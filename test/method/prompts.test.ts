@@ -2,18 +2,18 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Catalyst, Example } from '../../contracts/rows.js';
 import { PromptTemplates } from '../../contracts/spec.js';
-import { evaluatePrompt } from '../../method/graders/index.js';
+import { evaluateMessages } from '../../method/graders/index.js';
 import { answerRow, catalystRow } from '../../method/mixture.js';
 import {
   answerMark,
-  answerPrompt,
+  answerMessages,
   answerSuffix,
   enrichPrompt,
   fill,
   rationalizePrompt,
   reply,
   replyPrefix,
-  samplePrompt,
+  sampleMessages,
 } from '../../method/prompts.js';
 
 const templates = PromptTemplates.parse({});
@@ -35,6 +35,10 @@ const replies = [
   '<think>\n{rationale}\n</think>\n{answer}',
   '{rationale}\n{answer} or\n {answer}',
 ];
+
+const user = (content: string) => ({ role: 'user', content }) as const;
+const system = (content: string) => ({ role: 'system', content }) as const;
+const asks = (instruction: string) => ({ instruction, turns: null });
 
 describe('prompts', () => {
   it('a value is never filled again', () => {
@@ -80,16 +84,32 @@ describe('prompts', () => {
     expect(enrichPrompt(own, { ...example, original: null, rationale: '' }, 'original')).toBe('What is 2 + 3?|');
   });
   it('a sample run asks by its own template, or the instruction alone', () => {
-    expect(samplePrompt('Now: {instruction}', '{x}')).toBe('Now: {x}');
-    expect(samplePrompt(null, '{x}')).toBe('{x}');
+    expect(sampleMessages('Now: {instruction}', null, asks('{x}'))).toEqual([user('Now: {x}')]);
+    expect(sampleMessages(null, 'Be short.', asks('{x}'))).toEqual([system('Be short.'), user('{x}')]);
   });
   it('evaluates with the answer template, applied once, and lists choices one per line', () => {
     const own = PromptTemplates.parse({ answer: 'Q: {instruction}' });
-    expect(answerPrompt(own, 'Why?')).toBe('Q: Why?');
-    expect(evaluatePrompt(own, { id: 'q', question: 'Which?', turns: null, choices: ['{x}', 'y'], answer: 'B' })).toBe(
-      'Q: Which?\nA. {x}\nB. y',
-    );
-    expect(evaluatePrompt(own, { id: 'q', question: 'Why?', turns: null, choices: null, answer: 'B' })).toBe('Q: Why?');
+    expect(answerMessages(own, asks('Why?'))).toEqual([user('Q: Why?')]);
+    const question = { id: 'q', question: 'Which?', turns: null, choices: ['{x}', 'y'], answer: 'B' };
+    expect(evaluateMessages(own, question)).toEqual([user('Q: Which?\nA. {x}\nB. y')]);
+    expect(evaluateMessages(own, { ...question, question: 'Why?', choices: null })).toEqual([user('Q: Why?')]);
+  });
+  it('applies the template to the last turn of a conversation, and leaves the turns before it as they are', () => {
+    const own = PromptTemplates.parse({ answer: 'Q: {instruction}' });
+    const before = [system('Be kind.'), user('Hello'), { role: 'assistant', content: 'Hi.' } as const];
+    const turns = [...before, user('Which?')];
+    const asked = { instruction: 'all of it', turns };
+    expect(answerMessages(own, asked)).toEqual([...before, user('Q: Which?')]);
+    const [trained] = [answerRow({ ...example, ...asked, rationale: 'So.', answer: '5' }, own)];
+    expect(trained.messages.slice(0, -1)).toEqual([...before, user('Q: Which?')]);
+    const question = { id: 'q', question: 'all of it', turns, choices: ['x', 'y'], answer: 'B' };
+    expect(evaluateMessages(own, question)).toEqual([...before, user('Q: Which?\nA. x\nB. y')]);
+    const [first, ...rest] = before;
+    expect(sampleMessages(null, 'Be short.', asked)).toEqual([
+      system(`Be short.\n\n${first!.content}`),
+      ...rest,
+      user('Which?'),
+    ]);
   });
 });
 
@@ -108,8 +128,8 @@ describe('what a model is trained with is what it meets later', () => {
         const all = PromptTemplates.parse(parts);
         const [user, assistant] = answerRow({ ...example, ...text }, all).messages;
         const question = { id: 'q', question: text.instruction, turns: null, choices: null, answer: text.answer };
-        expect(evaluatePrompt(all, question)).toBe(user!.content);
-        expect(answerPrompt(all, text.instruction)).toBe(user!.content);
+        expect(evaluateMessages(all, question)).toEqual([user]);
+        expect(answerMessages(all, asks(text.instruction))).toEqual([user]);
         expect(replyPrefix(all, text.rationale) + answerSuffix(all, text.answer)).toBe(assistant!.content);
       }),
     ));

@@ -1,6 +1,7 @@
 /** What scripted activities answer, and the values that they answer with. Pure. */
 import { createHash } from 'node:crypto';
 import { ApplicationFailure } from '@temporalio/activity';
+import type { Counts, TextCounts } from '../../contracts/counts.js';
 import type { DatasetRef, ModelRef, ObjectRef, Usage } from '../../contracts/refs.js';
 import type { RunProgress } from '../../contracts/run.js';
 import type {
@@ -16,13 +17,14 @@ import type {
   ShardedStep,
   ShardInput,
   ShardOutput,
+  StepCounts,
   StepDone,
   TrainingSet,
 } from '../../contracts/steps.js';
 import { NO_USAGE } from '../../method/budget.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: a script answers to inputs of its own activity
-export type Script = Record<string, (input: any, call: number) => unknown>;
+export type Script = Record<string, (input: any, call: number, second?: any) => unknown>;
 
 export const sha = (text: string): string => createHash('sha256').update(text).digest('hex');
 export const object = (name: string, rows = 0): ObjectRef => ({ sha256: sha(name), rows, bytes: 100 });
@@ -62,6 +64,13 @@ export const shard = (chunks: number, changes: Partial<ShardOutput> = {}): Shard
     ...changes,
   },
 });
+/** What a sampling step of 32 rows has received. */
+export const texts = (changes: Partial<TextCounts> = {}): TextCounts => ({
+  ...{ of: 'texts', rows: 32, withText: 32, asked: 128, texts: 128, empty: 0, cut: 0, filtered: 0, refused: 0 },
+  ...{ suspect: 0, maxTokens: 48, reasons: [], ...changes },
+});
+const countsOf = ({ step }: ShardedStep): Counts =>
+  step === 'sample' ? texts() : { of: 'scores', candidates: 160, without: 0 };
 export const failure = (type: string, message = `Something is wrong. [${type}]`, ...details: unknown[]) =>
   ApplicationFailure.nonRetryable(message, type, ...details);
 
@@ -78,7 +87,7 @@ export const FOUND: Script = {
     step: object(JSON.stringify(step)),
     rows: step.data.rows,
     chunks: step.data.chunks,
-    done: done(dataset(`found ${JSON.stringify(step)}`), null, true),
+    done: done({ dataset: dataset(`found ${JSON.stringify(step)}`), counts: countsOf(step) }, null, true),
   }),
 };
 
@@ -91,13 +100,17 @@ export function defaults(tables: Map<string, RoundTable>): Script {
       return done({ dataset: dataset(kind), missingRationales: 0, meanRationaleChars });
     },
     srlmAddRationales: () =>
-      done({ dataset: dataset('with rationales'), rows: 32, enriched: 0, meanRationaleChars: 20 }),
+      done({
+        set: { dataset: dataset('with rationales'), rows: 32, enriched: 0, meanRationaleChars: 20 },
+        counts: { of: 'rationales', rows: 5, without: 0 },
+      }),
     srlmOpenStep: (step: ShardedStep) => {
       const { rows, chunks } = step.data;
       return { step: object(JSON.stringify(step)), rows, chunks, done: null };
     },
     srlmShard: ({ from, to }: ShardInput) => shard(to - from),
-    srlmAssemble: ({ step }: { step: ObjectRef }) => done(dataset(`assembled ${step.sha256}`)),
+    srlmAssemble: ({ step }: { step: ObjectRef }) =>
+      done({ dataset: dataset(`assembled ${step.sha256}`), counts: texts() }),
     srlmParse: ({ candidates }: { candidates: DatasetRef }) => done(dataset(`parsed ${candidates.sha256}`)),
     srlmSelect: ({ data, round }: SelectInput) =>
       done({
@@ -109,19 +122,26 @@ export function defaults(tables: Map<string, RoundTable>): Script {
         },
         decisions: dataset(`decisions ${round}`),
         changed: 20,
+        counts: { of: 'guards', candidates: 128, guards: {} },
       }),
     srlmMix: ({ data }: { data: DatasetRef }) => done(dataset(`mixture ${data.sha256}`, 40)),
     srlmFineTune: (input: FineTuneInput) => trained(input),
     srlmClaimHost: () => ({ host: 'host-a' }),
     srlmGrade: ({ replies }: { replies: DatasetRef }) => done(evaluation(replies.sha256)),
     srlmGate: () => ({ verdict: 'keep', difference: 0, low: -0.1, high: 0.1 }),
-    srlmKeepRound: ({ table, preparation, round }: KeepRoundInput) => {
+    srlmKeepRound: ({ table, preparation, round }: KeepRoundInput, _, counts: StepCounts = []) => {
       const before = table ? tables.get(table.sha256) : undefined;
-      const rounds = [...(before?.rounds ?? []).filter((one) => one.round < round.round), round];
+      const steps = round.steps.map((cost) => {
+        const found = counts.find((one) => one.round === round.round && one.step === cost.step);
+        return found ? { ...cost, counts: found.counts } : cost;
+      });
+      const rounds = [...(before?.rounds ?? []).filter((one) => one.round < round.round), { ...round, steps }];
       return keep(tables, { version: 2, preparation: preparation ?? before?.preparation ?? [], rounds });
     },
-    srlmReadRound: ({ table, round }: ReadRoundInput): RoundSummary =>
-      tables.get(table.sha256)!.rounds.find((one) => one.round === round)!,
+    srlmReadRound: ({ table, round }: ReadRoundInput): RoundSummary => {
+      const found = tables.get(table.sha256)!.rounds.find((one) => one.round === round)!;
+      return { ...found, steps: found.steps.map(({ counts: _, ...cost }) => cost) };
+    },
     srlmExport: () => undefined,
   };
 }

@@ -10,7 +10,14 @@ import {
   log,
   workflowInfo,
 } from '@temporalio/workflow';
-import { type Counts, countsText, failedTexts, mostlyCut, type TextCounts } from '../../contracts/counts.js';
+import {
+  type Counts,
+  countsText,
+  failedReplies,
+  failedTexts,
+  mostlyCut,
+  type TextCounts,
+} from '../../contracts/counts.js';
 import { shellWord } from '../../contracts/errors.js';
 import type { Usage } from '../../contracts/refs.js';
 import type { Parked, StepState } from '../../contracts/run.js';
@@ -144,7 +151,8 @@ function failureOf({ config }: RunControl, error: unknown): Pick<Parked, 'type' 
       attempts: 1,
     };
   }
-  if (error instanceof TooFewTexts) return { type: 'sampling.failed', message: error.message, attempts: 1 };
+  if (error instanceof TooFewTexts)
+    return { type: 'sampling.failed', message: clipped(error.message, MAX_MESSAGE_CHARS), attempts: 1 };
   if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
   const { type, message } = rootOf(error);
   // The run repeats its steps, and does again what lost its record.
@@ -196,13 +204,16 @@ export function assertBudget(run: RunControl): void {
 /** Throws TooFewTexts. Nothing at all is never a result; how much may be missing is the spec's to say. */
 export function assertReceived({ settings }: RunControl, step: StepName, counts: TextCounts): void {
   const { maxFailedShare } = settings.sampling;
-  if (counts.asked === 0 || (counts.texts > 0 && failedTexts(counts) <= maxFailedShare * counts.asked)) return;
+  const { asked, texts } = counts;
+  const failed = step === 'evaluate' ? failedReplies(counts) : failedTexts(counts);
+  const isNothing = step === 'evaluate' ? failed === asked : texts === 0;
+  if (asked === 0 || (!isNothing && failed <= maxFailedShare * asked)) return;
   const retry = `srlm retry ${shellWord(workflowInfo().workflowId)}`;
   const ways: string[] = [];
   if (mostlyCut(counts)) ways.push(`Give it more room: ${retry} --set ${maxTokensField(step)}=N.`);
   if (counts.suspect > 0) ways.push(`Look at the endpoint, then ask again where nothing came: ${retry}.`);
   if (ways.length === 0) ways.push('The outcome of each row is kept: look at the reasons.');
-  if (counts.texts > 0) ways.push(`To continue with what came: ${retry} --set sampling.maxFailedShare=1.`);
+  if (!isNothing) ways.push(`To continue with what came: ${retry} --set sampling.maxFailedShare=1.`);
   throw new TooFewTexts(`${countsText(counts)}. ${ways.join(' ')} [sampling.failed]`);
 }
 

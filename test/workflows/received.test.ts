@@ -1,0 +1,65 @@
+/** A sampling step that received too little parks; what it did not receive is shown, and asked for again. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Parked } from '../../contracts/run.js';
+import { Scenarios, SMALL } from './scenario.js';
+import { done, model, texts } from './script.js';
+
+let scenarios: Scenarios;
+beforeAll(async () => {
+  scenarios = await Scenarios.open();
+});
+afterAll(() => scenarios?.close());
+
+const SETTINGS = { ...SMALL, rounds: 1 };
+const NOTHING = texts({ withText: 0, texts: 0, empty: 128, suspect: 128 });
+const assembled = (counts: object) => done({ dataset: { ...model('d'), rows: 32, chunks: 1 }, counts }) as never;
+
+describe.concurrent('a sampling step', () => {
+  it('that received nothing parks, and asks again where the endpoint misbehaved', async () => {
+    const script = { srlmAssemble: (_: unknown, call: number) => assembled(call === 1 ? NOTHING : texts()) };
+    const run = await scenarios.start({ settings: SETTINGS, script });
+    const { steps, ...parked } = await run.parked('sample');
+    const halt = parked.halt as Parked;
+    expect(halt).toMatchObject({ type: 'sampling.failed', skippable: true });
+    expect(halt.message).toContain('0 of 32 rows have texts; 128 empty. Look at the endpoint, then ask again');
+    expect(halt.message).not.toContain('maxFailedShare');
+    expect(steps.at(-1)).toMatchObject({ step: 'sample', counts: NOTHING });
+    expect(run.inputs('srlmShard')[0].suspects).toEqual({ since: 0, forkOf: null });
+    await run.command('retry');
+    const result = await run.result();
+    const [, again] = run.inputs('srlmShard');
+    expect(again.suspects.since).toBeGreaterThan(0);
+    expect(run.inputs('srlmAssemble')[1].suspects).toEqual(again.suspects);
+    const [, round] = run.rounds(result);
+    expect(round!.steps.find(({ step }) => step === 'sample')!.counts).toEqual(texts());
+  });
+
+  it('parks where more failed than may, and continues when more may', async () => {
+    const counts = texts({ texts: 60, filtered: 68, reasons: [{ reason: 'content_filter', count: 68 }] });
+    const run = await scenarios.start({ settings: SETTINGS, script: { srlmAssemble: () => assembled(counts) } });
+    const halt = (await run.parked('sample')).halt as Parked;
+    expect(halt.message).toContain(
+      '68 filtered (content_filter). The outcome of each row is kept: look at the reasons.',
+    );
+    expect(halt.message).toContain('--set sampling.maxFailedShare=1. [sampling.failed]');
+    await run.command('retry', { set: { 'sampling.maxFailedShare': 0.6 } });
+    await run.result();
+    // The setting decides nothing about the texts.
+    expect(run.inputs('srlmOpenStep')[1].sampling).toEqual(run.inputs('srlmOpenStep')[0].sampling);
+  });
+
+  it('whose texts were mostly cut ends with a warning', async () => {
+    const counts = texts({ cut: 127 });
+    const run = await scenarios.start({ settings: SETTINGS, script: { srlmAssemble: () => assembled(counts) } });
+    await run.result();
+    expect((await run.state()).warnings).toEqual([
+      'round 1 · sample: 127 of 128 texts were cut at maxTokens 48; raise sampling.maxTokens',
+    ]);
+  });
+
+  it('that was asked for nothing does not park', async () => {
+    const counts = texts({ rows: 0, withText: 0, asked: 0, texts: 0 });
+    const run = await scenarios.start({ settings: SETTINGS, script: { srlmAssemble: () => assembled(counts) } });
+    await run.result();
+  });
+});
