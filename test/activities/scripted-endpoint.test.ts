@@ -211,7 +211,7 @@ async function stored(): Promise<ObjectRef> {
   const ids = Array.from({ length: ROWS }, (_, i) => ({ id: `${i}`, instruction: `row ${i}` }));
   const chunks = Array.from({ length: ROWS / CHUNK }, (_, i) => ids.slice(i * CHUNK, (i + 1) * CHUNK));
   const data = await datasets.put(await Promise.all(chunks.map((rows) => objects.putRows(rows))));
-  const { chunkSize: _, ...sampling } = settings.sampling;
+  const { chunkSize: _, maxFailedShare: __, ...sampling } = settings.sampling;
   return objects.putJson({
     ...{ step: 'sample', purpose: 'prompt', engine: 'teacher', model: null, enrichFrom: 'original' },
     ...{ data, texts: await objects.putJson(texts), sampling, seed: 0, round: 0, deterministic: false },
