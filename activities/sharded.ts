@@ -20,7 +20,7 @@ import {
   type StepDone,
   type Suspects,
 } from '../contracts/steps.js';
-import type { RequestCost } from '../engines/client.js';
+import { noCost, type RequestCost } from '../engines/client.js';
 import { type Engine, requireCapability } from '../engines/engine.js';
 import { addUsage, NO_USAGE, shareUsedUp } from '../method/budget.js';
 import { sha256 } from '../storage/files.js';
@@ -111,7 +111,7 @@ export const srlmShard = (deps: Deps) =>
           }
           stop.busy = true;
           const record = await recorded(store, chunkStep(step), chunkInputs(recipeSha256, chunks), async () => {
-            const cost: RequestCost = { promptTokens: 0, completionTokens: 0, gpuSeconds: 0 };
+            const cost: RequestCost = noCost();
             const tools = { store, client, signal: stop.signal, cost, onRow: () => progress.add(1) };
             const { rows, counts } = await kind.work(step, texts, chunks, tools);
             const made = await store.objects.putRows(rows);

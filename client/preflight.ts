@@ -157,6 +157,18 @@ function checkMachines(spec: RunSpec, deployment: Deployment): void {
   if (problem) throw trainingInvalid(name, problem);
 }
 
+/**
+ * What an endpoint that a run asks for texts does not take, or why it does not answer here: its worker may be elsewhere,
+ * so that neither is an error. Sends a few tiny requests; none where the key is only on the worker.
+ */
+export async function tryEngine(name: string | null | undefined, deployment: Deployment): Promise<string[]> {
+  if (!name) return [];
+  const trial = await new EngineHost(deployment, null).engine(name).tryOut();
+  return (trial?.remarks ?? []).map((remark) =>
+    trial?.ok ? `Engine ${name}: ${remark}` : `${remark} It was asked from here.`,
+  );
+}
+
 /** A missing file is reported before others are read, which can take minutes. */
 async function checkPresence({ path }: Source, folder: string): Promise<void> {
   const whole = resolve(folder, path);

@@ -27,8 +27,22 @@ const BuiltinEngine = z.strictObject({
   concurrency: z.int().min(1).default(256).describe('requests in flight from one worker'),
 });
 
-const EndpointEngine = z.strictObject({
-  kind: z.literal('endpoint'),
+const OWN_FIELDS = ['model', 'messages', 'n', 'seed', 'stream'];
+const OWN_HEADERS = [
+  'authorization',
+  'api-key',
+  'host',
+  'content-length',
+  'content-type',
+  'connection',
+  'transfer-encoding',
+];
+
+export const EndpointEngine = z.strictObject({
+  kind: z
+    .enum(['endpoint', 'openai'])
+    .transform(() => 'endpoint' as const)
+    .describe('the two are the same'),
   baseUrl: z.url({ protocol: /^https?$/ }).refine((url) => !/[?#]|\/\/[^/]*@/.test(url), {
     error: 'must hold no password, query or fragment, since it is shown and stored; a key comes from apiKeyEnv',
     params: { isSecret: true },
@@ -44,8 +58,40 @@ const EndpointEngine = z.strictObject({
     .optional()
     .describe('name of the environment variable that holds the key'),
   concurrency: z.int().min(1).default(64).describe('requests in flight from one worker'),
-  seed: z.boolean().default(true).describe('false: the endpoint breaks on a seed'),
-  topK: z.boolean().default(true).describe('false: the endpoint refuses top_k (the hosted ones do)'),
+  n: z
+    .boolean()
+    .default(true)
+    .describe('false: each text has a request and a seed of its own; found out where it is not set'),
+  seed: z.boolean().default(true).describe('false: send no seed; found out where the endpoint refuses it by name'),
+  topK: z.boolean().default(true).describe('false: send no top_k; found out where the endpoint refuses it by name'),
+  maxTokensField: z
+    .enum(['max_tokens', 'max_completion_tokens'])
+    .default('max_tokens')
+    .describe('what the limit of a reply is called; the other one is tried where the endpoint refuses it by name'),
+  extraBody: z
+    .record(z.string(), z.json())
+    .refine((body) => OWN_FIELDS.every((name) => !Object.hasOwn(body, name)), {
+      error: `must not hold ${OWN_FIELDS.join(', ')}, which srlm sets`,
+    })
+    .optional()
+    .describe(
+      'more fields of each request, such as reasoning_effort; they replace equal ones, and are part of the keys',
+    ),
+  headers: z
+    .record(
+      z.string().regex(/^[!#$%&'*+.^`|~\w-]+$/, 'must be the name of a header'),
+      z.string().regex(/^[\t\x20-\x7e]*$/),
+    )
+    .refine((headers) => Object.keys(headers).every((name) => !OWN_HEADERS.includes(name.toLowerCase())), {
+      error: `must not hold ${OWN_HEADERS.join(', ')}; a key comes from apiKeyEnv`,
+      params: { isSecret: true },
+    })
+    .optional()
+    .describe('more headers of each request'),
+  azure: z
+    .strictObject({ apiVersion: z.string().regex(/^[\w.-]+$/) })
+    .optional()
+    .describe("Azure's older API; without it, an address of Azure has the version 2024-10-21"),
   price: z
     .strictObject({ inputPerMillion: z.number().min(0), outputPerMillion: z.number().min(0) })
     .optional()

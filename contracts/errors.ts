@@ -395,13 +395,19 @@ export const storageRefused = (path: string, code: string) =>
     `the file system refuses access (${code}).`,
     'Make it readable and writable for this user.',
   );
-export const engineUnreachable = (engine: string, reason: string, waitMs?: number) =>
+/** `address`: what was asked, where the engine is an address. */
+export const engineUnreachable = (
+  engine: string,
+  reason: string,
+  { waitMs, address }: { waitMs?: number | undefined; address?: string | undefined } = {},
+) =>
   transient(
     'engine.unreachable',
-    `Engine ${show(engine)} does not answer (${reason}).`,
+    `Engine ${show(engine)}${at(address)} does not answer (${reason}).`,
     'It is tried again; see its log or `srlm doctor`.',
     waitMs,
   );
+const at = (address: string | undefined) => (address === undefined ? '' : ` at ${address}`);
 /** Not retried by Temporal: the run records it as a decision and continues. */
 export const engineBatchHalved = (engine: string, reason: string) =>
   userError('engine.batch-halved', `Engine ${show(engine)}: ${reason}`);
@@ -420,13 +426,26 @@ export const engineEndedForMemory = (engine: string) =>
     reason: `Memory ran out, and the system ended the model server of engine ${show(engine)}.`,
     hint: 'Lower sampling.maxTokens, or the maxBatch of the engine in temporal.config.ts, or free memory; then `srlm retry`.',
   });
-export const engineRefused = (engine: string, status: number, message: string) =>
+export const engineRefused = (
+  engine: string,
+  status: number,
+  message: string,
+  { address, hint }: { address?: string | undefined; hint?: string } = {},
+) =>
   userError(
     'engine.refused',
-    `Engine ${show(engine)} refused the request (${status}: ${message}).`,
-    status === 401 || status === 403
-      ? 'Set the variable that apiKeyEnv names to a valid key, start the worker again, then `srlm retry`.'
-      : 'Fix the cause, then `srlm retry`.',
+    `Engine ${show(engine)}${at(address)} refused the request (${status}: ${message}).`,
+    hint ??
+      (status === 401 || status === 403
+        ? 'Set the variable that apiKeyEnv names to a valid key, start the worker again, then `srlm retry`.'
+        : 'Fix the cause, then `srlm retry`.'),
+  );
+/** `what` came instead of an answer; `beginning`: of it, without the key. */
+export const engineNotUnderstood = (engine: string, address: string | undefined, what: string, beginning: string) =>
+  userError(
+    'engine.not-understood',
+    `Engine ${show(engine)}${at(address)} sent ${what} in place of an answer of OpenAI's chat API${beginning === '' ? '' : `; it begins: ${beginning}`}.`,
+    'Check baseUrl in temporal.config.ts, and what is between it and this machine; then `srlm retry`.',
   );
 export const engineWrongWeights = (engine: string, want: string, found: string) =>
   transient('engine.wrong-weights', `Engine ${show(engine)} holds ${found}, not ${want}.`, 'They are loaded again.');

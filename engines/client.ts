@@ -1,22 +1,29 @@
 /**
  * EngineClient: what steps ask of an engine. ChatClient: the part of it that every server with OpenAI's chat API can do
  * (vLLM's field names where OpenAI has none).
- * A server is not trusted: its key is taken out of whatever it says, and what it counts is bounded by what was asked for
- * and by what came.
- * Throws engine.unreachable (retried), engine.refused and engine.lacks (not).
+ * What an endpoint refuses about one row is the outcome of that row; what it refuses about all is an error. A server is
+ * not trusted: its key is taken out of whatever it says, and what it counts is bounded by what was asked for and by what
+ * came.
+ * Throws engine.unreachable (retried), engine.refused, engine.not-understood and engine.lacks (not).
  */
-import { z } from 'zod';
-import { engineLacks, engineRefused, engineUnreachable, type Problem } from '../contracts/errors.js';
-import { type Candidate, encodable, type Message } from '../contracts/rows.js';
+import { isSuspect } from '../contracts/counts.js';
+import { engineLacks, engineNotUnderstood, engineRefused, engineUnreachable, Problem } from '../contracts/errors.js';
+import { type Candidate, encodable, MAX_REASON_CHARS, type Message } from '../contracts/rows.js';
+import { type Choice, readChat, type Usage } from './chat-reply.js';
+import type { Dialect } from './dialect.js';
 import {
   ConnectionError,
+  exchange,
   type Headers,
   HttpError,
-  isTransient,
   MAX_REPLY_BYTES,
-  postJson,
+  pause,
+  type Reply,
   type RetryOptions,
+  retrying,
 } from './http.js';
+import { filterOf, fitOf, mayConcernRow } from './refusals.js';
+import { jsonOf, NotUnderstood } from './reply-body.js';
 
 export interface EngineClient {
   /**
@@ -77,40 +84,51 @@ export interface RequestCost {
   promptTokens: number;
   completionTokens: number;
   gpuSeconds: number;
+  /** A server did not report what a request used: the tokens are estimated from the length of the texts. */
+  estimated: boolean;
 }
+
+export const noCost = (): RequestCost => ({ promptTokens: 0, completionTokens: 0, gpuSeconds: 0, estimated: false });
 
 /** What p-limit returns. Its own type is an ES module's, which the types of a CommonJS package cannot import. */
 export type Limit = <T>(work: () => Promise<T>) => Promise<T>;
+
+/** Sends one POST. `path` is relative to the address of the engine. */
+export type Send = (path: string, body: object, sending: Sending, signal: AbortSignal) => Promise<Reply>;
+interface Sending {
+  headers: Record<string, string>;
+  maxBytes: number;
+}
 
 export interface ClientOptions {
   /** The engine's name in temporal.config.ts, for messages. */
   name: string;
   /** Ends in /v1. */
   baseUrl: string;
+  /** What is asked, for messages; none: a server of this host, whose port says nothing. */
+  address?: string;
   apiKey: string;
   model: string;
   /** Shared by all clients of an engine: bounds their requests in flight. */
   limit: Limit;
-  /** The server takes `seed`, and `top_k`. */
-  seeds: boolean;
-  topK: boolean;
+  /** Shared by all clients of an engine: what they find out. */
+  dialect: Dialect;
   retry: RetryOptions;
+  /** Default: straight to baseUrl. */
+  send?: Send;
   /** The header of a reply that holds the GPU seconds of its request. */
   secondsHeader?: string;
+  /** The weights are the run's own: what they do not say is their answer, and asked again they would say the same. */
+  ownWeights?: boolean;
 }
 
-/** What is no count counts as not reported: the texts are paid for, and a second request would be, too. */
-const Tokens = z.int().min(0).optional().catch(undefined);
-export const Usage = z.object({ prompt_tokens: Tokens, completion_tokens: Tokens }).nullish().catch(null);
-type Usage = z.infer<typeof Usage>;
-/** The choices are decoded once they are known to be as many as were asked for: a hostile reply may hold millions. */
-const ChatReply = z.object({ choices: z.array(z.unknown()), usage: Usage });
-const Choice = z.object({
-  message: z.object({ content: z.string().nullish() }),
-  finish_reason: z.string().nullish(),
-  completion_tokens: Tokens,
-});
+/** The engine takes everything. */
+export const PLAIN = { n: true, seed: true, topK: true, maxTokensField: 'max_tokens' } as const;
 
+/** Requests for the texts of one row until one of them is of use. */
+const TRIES = 3;
+/** Where prompt and reply are too long together, and nobody says by how much: a reply of this part is asked for. */
+const LOWERED = 8;
 /** More than a token takes in JSON, however it is escaped, on average; and what a reply holds besides its texts. */
 const BYTES_PER_TOKEN = 64;
 const REPLY_OVERHEAD_BYTES = 2 ** 20;
@@ -122,100 +140,236 @@ const MAX_TOKEN_BYTES = 128;
 /** A shorter key is too short to be one, and would be found everywhere. */
 const MIN_KEY_CHARS = 8;
 const MAX_MESSAGE_CHARS = 300;
+const MAX_BEGINNING_CHARS = 120;
+const CHAT = '/chat/completions';
+/** What any endpoint that works answers. */
+const PROBE = 'Say yes.';
+
+interface Sent {
+  requestId?: string | undefined;
+  cost?: RequestCost | undefined;
+  maxBytes?: number;
+}
 
 export class ChatClient implements EngineClient {
   private readonly spellings: readonly string[];
+  /** What ended a request for good: the rows that wait are not sent. */
+  private broken: Problem | null = null;
+  /** When the endpoint last answered a row, by the clock of this process. */
+  private answeredAt = Number.NEGATIVE_INFINITY;
 
   constructor(protected readonly options: ClientOptions) {
     this.spellings = options.apiKey.length < MIN_KEY_CHARS ? [] : spellingsOf(options.apiKey);
   }
 
   async sample(request: SampleRequest, signal: AbortSignal, cost?: RequestCost): Promise<Completion[]> {
-    const { name, model, seeds, topK } = this.options;
-    const body = {
-      model,
-      messages: request.messages,
-      n: request.n,
-      temperature: request.temperature,
-      top_p: request.topP,
-      max_tokens: request.maxTokens,
-      ...(topK && request.topK > 0 ? { top_k: request.topK } : {}),
-      ...(seeds ? { seed: request.seed } : {}),
-      ...(request.stop.length > 0 ? { stop: request.stop } : {}),
-      ...(request.continueReply ? { continue_final_message: true, add_generation_prompt: false } : {}),
-    };
-    const maxBytes = REPLY_OVERHEAD_BYTES + request.n * request.maxTokens * BYTES_PER_TOKEN;
-    let raw: unknown;
-    try {
-      raw = await this.post('/chat/completions', body, signal, { requestId: request.requestId, cost, maxBytes });
-    } catch (error) {
-      if (!isTooLong(error)) throw error;
-      const none = { text: '', finish: 'refused', reason: TOO_LONG, tokens: null, seed: null } as const;
-      return Array.from({ length: request.n }, () => none);
-    }
-    const { choices: raw_K, usage } = this.decode(ChatReply, raw);
-    // Not retried: an endpoint that ignores `n` would ignore it again, and bill each try.
-    if (raw_K.length !== request.n) {
-      const found = `${raw_K.length} choice${raw_K.length === 1 ? '' : 's'}`;
-      throw engineRefused(name, 200, `it returned ${found} for n=${request.n}`);
-    }
-    const choices = raw_K.map((choice) => this.decode(Choice, choice));
-    // No prompt and no training row could hold half of a character, which an endpoint cuts at its limit.
-    const texts_K = choices.map(({ message }) => encodable(this.withoutKey(message.content ?? '')));
-    // A token is at least a byte of the prompt, which some servers count once for each choice.
-    const promptBytes = Buffer.byteLength(JSON.stringify(request.messages));
-    const bounds = {
-      prompt: { bytes: promptBytes, most: request.n * (promptBytes + TEMPLATE_TOKENS) },
-      completion: { bytes: Buffer.byteLength(texts_K.join('')), most: request.n * request.maxTokens },
-    };
-    if (cost) charge(cost, usage, bounds);
-    return choices.map(({ finish_reason, completion_tokens }, k) => {
-      const counted = completion_tokens ?? (request.n === 1 ? usage?.completion_tokens : undefined);
-      return {
-        text: texts_K[k]!,
-        finish: finish_reason === 'stop' || finish_reason === 'length' ? finish_reason : 'other',
-        reason: null,
-        tokens: counted === undefined ? null : Math.min(counted, request.maxTokens),
-        seed: seeds ? request.seed + k : null,
-      };
-    });
+    const { dialect } = this.options;
+    const found = dialect.takes('n') ? await this.ask(request, signal, cost) : [];
+    if (found.length === request.n) return found;
+    if (found.length > 0) dialect.ignoresN();
+    const missing = Array.from({ length: request.n - found.length }, (_, i) => request.seed + found.length + i);
+    const others = await allOf(missing.map((seed) => this.ask({ ...request, n: 1, seed }, signal, cost)));
+    return [...found, ...others.flat()];
   }
 
   async logprobs(_request: LogprobRequest, _signal: AbortSignal, _cost?: RequestCost): Promise<Logprobs> {
     throw engineLacks(this.options.name, 'give log-probabilities of a prompt', 'the selector');
   }
 
-  /** The reply to one request, not yet decoded. `path` is relative to baseUrl. */
-  protected post(
+  /** One completion at least, and `n` at most: as many as the endpoint sends at once. */
+  private async ask(request: SampleRequest, signal: AbortSignal, cost?: RequestCost): Promise<Completion[]> {
+    const { dialect, ownWeights = false, retry } = this.options;
+    const startedAt = performance.now();
+    const tries = ownWeights ? 1 : Math.min(TRIES, retry.retries + 1);
+    let { maxTokens } = request;
+    let isLowered = false;
+    for (let tried = 1; ; ) {
+      const asked = { ...request, maxTokens };
+      const body = this.bodyOf(asked);
+      try {
+        const completions = await this.completions(asked, body, signal, cost);
+        if (tried === tries || !completions.every(isSuspectText)) return completions;
+      } catch (error) {
+        if (!(error instanceof HttpError) && !(error instanceof NotUnderstood)) throw error;
+        if (error instanceof HttpError) {
+          if (!ownWeights && dialect.adapt(error, body)) continue;
+          const filter = ownWeights ? null : filterOf(error);
+          if (filter) return none(request, 'filtered', filter);
+          const fit = ownWeights && error.status !== 400 ? null : fitOf(error, sentTokens(body) ?? maxTokens);
+          if (fit === 'prompt' || (fit === 'unclear' && isLowered)) return none(request, 'refused', TOO_LONG);
+          if (fit && fit !== 'unclear' && 'most' in fit) {
+            dialect.writesAtMost(fit.most);
+            continue;
+          }
+          if (fit && isLowered) throw this.ended(this.tooManyTokens(error));
+          if (fit) {
+            isLowered = true;
+            maxTokens = fit === 'unclear' ? Math.ceil(maxTokens / LOWERED) : fit.room;
+            continue;
+          }
+          if (error.isTransient) throw this.problem(error);
+        }
+        if (isFinal(error) || tried === tries) return await this.outcomeOf(error, request, startedAt, signal, cost);
+      }
+      await pause(tried - 1, signal, retry);
+      tried++;
+    }
+  }
+
+  private bodyOf(request: SampleRequest): Record<string, unknown> {
+    const { model, dialect } = this.options;
+    return {
+      model,
+      messages: request.messages,
+      ...(request.stop.length > 0 ? { stop: request.stop } : {}),
+      ...(request.continueReply ? { continue_final_message: true, add_generation_prompt: false } : {}),
+      ...dialect.fields(request),
+    };
+  }
+
+  private async completions(
+    request: SampleRequest,
+    body: Record<string, unknown>,
+    signal: AbortSignal,
+    cost?: RequestCost,
+  ): Promise<Completion[]> {
+    const { n, maxTokens, seed, requestId } = request;
+    const maxBytes = REPLY_OVERHEAD_BYTES + n * maxTokens * BYTES_PER_TOKEN;
+    const read = (value: unknown) => readChat(value, n);
+    const { choices, usage } = await this.send(CHAT, body, read, signal, { requestId, cost, maxBytes });
+    if (cost) this.charge(cost, usage, request, choices);
+    if (choices.length === 0) return none(request, 'other', 'the endpoint sent no choices');
+    const seeded = 'seed' in body && this.options.dialect.takes('seed');
+    const completions = choices.map((choice, k) => ({
+      ...this.completionOf(choice),
+      tokens: tokensOf(choice.tokens ?? (choices.length === 1 ? usage?.completion_tokens : undefined), maxTokens),
+      seed: seeded ? seed + k : null,
+    }));
+    if (!completions.every(isSuspectText)) this.answeredAt = performance.now();
+    return completions;
+  }
+
+  private completionOf({ text: raw, finish, reason, reasoning }: Choice): Omit<Completion, 'tokens' | 'seed'> {
+    // No prompt and no training row could hold half of a character, which an endpoint cuts at its limit.
+    const text = encodable(this.withoutKey(raw));
+    const thought = reasoning === '' ? {} : { reasoning: encodable(this.withoutKey(reasoning)) };
+    if (this.options.ownWeights && finish === 'other' && text.trim() === '')
+      return { text, finish: 'stop', reason: null, ...thought };
+    return { text, finish, reason: reason === null ? null : this.shown(reason, MAX_REASON_CHARS), ...thought };
+  }
+
+  /** A token is at least a byte of the prompt, which some servers count once for each choice. */
+  private charge(cost: RequestCost, usage: Usage, { messages, n, maxTokens }: SampleRequest, choices: Choice[]): void {
+    const promptBytes = Buffer.byteLength(JSON.stringify(messages));
+    const texts = choices.map(({ text, reasoning }) => text + reasoning).join('');
+    charge(cost, usage, {
+      prompt: { bytes: promptBytes, most: n * (promptBytes + TEMPLATE_TOKENS) },
+      completion: { bytes: Buffer.byteLength(texts), most: n * maxTokens },
+    });
+  }
+
+  /**
+   * What nobody can make anything of: where other rows are answered, it is the outcome of this row, else it is thrown.
+   */
+  private async outcomeOf(
+    error: HttpError | NotUnderstood,
+    request: SampleRequest,
+    startedAt: number,
+    signal: AbortSignal,
+    cost: RequestCost | undefined,
+  ): Promise<Completion[]> {
+    const mayBeRow = !this.options.ownWeights && (error instanceof NotUnderstood || mayConcernRow(error));
+    if (!mayBeRow || !(await this.answersOthers(request, startedAt, signal, cost)))
+      throw this.ended(this.problem(error));
+    if (error instanceof NotUnderstood) return none(request, 'other', `the endpoint sent ${error.what}`);
+    const label = `${error.status}: ${error.message}`;
+    const [finish, says] =
+      error.status < 300 ? (['other', `an error: ${error.message}`] as const) : (['refused', label] as const);
+    return none(request, finish, this.shown(says, MAX_REASON_CHARS));
+  }
+
+  /** Another row was answered since, or something short is, with the same settings. */
+  private async answersOthers(
+    request: SampleRequest,
+    since: number,
+    signal: AbortSignal,
+    cost: RequestCost | undefined,
+  ): Promise<boolean> {
+    if (this.answeredAt > since) return true;
+    const system = request.messages.filter(({ role }) => role === 'system');
+    const asked: SampleRequest = { ...request, n: 1, messages: [...system, { role: 'user', content: PROBE }] };
+    delete asked.continueReply;
+    try {
+      const found = await this.completions(asked, this.bodyOf(asked), signal, cost);
+      return !found.every(isSuspectText);
+    } catch (error) {
+      if (error instanceof HttpError || error instanceof NotUnderstood || error instanceof ConnectionError)
+        return false;
+      throw error;
+    }
+  }
+
+  /** What `read` makes of the reply; else throws a Problem. `path` is relative to baseUrl. */
+  protected async post<T>(
     path: string,
     body: object,
+    read: (value: unknown) => T,
     signal: AbortSignal,
-    { requestId, cost, maxBytes = MAX_REPLY_BYTES }: { requestId?: string; cost?: RequestCost; maxBytes?: number } = {},
-  ): Promise<unknown> {
-    const { baseUrl, apiKey, limit, retry, secondsHeader } = this.options;
+    sent: Sent = {},
+  ): Promise<T> {
+    try {
+      return await this.send(path, body, read, signal, sent);
+    } catch (error) {
+      throw this.problem(error);
+    }
+  }
+
+  /** As `post`, but throws HttpError and NotUnderstood as they are. */
+  protected send<T>(
+    path: string,
+    body: object,
+    read: (value: unknown) => T,
+    signal: AbortSignal,
+    { requestId, cost, maxBytes = MAX_REPLY_BYTES }: Sent,
+  ): Promise<T> {
+    const { limit, retry, secondsHeader, apiKey } = this.options;
     // The id of a row may hold any character, a header may not.
     const id = requestId?.replace(/[^\x20-\x7e]/g, '?').slice(0, 200);
     const headers = { authorization: `Bearer ${apiKey}`, ...(id ? { 'x-request-id': id } : {}) };
-    const onHeaders = (replied: Headers) => {
+    const count = (replied: Headers) => {
       const seconds = secondsHeader ? Number(replied[secondsHeader] ?? 0) : 0;
       if (cost && seconds > 0 && Number.isFinite(seconds)) cost.gpuSeconds += seconds;
     };
+    const sending = { headers, maxBytes: Math.min(maxBytes, MAX_REPLY_BYTES) };
+    const send = this.options.send ?? this.sendStraight;
+    const readReply = (reply: Reply) => {
+      const value = jsonOf(reply, MAX_REPLY_BYTES);
+      count(reply.headers);
+      return read(value);
+    };
     return limit(async () => {
+      if (this.broken) throw this.broken;
       try {
-        const sent = { body, headers, maxBytes: Math.min(maxBytes, MAX_REPLY_BYTES) };
-        return await postJson(new URL(baseUrl + path), sent, retry, signal, onHeaders);
+        return await retrying((trying) => send(path, body, sending, trying), readReply, retry, signal);
       } catch (error) {
-        throw this.problem(error);
+        throw error instanceof ConnectionError ? this.problem(error) : error;
       }
     });
   }
 
-  protected decode<T>(schema: z.ZodType<T>, raw: unknown): T {
-    const result = schema.safeParse(raw);
-    if (result.success) return result.data;
-    const { path, message } = result.error.issues[0]!;
-    const reason = [...path, message].join(': ');
-    throw engineUnreachable(this.options.name, `its reply does not have the form of OpenAI's API: ${reason}`);
+  private readonly sendStraight: Send = (path, body, { headers, maxBytes }, signal) => {
+    const sent = { ...headers, 'content-type': 'application/json' };
+    return exchange(
+      new URL(this.options.baseUrl + path),
+      { body: JSON.stringify(body), headers: sent, maxBytes },
+      signal,
+    );
+  };
+
+  /** The rows that wait would get the same. */
+  private ended(problem: unknown): unknown {
+    if (problem instanceof Problem && !problem.retry) this.broken ??= problem;
+    return problem;
   }
 
   /** Some servers repeat the key in an error, or to a model that repeats it: it must not get into a history or a store. */
@@ -223,22 +377,61 @@ export class ChatClient implements EngineClient {
     return this.spellings.reduce((left, spelling) => left.replaceAll(spelling, '[the key]'), text);
   }
 
+  /** One line without the key, cut last: half a key would not be found. */
+  private shown(text: string, most: number): string {
+    return encodable(oneLine(this.withoutKey(text)).slice(0, most));
+  }
+
   private problem(error: unknown): unknown {
-    const { name } = this.options;
-    if (error instanceof ConnectionError) return engineUnreachable(name, this.withoutKey(error.message));
-    if (!(error instanceof HttpError) || isTooLong(error)) return error;
-    // The key is taken out before the message is cut: half a key would not be found.
-    const message = oneLine(this.withoutKey(error.message)).slice(0, MAX_MESSAGE_CHARS);
-    return this.problemOf(error, message || messageWithout(error.status));
+    const { name, address } = this.options;
+    if (error instanceof ConnectionError) return engineUnreachable(name, this.withoutKey(error.message), { address });
+    if (error instanceof NotUnderstood) {
+      const beginning = this.shown(unescaped(error.beginning), MAX_BEGINNING_CHARS);
+      return engineNotUnderstood(name, address, error.what, beginning);
+    }
+    if (!(error instanceof HttpError)) return error;
+    return this.problemOf(error, this.shown(error.message, MAX_MESSAGE_CHARS) || messageWithout(error.status));
+  }
+
+  private tooManyTokens(error: HttpError): Problem {
+    const { name, address } = this.options;
+    const hint = 'sampling.maxTokens does not fit the context of its model: lower it, then `srlm retry`.';
+    return engineRefused(name, error.status, this.shown(error.message, MAX_MESSAGE_CHARS), { address, hint });
   }
 
   /** `message`: what the server says, on one line, without the key. */
-  protected problemOf({ status, waitMs }: HttpError, message: string): Problem {
-    const { name } = this.options;
-    if (isTransient(status)) return engineUnreachable(name, `${status} ${message}`, waitMs);
-    return engineRefused(name, status, message);
+  protected problemOf({ status, waitMs, isTransient }: HttpError, message: string): Problem {
+    const { name, address } = this.options;
+    if (isTransient) return engineUnreachable(name, `${status} ${message}`, { waitMs, address });
+    return engineRefused(name, status, message, { address });
   }
 }
+
+/** All of them, and the first failure only once none is under way any more. */
+async function allOf<T>(work: Promise<T>[]): Promise<T[]> {
+  const settled = await Promise.allSettled(work);
+  return settled.map((one) => {
+    if (one.status === 'rejected') throw one.reason;
+    return one.value;
+  });
+}
+
+/** A refusal, or a reply that would be as large again: another try would only be billed. */
+const isFinal = (error: HttpError | NotUnderstood): boolean =>
+  error instanceof HttpError && (error.status >= 300 || error.isTooLarge);
+
+const isSuspectText = ({ text, finish, reason }: Completion): boolean => isSuspect({ id: '', text, finish, reason });
+
+const none = ({ n }: SampleRequest, finish: Completion['finish'], reason: string): Completion[] =>
+  Array.from({ length: n }, () => ({ text: '', finish, reason, tokens: null, seed: null }));
+
+const sentTokens = ({ max_tokens, max_completion_tokens }: Record<string, unknown>): number | null => {
+  const sent = max_tokens ?? max_completion_tokens;
+  return typeof sent === 'number' ? sent : null;
+};
+
+const tokensOf = (counted: number | undefined, most: number): number | null =>
+  counted === undefined ? null : Math.min(counted, most);
 
 /** The key as a server may repeat it: as it is, escaped in JSON, in an address, or in base64, also as a part of a text. */
 function spellingsOf(key: string): string[] {
@@ -254,6 +447,15 @@ function spellingsOf(key: string): string[] {
   const lower = inAddresses.map((text) => text.replace(/%../g, (code) => code.toLowerCase()));
   return [...new Set([key, json, json.replaceAll('/', '\\/'), ...inAddresses, ...lower, ...base64])];
 }
+
+/** As JSON or HTML is read: what is not parsed may hold a key in escapes. */
+const unescaped = (text: string): string =>
+  text
+    .replace(/\\u([0-9a-f]{4})/gi, (_, code) => String.fromCharCode(Number.parseInt(code, 16)))
+    .replace(/&#(?:x([0-9a-f]{1,4})|(\d{1,5}));/gi, (_, hex, code) =>
+      String.fromCharCode(hex ? Number.parseInt(hex, 16) : Number(code)),
+    )
+    .replace(/\\([/"\\])/g, '$1');
 
 /** Also of the page of a proxy. */
 const oneLine = (text: string): string => text.replace(/[\s\p{C}]+/gu, ' ').trim();
@@ -272,6 +474,7 @@ interface Bounds {
 
 /** A server is charged neither with more than was asked for nor with less than what came takes. */
 function charge(cost: RequestCost, usage: Usage, bounds: { prompt: Bounds; completion: Bounds }): void {
+  if (usage?.prompt_tokens === undefined || usage.completion_tokens === undefined) cost.estimated = true;
   cost.promptTokens += countOf(usage?.prompt_tokens, bounds.prompt);
   cost.completionTokens += countOf(usage?.completion_tokens, bounds.completion);
 }
@@ -279,12 +482,4 @@ function charge(cost: RequestCost, usage: Usage, bounds: { prompt: Bounds; compl
 function countOf(counted: number | undefined, { bytes, most }: Bounds): number {
   const tokens = counted ?? Math.ceil(bytes / BYTES_PER_UNCOUNTED_TOKEN);
   return Math.min(Math.max(tokens, Math.ceil(bytes / MAX_TOKEN_BYTES)), most);
-}
-
-/** The prompt does not fit the context: OpenAI's code, or the wording of vLLM and of the built-in server. */
-function isTooLong(error: unknown): boolean {
-  if (!(error instanceof HttpError) || error.status !== 400) return false;
-  // This pattern takes as long as the square of the message's length, which is anything.
-  const beginning = error.message.slice(0, 10 * MAX_MESSAGE_CHARS);
-  return error.code === 'context_length_exceeded' || /context|maximum.*length/i.test(beginning);
 }

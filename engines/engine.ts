@@ -24,6 +24,13 @@ export interface EngineCheck {
   hint: string;
 }
 
+/** `remarks`: what it does not take, with the setting that says so; or, if it is not `ok`, why it does not answer. */
+export interface EngineTrial {
+  ok: boolean;
+  text: string;
+  remarks: string[];
+}
+
 export interface Engine {
   readonly name: string;
   readonly capabilities: Capabilities;
@@ -62,6 +69,11 @@ export interface Engine {
 
   /** Does it answer? Costs no tokens and starts nothing. null: there is nothing to find out. */
   check(): Promise<EngineCheck | null>;
+
+  /**
+   * What of a request does it take? Sends a few tiny ones. null: there is nothing to find out, or the key is elsewhere.
+   */
+  tryOut(): Promise<EngineTrial | null>;
 }
 
 /** What an engine may use of the host it runs on. */

@@ -1,29 +1,54 @@
 /**
- * POST of JSON that retries transient failures (no connection, 408, 409, 429, 5xx), after as long as the server asks or
- * with growing delays. The `openai` package does the same at five times the processor time a request and leaves a
- * listener on the signal for each: with thousands of requests in a shard, one core did nothing else.
- * What a server sends is bounded in size and in time, whatever it says of itself.
- * Throws HttpError for an error reply and for one that is too large, ConnectionError where no reply came in time, and the
- * reason of an aborted signal.
+ * HTTP with an engine: one exchange with bounds, and requests that retry transient failures (no connection, 408, 409,
+ * 429, 5xx), after as long as the server asks or with growing delays. Whatever a server says of itself, what it sends is
+ * bounded in size and in time.
+ * Throws HttpError for an error reply and for one that is too large, ConnectionError where no reply came in time,
+ * NotUnderstood for a reply that is no JSON, and the reason of an aborted signal.
  */
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Agent, type Dispatcher, request } from 'undici';
+import { describeError, ErrorReply } from './error-body.js';
+import { jsonOf, textOf } from './reply-body.js';
 
-/** `code`, `type` and `message` are those of OpenAI's API; null where the reply has another form. */
+/** What a server says is wrong, in the words of OpenAI's API where it uses them. */
 export class HttpError extends Error {
+  readonly code: string | null;
+  readonly type: string | null;
+
   constructor(
     readonly status: number,
-    message: string,
-    readonly code: string | null,
-    readonly type: string | null,
-    /** The wait that the server asks for, where it is longer than what a request itself waits. */
-    readonly waitMs?: number,
+    readonly reply: ErrorReply,
+    /** The wait that the server asks for, in milliseconds. */
+    private readonly requestedMs?: number,
+    /** The server says whether to try again; null: it does not. */
+    private readonly advice: boolean | null = null,
+    readonly isTooLarge = false,
   ) {
-    super(message);
+    super(reply.message);
+    this.code = reply.code;
+    this.type = reply.type;
+  }
+
+  /** The same request may succeed later. */
+  get isTransient(): boolean {
+    if (this.advice !== null) return this.advice;
+    return isTransient(this.status) && !isExhausted(this.reply);
+  }
+
+  /** The wait that the server asks for, where it is longer than what a request itself waits. */
+  get waitMs(): number | undefined {
+    const { requestedMs = 0 } = this;
+    return requestedMs > MAX_WAIT_MS ? requestedMs : undefined;
+  }
+
+  /** What a request itself waits. */
+  get pauseMs(): number | undefined {
+    return this.requestedMs === undefined ? undefined : Math.min(this.requestedMs, MAX_WAIT_MS);
   }
 }
 
-/** No connection, half a reply, or one that is not JSON. Its message is a clause that follows "does not answer". */
+/** No connection, or half a reply. Its message is a clause that follows "does not answer". */
 export class ConnectionError extends Error {}
 
 export interface RetryOptions {
@@ -31,23 +56,38 @@ export interface RetryOptions {
   retries: number;
   /** A try that has no complete reply by then is given up; 0: never. A request may wait long in the queue of a busy server. */
   timeoutMs: number;
-}
-
-interface Request {
-  body: unknown;
-  headers: Record<string, string>;
-  /** A longer reply is refused; default: MAX_REPLY_BYTES. */
-  maxBytes?: number | undefined;
+  /** Before the second try; it doubles with each. Default: half a second. */
+  pauseMs?: number;
 }
 
 export type Headers = Dispatcher.ResponseData['headers'];
+
+/** A whole reply; of an error, its beginning. */
+export interface Reply {
+  status: number;
+  headers: Headers;
+  body: Buffer;
+}
+
+export interface Exchange {
+  body: string;
+  headers: Record<string, string>;
+  /** A longer reply is refused; default: MAX_REPLY_BYTES. */
+  maxBytes?: number | undefined;
+  dispatcher?: Dispatcher;
+}
 
 /** Far above any reply to a shard's request; a server that never ends its reply must not fill the worker's memory. */
 export const MAX_REPLY_BYTES = 64 * 2 ** 20;
 /** What is read of an error reply: it is shown, and may be the page of a proxy. */
 const MAX_ERROR_BYTES = 64 * 2 ** 10;
-const AGENT = new Agent({ connectTimeout: 10_000 });
+/** An event stream wraps each token in an object of its own. */
+const STREAM_FACTOR = 8;
+export const AGENT_OPTIONS = { connectTimeout: 10_000 };
+const AGENT = new Agent(AGENT_OPTIONS);
 const MAX_WAIT_MS = 60_000;
+const PAUSE_MS = 500;
+const MAX_PAUSE_MS = 8000;
 const LATE = 'its reply was not complete in time';
 /**
  * A server may ask for longer than a request waits: the next attempt of the step does, up to this. A shorter wait is not
@@ -57,66 +97,107 @@ const MAX_STEP_WAIT_MS = 3_600_000;
 
 class TooLarge extends Error {}
 
-/** The parsed body of the reply; its headers are passed to `onHeaders`. */
-export async function postJson(
+/** The parsed body of the reply to one POST; its headers are passed to `onHeaders`. */
+export function postJson(
   url: URL,
-  { body, headers, maxBytes = MAX_REPLY_BYTES }: Request,
-  { retries, timeoutMs }: RetryOptions,
+  { body, headers, maxBytes }: { body: unknown; headers: Record<string, string>; maxBytes?: number | undefined },
+  retry: RetryOptions,
   signal: AbortSignal,
   onHeaders: (headers: Headers) => void = () => {},
 ): Promise<unknown> {
-  const options = {
-    method: 'POST',
-    headers: { ...headers, 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-    dispatcher: AGENT,
-    headersTimeout: timeoutMs,
-    bodyTimeout: timeoutMs,
-  } as const;
-  for (let tries = 0; ; tries++) {
-    signal.throwIfAborted();
-    let reply: Dispatcher.ResponseData | null = null;
-    let text = '';
-    // undici's own limits begin again with each part of a body, and with each provisional response.
-    const late = new AbortController();
-    const timer = timeoutMs > 0 ? setTimeout(() => late.abort(new Error(LATE)), timeoutMs) : undefined;
-    try {
-      reply = await request(url, { ...options, signal: AbortSignal.any([signal, late.signal]) });
-      if (reply.statusCode < 300) {
-        const value = parsed(await textOf(reply.body, maxBytes));
-        onHeaders(reply.headers);
-        return value;
-      }
-      text = await beginningOf(reply.body);
-    } catch (error) {
-      if (signal.aborted) throw signal.reason;
-      // Not retried: the next reply would be as large, and each may be billed.
-      if (reply && error instanceof TooLarge) throw new HttpError(reply.statusCode, error.message, null, null);
-      if (tries === retries) throw new ConnectionError(reasonOf(error), { cause: error });
-      reply = null;
-    } finally {
-      clearTimeout(timer);
-    }
-    if (reply && (tries === retries || !isRetryable(reply))) throw errorOf(reply, text);
-    await sleep(waitMs(reply, tries), undefined, { signal }).catch(() => signal.throwIfAborted());
+  const sent = { body: JSON.stringify(body), headers: { ...headers, 'content-type': 'application/json' }, maxBytes };
+  const read = (reply: Reply) => {
+    const value = jsonOf(reply, maxBytes ?? MAX_REPLY_BYTES);
+    onHeaders(reply.headers);
+    return value;
+  };
+  return retrying((trying) => exchange(url, sent, trying), read, retry, signal);
+}
+
+/** POSTs once. Throws HttpError where the reply is too large, and what undici throws. */
+export async function exchange(
+  url: URL | string,
+  { body, headers, maxBytes = MAX_REPLY_BYTES, dispatcher = AGENT }: Exchange,
+  signal: AbortSignal,
+): Promise<Reply> {
+  // undici's own limits begin again with each part of a body, and with each provisional response.
+  const limits = { headersTimeout: 0, bodyTimeout: 0 };
+  const reply = await request(url, { method: 'POST', body, headers, dispatcher, signal, ...limits });
+  const { statusCode: status, headers: replied } = reply;
+  if (status >= 300) return { status, headers: replied, body: await beginningOf(reply.body) };
+  const isStream = String(replied['content-type']).includes('event-stream');
+  const most = Math.min(maxBytes * (isStream ? STREAM_FACTOR : 1), MAX_REPLY_BYTES);
+  try {
+    return { status, headers: replied, body: await wholeOf(reply.body, most) };
+  } catch (error) {
+    // Not retried: the next reply would be as large, and each may be billed.
+    if (error instanceof TooLarge) throw new HttpError(status, ErrorReply.of(error.message), undefined, null, true);
+    throw error;
   }
 }
 
-/** The message of JSON.parse quotes the reply, and might end in the middle of a key. */
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new Error(text.trim() === '' ? 'its reply is empty' : 'its reply is not JSON');
+/** What `read` makes of the first reply that is no error. `read` may throw what is not retried, or a transient HttpError. */
+export async function retrying<T>(
+  send: (signal: AbortSignal) => Promise<Reply>,
+  read: (reply: Reply) => T,
+  { retries, timeoutMs, pauseMs = PAUSE_MS }: RetryOptions,
+  signal: AbortSignal,
+): Promise<T> {
+  // Each request in flight listens; Node's warning of a leak is meant for something else.
+  setMaxListeners(0, signal);
+  for (let tries = 0; ; tries++) {
+    signal.throwIfAborted();
+    let reply: Reply | null = null;
+    let error: HttpError | ConnectionError | null = null;
+    // Not AbortSignal.any: a signal that it makes is kept as long as `signal`, if anybody leaves a listener on it.
+    const trying = new AbortController();
+    const stop = () => trying.abort(signal.reason);
+    signal.addEventListener('abort', stop);
+    const timer = timeoutMs > 0 ? setTimeout(() => trying.abort(new Error(LATE)), timeoutMs) : undefined;
+    try {
+      reply = await send(trying.signal);
+    } catch (thrown) {
+      if (signal.aborted) throw signal.reason;
+      error = thrown instanceof HttpError ? thrown : new ConnectionError(reasonOf(thrown), { cause: thrown });
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', stop);
+    }
+    if (reply) {
+      try {
+        if (reply.status < 300) return read(reply);
+        error = errorOf(reply);
+      } catch (thrown) {
+        if (!(thrown instanceof HttpError)) throw thrown;
+        error = thrown;
+      }
+    }
+    if (tries === retries || (error instanceof HttpError && !error.isTransient)) throw error;
+    await pause(tries, signal, { pauseMs, askedMs: error instanceof HttpError ? error.pauseMs : undefined });
   }
+}
+
+/** Before the next try: as long as the server has asked for, or longer with each, and not all at the same moment. */
+export async function pause(
+  tries: number,
+  signal: AbortSignal,
+  { pauseMs = PAUSE_MS, askedMs }: { pauseMs?: number | undefined; askedMs?: number | undefined } = {},
+): Promise<void> {
+  const ms = askedMs ?? Math.min(pauseMs * 2 ** tries, MAX_PAUSE_MS) * (0.75 + Math.random() / 4);
+  await sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
 }
 
 /** The status of a GET; its body is not read. Does not follow redirects. Throws ConnectionError. */
-export async function statusOf(url: URL, headers: Record<string, string>, timeoutMs: number): Promise<number> {
+export async function statusOf(
+  url: URL,
+  headers: Record<string, string>,
+  timeoutMs: number,
+  dispatcher: Dispatcher = AGENT,
+): Promise<number> {
   try {
     const { statusCode, body } = await request(url, {
       headers,
-      dispatcher: AGENT,
+      dispatcher,
       signal: AbortSignal.timeout(timeoutMs),
     });
     body.on('error', () => {}).destroy();
@@ -127,7 +208,7 @@ export async function statusOf(url: URL, headers: Record<string, string>, timeou
 }
 
 /** Leaving the loop early closes the connection. */
-async function textOf(body: Dispatcher.ResponseData['body'], maxBytes: number): Promise<string> {
+async function wholeOf(body: Dispatcher.ResponseData['body'], maxBytes: number): Promise<Buffer> {
   const parts: Buffer[] = [];
   let bytes = 0;
   for await (const part of body as AsyncIterable<Buffer>) {
@@ -135,11 +216,11 @@ async function textOf(body: Dispatcher.ResponseData['body'], maxBytes: number): 
     parts.push(part);
     if (bytes > maxBytes) throw new TooLarge(`its reply is larger than ${Math.ceil(maxBytes / 2 ** 20)} MiB`);
   }
-  return Buffer.concat(parts).toString('utf8');
+  return Buffer.concat(parts);
 }
 
 /** The message of an error. A body that breaks off is none: it might end in the middle of a key. */
-async function beginningOf(body: Dispatcher.ResponseData['body']): Promise<string> {
+async function beginningOf(body: Dispatcher.ResponseData['body']): Promise<Buffer> {
   const parts: Buffer[] = [];
   let bytes = 0;
   for await (const part of body as AsyncIterable<Buffer>) {
@@ -147,50 +228,74 @@ async function beginningOf(body: Dispatcher.ResponseData['body']): Promise<strin
     parts.push(part);
     if (bytes >= MAX_ERROR_BYTES) break;
   }
-  return Buffer.concat(parts).toString('utf8');
-}
-
-function isRetryable({ statusCode, headers }: Dispatcher.ResponseData): boolean {
-  const advice = headers['x-should-retry'];
-  if (advice === 'true' || advice === 'false') return advice === 'true';
-  return isTransient(statusCode);
+  return Buffer.concat(parts);
 }
 
 /** The same request may succeed later. */
 export const isTransient = (status: number): boolean => [408, 409, 429].includes(status) || status >= 500;
 
-function waitMs(reply: Dispatcher.ResponseData | null, tries: number): number {
-  const requested = reply && requestedWaitMs(reply);
-  if (typeof requested === 'number') return Math.min(requested, MAX_WAIT_MS);
-  // Jitter: not all requests at the same moment.
-  return Math.min(500 * 2 ** tries, 8000) * (0.75 + Math.random() / 4);
+/** A quota that is used up, or money: no wait helps, though the status is that of too many requests. */
+const isExhausted = ({ code, type, message }: ErrorReply): boolean =>
+  [code, type].includes('insufficient_quota') || /exceeded your current quota|billing/i.test(message.slice(0, 1000));
+
+/** What an error reply says, and for how long to wait. */
+export function errorOf({ status, headers, body }: Reply): HttpError {
+  const advice = headers['x-should-retry'];
+  const says = describeError(textOf(body, headers));
+  return new HttpError(status, says, requestedWaitMs(headers, status), advisory(advice));
 }
 
-function requestedWaitMs({ headers }: Dispatcher.ResponseData): number | undefined {
-  const after = headers['retry-after'];
-  if (typeof after !== 'string') return undefined;
+const advisory = (advice: unknown) => (advice === 'true' || advice === 'false' ? advice === 'true' : null);
+
+function requestedWaitMs(headers: Headers, status: number): number | undefined {
   // A date is one of the server's clock, which the reply shows: the clock here may be another, or have been set.
   const sentAt = Date.parse(String(headers.date)) || Date.now();
-  const wait = /^\d/.test(after) ? Number.parseFloat(after) * 1000 : Date.parse(after) - sentAt;
-  return wait >= 0 ? Math.min(wait, MAX_STEP_WAIT_MS) : undefined;
+  const wait = [
+    numberOf(headers['retry-after-ms']),
+    delayOf(headers['retry-after'], sentAt),
+    status === 429 ? resetMs(headers, sentAt) : undefined,
+  ].find((ms) => ms !== undefined && ms >= 0);
+  return wait === undefined ? undefined : Math.min(wait, MAX_STEP_WAIT_MS);
 }
 
-function errorOf(reply: Dispatcher.ResponseData, text: string): HttpError {
-  let error: { message?: unknown; code?: unknown; type?: unknown } = {};
-  let shown = text;
-  try {
-    const body = JSON.parse(text);
-    // Not the text itself, in which escapes might hide a key.
-    shown = JSON.stringify(body);
-    error = (typeof body.error === 'object' && body.error) || body;
-  } catch {
-    // Not JSON, perhaps the page of a proxy: its text is the message.
+const numberOf = (text: unknown): number | undefined =>
+  typeof text === 'string' && /^\d/.test(text) ? Number.parseFloat(text) : undefined;
+
+/** Seconds, or a date. */
+function delayOf(after: unknown, sentAt: number): number | undefined {
+  if (typeof after !== 'string') return undefined;
+  return /^\d/.test(after) ? Number.parseFloat(after) * 1000 : Date.parse(after) - sentAt;
+}
+
+const RESET = /^(?:x-)?ratelimit-reset(?:-(\w+))?$/;
+/** A limit whose rest is not known has perhaps not been reached: the shortest of those, or the longest that has been. */
+function resetMs(headers: Headers, sentAt: number): number | undefined {
+  const reached: number[] = [];
+  const others: number[] = [];
+  for (const [name, value] of Object.entries(headers)) {
+    const [found, of] = RESET.exec(name) ?? [];
+    const ms = found && typeof value === 'string' ? durationOf(value, sentAt) : Number.NaN;
+    if (!(ms >= 0)) continue;
+    const rest = headers[`x-ratelimit-remaining${of ? `-${of}` : ''}`];
+    if (rest === '0') reached.push(ms);
+    else if (rest === undefined) others.push(ms);
   }
-  const asText = (value: unknown) => (typeof value === 'string' ? value : null);
-  const { message, code, type } = error;
-  const wait = requestedWaitMs(reply) ?? 0;
-  const waitMs = wait > MAX_WAIT_MS ? wait : undefined;
-  return new HttpError(reply.statusCode, asText(message) ?? shown, asText(code), asText(type), waitMs);
+  if (reached.length > 0) return Math.max(...reached);
+  return others.length > 0 ? Math.min(...others) : undefined;
+}
+
+const DURATION = /^(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$/;
+/** `1m2.5s`, `20ms`, seconds, a date, or a time since 1970 in seconds or milliseconds. NaN: something else. */
+function durationOf(text: string, sentAt: number): number {
+  if (/^\d+(\.\d+)?$/.test(text)) {
+    const number = Number(text);
+    if (number > 1e11) return number - sentAt;
+    return number > 1e9 ? number * 1000 - sentAt : number * 1000;
+  }
+  const parts = DURATION.exec(text);
+  if (!parts || text === '') return Date.parse(text) - sentAt;
+  const [days, hours, minutes, seconds, ms] = parts.slice(1).map((part) => Number(part ?? 0));
+  return (((days! * 24 + hours!) * 60 + minutes!) * 60 + seconds!) * 1000 + ms!;
 }
 
 /** What codes of Node, OpenSSL and undici mean; others, such as ECONNREFUSED, are shown as they are. */

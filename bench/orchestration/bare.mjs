@@ -24,7 +24,9 @@ process.on('message', async ({ baseUrl, prompts, sampling, concurrency, out }) =
       seed,
     });
     for (const [k, { message, finish_reason: finish }] of choices.entries()) {
-      file.write(`${JSON.stringify({ id, k, text: message.content, finish, tokens: null, seed: seed + k })}\n`);
+      file.write(
+        `${JSON.stringify({ id, k, text: message.content, finish, reason: null, tokens: null, seed: seed + k })}\n`,
+      );
     }
   };
   await Promise.all(prompts.map((prompt) => limit(sample, prompt)));

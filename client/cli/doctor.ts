@@ -109,13 +109,19 @@ print(json.dumps({"torch": torch.__version__, "transformers": transformers.__ver
   return checks;
 }
 
-/** What engines of temporal.config.ts say of themselves. Costs no tokens. */
+/** What engines of temporal.config.ts say of themselves, and what endpoints take of a request: a few tokens each. */
 async function checkEngines(deployment: Deployment): Promise<Check[]> {
   const engines = new EngineHost(deployment, null);
   const checks = await Promise.all(
     engines.names.map(async (name): Promise<Check[]> => {
-      const found = await engines.engine(name).check();
-      return found ? [{ what: `engine ${name}`, ok: found.ok, found: found.text, hint: found.hint || null }] : [];
+      const engine = engines.engine(name);
+      const found = await engine.check();
+      if (!found) return [];
+      const checks = [{ what: `engine ${name}`, ok: found.ok, found: found.text, hint: found.hint || null }];
+      const trial = found.ok ? await engine.tryOut() : null;
+      if (trial?.ok) checks.push(ok(`engine ${name}`, trial.text));
+      else if (trial) checks.push(problem(`engine ${name}`, printable(trial.text), 'Fix it in temporal.config.ts.'));
+      return checks;
     }),
   );
   return checks.flat();

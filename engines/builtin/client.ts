@@ -10,8 +10,11 @@ import {
   engineWrongWeights,
   type Problem,
 } from '../../contracts/errors.js';
-import { ChatClient, type Limit, type LogprobRequest, type Logprobs, type RequestCost, Usage } from '../client.js';
+import { Usage } from '../chat-reply.js';
+import { ChatClient, type Limit, type LogprobRequest, type Logprobs, PLAIN, type RequestCost } from '../client.js';
+import { Dialect } from '../dialect.js';
 import type { HttpError } from '../http.js';
+import { NotUnderstood } from '../reply-body.js';
 
 const LogprobReply = z.object({
   usage: Usage,
@@ -36,8 +39,8 @@ export class BuiltinClient extends ChatClient {
       apiKey: server.token,
       model: `srlm-${sha256}`,
       limit,
-      seeds: true,
-      topK: true,
+      dialect: new Dialect(PLAIN),
+      ownWeights: true,
       // Its supervisor finds out whether the server is alive, not a timeout; the next attempt of a step asks for it.
       retry: { retries: 0, timeoutMs: 0 },
       secondsHeader: 'x-compute-seconds',
@@ -69,10 +72,7 @@ export class BuiltinClient extends ChatClient {
       max_tokens: 0,
       temperature: 0,
     };
-    const { choices, usage } = this.decode(
-      LogprobReply,
-      await this.post('/completions', body, signal, { requestId, ...(cost ? { cost } : {}) }),
-    );
+    const { choices, usage } = await this.post('/completions', body, decode(LogprobReply), signal, { requestId, cost });
     const asked = fits.reduce((sum, k) => sum + prompts_K[k]!.length, 0);
     if (cost) cost.promptTokens += Math.min(usage?.prompt_tokens ?? asked, asked);
     if (new Set(choices.map(({ index }) => index)).size !== fits.length || choices.length !== fits.length)
@@ -95,11 +95,22 @@ export class BuiltinClient extends ChatClient {
     return super.problemOf(error, message);
   }
 
-  protected override post(...[path, body, signal, more]: Parameters<ChatClient['post']>): Promise<unknown> {
-    return super.post(path, body, this.stalled ? AbortSignal.any([signal, this.stalled]) : signal, more);
+  protected override send<T>(...[path, body, read, signal, sent]: Parameters<ChatClient['send']>): Promise<T> {
+    const either = this.stalled ? AbortSignal.any([signal, this.stalled]) : signal;
+    return super.send(path, body, read as (value: unknown) => T, either, sent);
   }
 
-  private async tokenize(body: object, signal: AbortSignal): Promise<z.infer<typeof TokenizeReply>> {
-    return this.decode(TokenizeReply, await this.post('/../tokenize', body, signal));
+  private tokenize(body: object, signal: AbortSignal): Promise<z.infer<typeof TokenizeReply>> {
+    return this.post('/../tokenize', body, decode(TokenizeReply), signal);
   }
 }
+
+/** Throws NotUnderstood. */
+const decode =
+  <T>(schema: z.ZodType<T>) =>
+  (value: unknown): T => {
+    const result = schema.safeParse(value);
+    if (result.success) return result.data;
+    const { path, message } = result.error.issues[0]!;
+    throw new NotUnderstood(`JSON of another form (${[...path, message].join(': ')})`, '');
+  };

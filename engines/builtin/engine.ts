@@ -100,6 +100,10 @@ export class BuiltinEngine implements Engine {
     return null;
   }
 
+  async tryOut(): Promise<null> {
+    return null;
+  }
+
   private required(model: ModelRef | null): ModelRef {
     if (!model) throw engineLacks(this.name, 'answer without a model', 'sampling');
     return model;

@@ -5,14 +5,21 @@
  */
 import pLimit from 'p-limit';
 import type { EndpointEngine as EndpointConfig } from '../../contracts/deployment.js';
-import { engineLacks, keyMissing } from '../../contracts/errors.js';
+import { engineLacks, keyMissing, Problem } from '../../contracts/errors.js';
 import type { ModelRef } from '../../contracts/refs.js';
-import { ChatClient, type EngineClient } from '../client.js';
-import type { Capabilities, Engine, EngineCheck } from '../engine.js';
+import { canonical } from '../../storage/objects.js';
+import { ChatClient, type ClientOptions, type EngineClient } from '../client.js';
+import { Dialect } from '../dialect.js';
+import type { Capabilities, Engine, EngineCheck, EngineTrial } from '../engine.js';
 import { statusOf } from '../http.js';
+import { addressOf, azureOf } from './address.js';
+import { featuresOf } from './features.js';
+import { dispatcherFor, openaiSend } from './transport.js';
 
 const RETRIES = 4;
 const CHECK_TIMEOUT_MS = 10_000;
+/** A model that reasons takes its time, also for a few tokens. */
+const TRIAL_TIMEOUT_MS = 30_000;
 /** Nothing else may be in a header; an error of Node's own would show the key. */
 const SENDABLE = /^[\x21-\x7e]+$/;
 
@@ -20,7 +27,8 @@ export class EndpointEngine implements Engine {
   readonly capabilities: Capabilities = { loadsWeights: false, promptLogprobs: false };
   readonly servers = [];
   readonly quietMs = 0;
-  private client: ChatClient | null = null;
+  /** What all its clients share. */
+  private options: ClientOptions | null = null;
 
   constructor(
     readonly name: string,
@@ -28,8 +36,9 @@ export class EndpointEngine implements Engine {
   ) {}
 
   identity(): string {
-    const { baseUrl, model, revision } = this.config;
-    return `${baseUrl} ${model} ${revision}`;
+    const { baseUrl, model, revision, extraBody } = this.config;
+    const name = `${baseUrl} ${model} ${revision}`;
+    return extraBody ? `${name} ${canonical(extraBody)}` : name;
   }
 
   money(promptTokens: number, completionTokens: number): number {
@@ -43,8 +52,8 @@ export class EndpointEngine implements Engine {
     _signal: AbortSignal,
     work: (client: EngineClient) => Promise<T>,
   ): Promise<T> {
-    this.client ??= this.open();
-    return work(this.client);
+    this.options ??= this.open();
+    return work(new ChatClient(this.options));
   }
 
   async withPrivateClient<T>(): Promise<T> {
@@ -63,8 +72,9 @@ export class EndpointEngine implements Engine {
       };
     const hint = 'Start it, or fix baseUrl in temporal.config.ts.';
     try {
-      const headers = { authorization: `Bearer ${key}` };
-      const status = await statusOf(new URL(`${trimmed(baseUrl)}/models`), headers, CHECK_TIMEOUT_MS);
+      const headers = { authorization: `Bearer ${key}`, ...this.config.headers };
+      const url = addressOf(baseUrl);
+      const status = await statusOf(new URL(`${url}/models`), headers, CHECK_TIMEOUT_MS, dispatcherFor(url));
       if (status >= 300 && status < 400)
         return { ok: false, text: `${baseUrl} redirects to another address (${status})`, hint };
       if (status !== 401 && status !== 403) return { ok: true, text: `${baseUrl} answers`, hint: '' };
@@ -75,21 +85,46 @@ export class EndpointEngine implements Engine {
     }
   }
 
-  private open(): ChatClient {
+  async tryOut(): Promise<EngineTrial | null> {
+    const key = this.key();
+    if (!key || !SENDABLE.test(key)) return null;
+    const { n, seed, topK, maxTokensField, extraBody } = this.config;
+    const retry = { retries: 0, timeoutMs: TRIAL_TIMEOUT_MS };
+    const open = (options: ClientOptions) => new ChatClient(options);
+    const signal = new AbortController().signal;
+    try {
+      const settings = { n, seed, topK, maxTokensField, extraBody };
+      const { takes, takesNot, remarks } = await featuresOf(settings, { ...this.open(), retry }, open, signal);
+      const parts = [
+        ...(takes.length > 0 ? [`takes ${takes.join(', ')}`] : []),
+        ...(takesNot.length > 0 ? [`does not take ${takesNot.join(', ')}`] : []),
+      ];
+      const notTaken = takesNot.map((what) => `It does not take ${what}.`);
+      const text = [parts.join('; ') || 'answers', ...remarks.map((remark) => remark.replace(/\.$/, ''))].join('; ');
+      return { ok: true, text, remarks: [...notTaken, ...remarks] };
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      return { ok: false, text: error.reason, remarks: [error.reason] };
+    }
+  }
+
+  private open(): ClientOptions {
     const { name, config } = this;
     const apiKey = this.key();
     if (!apiKey || !SENDABLE.test(apiKey)) throw keyMissing(name, config.apiKeyEnv!, !!apiKey);
-    const { model, concurrency, seed, topK, timeoutSeconds } = config;
-    return new ChatClient({
+    const { model, concurrency, n, seed, topK, maxTokensField, extraBody, headers = {}, timeoutSeconds } = config;
+    const baseUrl = addressOf(config.baseUrl);
+    return {
       name,
-      baseUrl: trimmed(config.baseUrl),
+      baseUrl,
+      address: `${baseUrl}/chat/completions`,
       apiKey,
       model,
       limit: pLimit(concurrency),
-      seeds: seed,
-      topK,
+      dialect: new Dialect({ n, seed, topK, maxTokensField, extraBody }, (what) => say(name, what)),
       retry: { retries: RETRIES, timeoutMs: Math.ceil(1000 * timeoutSeconds) },
-    });
+      send: openaiSend({ baseUrl, apiKey, headers, azure: azureOf(baseUrl, config.azure) }),
+    };
   }
 
   /** undefined: the variable that should hold it is not set. */
@@ -100,4 +135,5 @@ export class EndpointEngine implements Engine {
   }
 }
 
-const trimmed = (url: string) => url.replace(/\/$/, '');
+/** In the log of the process, once. */
+const say = (name: string, what: string) => process.emitWarning(`Engine ${name}: ${what}`, 'srlm');

@@ -1,7 +1,8 @@
 /** ChatClient against a real server on the loopback interface. */
 import pLimit from 'p-limit';
 import { afterEach, describe, expect, it } from 'vitest';
-import { ChatClient, type ClientOptions, type RequestCost, type SampleRequest } from '../../engines/client.js';
+import { ChatClient, type ClientOptions, noCost, PLAIN, type SampleRequest, TOO_LONG } from '../../engines/client.js';
+import { Dialect } from '../../engines/dialect.js';
 import { baseUrlOf, closeServers, serve } from './serve.js';
 
 afterEach(closeServers);
@@ -27,9 +28,8 @@ const clientOf = (url: URL, more: Partial<ClientOptions> = {}) =>
     apiKey: 'none',
     model: 'm',
     limit: pLimit(1),
-    seeds: false,
-    topK: false,
-    retry: { retries: 4, timeoutMs: 500 },
+    dialect: new Dialect({ ...PLAIN, seed: false, topK: false }),
+    retry: { retries: 4, timeoutMs: 500, pauseMs: 1 },
     ...more,
   });
 
@@ -69,17 +69,28 @@ describe('ChatClient', () => {
   it('sends seed and top_k to servers that take them, and to no others', async () => {
     const { url, bodies } = await replying(YES);
     const [plain] = await clientOf(url).sample(request(), never);
-    const [seeded] = await clientOf(url, { seeds: true, topK: true }).sample(request(), never);
+    const [seeded] = await clientOf(url, { dialect: new Dialect(PLAIN) }).sample(request(), never);
     expect([plain!.seed, seeded!.seed]).toEqual([null, 5]);
     expect(bodies.map(({ seed, top_k }) => ({ seed, top_k }))).toEqual([{}, { seed: 5, top_k: 3 }]);
   });
 
-  it('refuses a server that ignores n, because every try is billed', async () => {
+  it('asks a server that ignores n once for each text, and from then on does not send n', async () => {
     const { url, bodies } = await replying(YES);
-    await expect(clientOf(url).sample(request({ n: 2 }), never)).rejects.toThrow(
-      'Engine "stub" refused the request (200: it returned 1 choice for n=2). Fix the cause, then `srlm retry`. [engine.refused]',
-    );
-    expect(bodies).toHaveLength(1);
+    const client = clientOf(url, { dialect: new Dialect(PLAIN) });
+    const texts = await client.sample(request({ n: 3 }), never);
+    expect(texts.map(({ text, seed }) => [text, seed])).toEqual([
+      ['yes', 5],
+      ['yes', 6],
+      ['yes', 7],
+    ]);
+    await client.sample(request({ n: 2, seed: 20 }), never);
+    expect(bodies.map(({ n, seed }) => [n, seed])).toEqual([
+      [3, 5],
+      [undefined, 6],
+      [undefined, 7],
+      [undefined, 20],
+      [undefined, 21],
+    ]);
   });
 
   it('names the engine whose reply is larger than what was asked for', async () => {
@@ -130,32 +141,26 @@ describe('ChatClient', () => {
     ['a number', 7, [9, 1]],
   ])('charges what can have been used where a server counts %s', async (_what, usage, [prompt, completion]) => {
     const { url } = await replying(JSON.stringify({ ...JSON.parse(YES), usage }));
-    const cost = { promptTokens: 0, completionTokens: 0, gpuSeconds: 0 };
+    const cost = noCost();
     await clientOf(url).sample(request(), never, cost);
-    expect(cost).toEqual({ promptTokens: prompt, completionTokens: completion, gpuSeconds: 0 });
+    const isReported =
+      typeof usage === 'object' &&
+      Object.values(usage).every((count) => Number.isInteger(count) && count >= 0) &&
+      Object.keys(usage).length === 2;
+    expect(cost).toEqual({ promptTokens: prompt, completionTokens: completion, gpuSeconds: 0, estimated: !isReported });
   });
 
-  it.each([
-    ['no choices', { choices: null }],
-    ['a list', []],
-  ])('refuses a reply with %s', async (_what, change) => {
-    const reply = Array.isArray(change) ? change : { ...JSON.parse(YES), ...change };
-    const { url } = await replying(JSON.stringify(reply));
-    await expect(clientOf(url).sample(request(), never)).rejects.toThrow(
-      "its reply does not have the form of OpenAI's API",
-    );
-  });
-
-  it('returns no completions of a prompt that is longer than the context', async () => {
+  it('returns completions without text, and the reason, of a prompt that is longer than the context', async () => {
     const error = { error: { message: 'too long', code: 'context_length_exceeded' } };
-    const { url } = await replying(JSON.stringify(error), 400);
-    expect(await clientOf(url).sample(request(), never)).toEqual([]);
+    const { url, bodies } = await replying(JSON.stringify(error), 400);
+    const none = { text: '', finish: 'refused', reason: TOO_LONG, tokens: null, seed: null };
+    expect(await clientOf(url).sample(request({ n: 2 }), never)).toEqual([none, none]);
+    expect(bodies).toHaveLength(1);
   });
 
   it('counts GPU seconds only of servers whose header for them is known', async () => {
     const { url } = await replying(YES);
-    const cost = (): RequestCost => ({ promptTokens: 0, completionTokens: 0, gpuSeconds: 0 });
-    const [hosted, local] = [cost(), cost()];
+    const [hosted, local] = [noCost(), noCost()];
     await clientOf(url).sample(request(), never, hosted);
     await clientOf(url, { secondsHeader: 'x-compute-seconds' }).sample(request(), never, local);
     expect([hosted.gpuSeconds, local.gpuSeconds]).toEqual([0, 1.5]);

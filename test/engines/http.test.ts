@@ -32,6 +32,43 @@ describe('postJson', () => {
     expect(seen[1]! - seen[0]!).toBeGreaterThanOrEqual(190);
   });
 
+  it.each<[string, Record<string, string>, number | undefined]>([
+    ['milliseconds', { 'retry-after-ms': '90000', 'retry-after': '1' }, 90_000],
+    [
+      'a limit that is reached',
+      {
+        'x-ratelimit-reset-requests': '2m0s',
+        'x-ratelimit-remaining-requests': '0',
+        'x-ratelimit-reset-tokens': '6m0.5s',
+        'x-ratelimit-remaining-tokens': '10',
+      },
+      120_000,
+    ],
+    [
+      'the longest of those reached',
+      {
+        'x-ratelimit-reset-requests': '2m0s',
+        'x-ratelimit-remaining-requests': '0',
+        'x-ratelimit-reset-tokens': '1h1.5s',
+        'x-ratelimit-remaining-tokens': '0',
+      },
+      3_600_000,
+    ],
+    ['the shortest of the others', { 'x-ratelimit-reset-requests': '120', 'x-ratelimit-reset-tokens': '90s' }, 90_000],
+    ['a time since 1970', { 'x-ratelimit-reset': String(Date.UTC(2020, 1, 1) + 120_000) }, 120_000],
+    ['one in seconds', { 'ratelimit-reset': String(Date.UTC(2020, 1, 1) / 1000 + 120) }, 120_000],
+    ['a short one', { 'x-ratelimit-reset': '20ms' }, undefined],
+    ['words', { 'x-ratelimit-reset': 'soon' }, undefined],
+  ])('reads the wait that a server asks for: %s', async (_name, headers, waitMs) => {
+    const { listener } = inTurn({
+      status: 429,
+      headers: { date: new Date(Date.UTC(2020, 1, 1)).toUTCString(), ...headers },
+      body: '',
+    });
+    const found = await post(await serve(listener), { retries: 0, timeoutMs: 0 }).catch((error) => error);
+    expect(found.waitMs).toBe(waitMs);
+  });
+
   it('takes a date that the server asks it to wait for by the clock of the server', async () => {
     const at = (ms: number) => new Date(ms).toUTCString();
     const there = Date.UTC(2020, 1, 1);

@@ -3,12 +3,13 @@
  * test/engines/http.test.ts and client.test.ts, which hold what is usual.
  */
 import { createServer, type Server, type Socket } from 'node:net';
-import { gzipSync } from 'node:zlib';
+import { brotliCompressSync, gzipSync } from 'node:zlib';
 import pLimit from 'p-limit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Problem } from '../../contracts/errors.js';
 import { BuiltinClient } from '../../engines/builtin/client.js';
-import { ChatClient, type Completion, type SampleRequest } from '../../engines/client.js';
+import { ChatClient, type Completion, PLAIN, type SampleRequest } from '../../engines/client.js';
+import { Dialect } from '../../engines/dialect.js';
 import { EndpointEngine } from '../../engines/endpoint/engine.js';
 import { ConnectionError, reasonOf } from '../../engines/http.js';
 
@@ -85,7 +86,7 @@ async function ask(reply: Reply, { timeoutMs = 30_000, n = 1 } = {}): Promise<Co
   const { url } = await answering(reply);
   const retry = { retries: 0, timeoutMs };
   const options = { name: 'stub', baseUrl: `${url}/v1`, apiKey: KEY, model: 'm', limit: pLimit(1) };
-  const client = new ChatClient({ ...options, seeds: false, topK: false, retry });
+  const client = new ChatClient({ ...options, dialect: new Dialect({ ...PLAIN, seed: false, topK: false }), retry });
   return client.sample({ ...request, n }, new AbortController().signal).catch((error) => error);
 }
 
@@ -98,63 +99,104 @@ const parks = (reason: string) => {
     : 'Fix the cause';
   return `Engine "stub" refused the request (${reason}). ${next}, then \`srlm retry\`. [engine.refused]`;
 };
-const gives = (text: string, finish = 'stop', tokens: number | null = null) => [{ text, finish, tokens, seed: null }];
-const form = (where: string) => again(`its reply does not have the form of OpenAI's API: ${where}`);
-const NOT_JSON = again('its reply is not JSON');
-const EMPTY = again('its reply is empty');
+const gives = (text: string, finish = 'stop', tokens: number | null = null, reason: string | null = null) => [
+  { text, finish, reason, tokens, seed: null },
+];
+/** `begins`: the reply. */
+const other = (what: string, begins = '') =>
+  `Engine "stub" sent ${what} in place of an answer of OpenAI's chat API${begins ? `; it begins: ${begins}` : ''}. Check baseUrl in temporal.config.ts, and what is between it and this machine; then \`srlm retry\`. [engine.not-understood]`;
+const EMPTY = other('an empty reply');
 const NOT_HTTP = again('what answers there does not speak HTTP');
 const CUT = again('its reply ended before it was complete');
 const LATE = again('its reply was not complete in time');
 const REDIRECTS = 'it redirects to another address, to which no key is sent; set baseUrl to the one that answers';
 const base64 = (text: string, encoding: 'base64' | 'base64url' = 'base64') => Buffer.from(text).toString(encoding);
 
-const CASES: [string, Reply, string | object[]][] = [
+const CASES: [string, Reply, unknown][] = [
   // Not what was asked for.
-  ['a page', http(200, '<html><body>Sign in</body></html>', ['content-type: text/html']), NOT_JSON],
-  ['events', http(200, 'data: {"choices":[]}\n\ndata: [DONE]\n\n', ['content-type: text/event-stream']), NOT_JSON],
+  [
+    'a page',
+    http(200, '<html><body>Sign in</body></html>', ['content-type: text/html']),
+    other('an HTML page', '<html><body>Sign in</body></html>'),
+  ],
+  [
+    'events',
+    http(200, 'data: {"choices":[]}\n\ndata: [DONE]\n\n', ['content-type: text/event-stream']),
+    gives('', 'other', null, 'the endpoint sent no choices'),
+  ],
+  [
+    'a text in events',
+    http(
+      200,
+      `: hello\n\ndata: ${JSON.stringify({ choices: [{ delta: { role: 'assistant' } }] })}\n\n${['y', 'es'].map((content) => `data: ${JSON.stringify({ choices: [{ delta: { content } }] })}\r\n\r\n`).join('')}data: ${JSON.stringify({ choices: [{ delta: {}, finish_reason: 'stop' }] })}\n\ndata: ${JSON.stringify({ choices: [], usage: { completion_tokens: 2 } })}\n\ndata: [DONE]\n\n`,
+      ['content-type: text/event-stream'],
+    ),
+    gives('yes', 'stop', 2),
+  ],
+  [
+    'an error in events',
+    http(200, 'data: {"error":{"message":"no"}}\n\n', ['content-type: text/event-stream']),
+    parks('200: no'),
+  ],
+  [
+    'events that are cut off',
+    http(200, 'data: {"choices":[{"del', ['content-type: text/event-stream']),
+    other('a stream of events that is broken or cut off', 'data: {"choices":[{"del'),
+  ],
+  ['a mark of the order of bytes', http(200, `\ufeff${YES}`), gives('yes')],
   ['JSON that counts as text', http(200, YES, ['content-type: image/png']), gives('yes')],
   ['nothing', http(200, ''), EMPTY],
   ['blanks', http(200, ' \r\n\t'), EMPTY],
   ['no content', `HTTP/1.1 204 x\r\n\r\n`, EMPTY],
-  ['half of the JSON', http(200, YES.slice(0, 30)), NOT_JSON],
-  ['JSON and more', http(200, `${YES}${YES}`), NOT_JSON],
-  ['UTF-16', http(200, Buffer.from(YES, 'utf16le')), NOT_JSON],
-  ['NaN', http(200, YES.replace('"yes"', 'NaN')), NOT_JSON],
-  ['a raw control character', http(200, YES.replace('yes', 'y\u0001s')), NOT_JSON],
-  ['gzip that nobody asked for', http(200, gzipSync(YES), ['content-encoding: gzip']), NOT_JSON],
-  ['a gzip bomb', http(200, gzipSync(Buffer.alloc(2 ** 22)), ['content-encoding: gzip']), NOT_JSON],
+  ['half of the JSON', http(200, YES.slice(0, 30)), other('JSON that is broken or cut off', YES.slice(0, 30))],
+  ['JSON and more', http(200, `${YES}${YES}`), other('JSON that is broken or cut off', `${YES}${YES}`.slice(0, 120))],
+  [
+    'UTF-16',
+    http(200, Buffer.from(YES, 'utf16le')),
+    expect.stringContaining('sent bytes that are no text in place of'),
+  ],
+  ['NaN', http(200, YES.replace('"yes"', 'NaN')), other('JSON that is broken or cut off', YES.replace('"yes"', 'NaN'))],
+  [
+    'a raw control character',
+    http(200, YES.replace('yes', 'y\u0001s')),
+    other('JSON that is broken or cut off', YES.replace('yes', 'y s')),
+  ],
+  ['gzip that nobody asked for', http(200, gzipSync(YES), ['content-encoding: gzip']), gives('yes')],
+  ['gzip that is not named', http(200, gzipSync(YES)), gives('yes')],
+  ['brotli', http(200, brotliCompressSync(YES), ['content-encoding: br']), gives('yes')],
+  [
+    'a gzip bomb',
+    http(200, gzipSync(Buffer.alloc(2 ** 27)), ['content-encoding: gzip']),
+    expect.stringContaining('sent compressed bytes that cannot be read in place of'),
+  ],
   ['plain text that is called gzip', http(200, YES, ['content-encoding: gzip']), gives('yes')],
   // Replies of another shape.
-  ['null', http(200, 'null'), form('Invalid input: expected object, received null')],
-  ['a string', json('yes'), form('Invalid input: expected object, received string')],
-  ['an error', json({ error: { message: 'no' } }), form('choices: Invalid input: expected array, received undefined')],
-  ['choices that are text', json({ choices: KEY }), form('choices: Invalid input: expected array, received string')],
-  ['an empty choice', json({ choices: [{}] }), form('message: Invalid input: expected object, received undefined')],
-  ['null for a choice', json({ choices: [null] }), form('Invalid input: expected object, received null')],
+  ['null', http(200, 'null'), other('JSON of another form', 'null')],
+  ['a string', json('yes'), other('JSON of another form', '"yes"')],
+  ['an error', json({ error: { message: 'no' } }), parks('200: no')],
+  ['choices that are text', json({ choices: KEY }), other('JSON without choices', '{"choices":"[the key]"}')],
+  ['an empty choice', json({ choices: [{}] }), other('a choice without a message', '{"choices":[{}]}')],
+  ['null for a choice', json({ choices: [null] }), other('a choice of another form', '{"choices":[null]}')],
   [
     'parts for a text',
     json({ choices: [choice([{ type: 'text' }])] }),
-    form('message: content: Invalid input: expected string, received array'),
+    gives('', 'other', null, 'the endpoint sent no text'),
   ],
-  [
-    'a reason that is a number',
-    json({ choices: [choice('yes', { finish_reason: 5 })] }),
-    form('finish_reason: Invalid input: expected string, received number'),
-  ],
-  ['no choice', json({ choices: [] }), parks('200: it returned 0 choices for n=1')],
-  ['a choice too many', json({ choices: [choice('a'), choice('a')] }), parks('200: it returned 2 choices for n=1')],
+  ['a reason that is a number', json({ choices: [choice('yes', { finish_reason: 5 })] }), gives('yes', 'other')],
+  ['no choice', json({ choices: [] }), gives('', 'other', null, 'the endpoint sent no choices')],
+  ['a choice too many', json({ choices: [choice('a'), choice('b')] }), gives('a')],
   [
     'choices by the hundred thousand',
     http(200, `{"choices":[${'{},'.repeat(100_000)}{}]}`),
-    parks('200: it returned 100001 choices for n=1'),
+    other('a choice without a message', `{"choices":[${'{},'.repeat(40)}`.slice(0, 120)),
   ],
-  ['lists in lists', http(200, '['.repeat(50_000)), NOT_JSON],
+  ['lists in lists', http(200, '['.repeat(50_000)), other('JSON that is broken or cut off', '['.repeat(120))],
   [
     'lists in lists, closed',
     http(200, `{"choices":${'['.repeat(50_000)}${']'.repeat(50_000)}}`),
-    form('Invalid input: expected object, received array'),
+    other('a choice of another form'),
   ],
-  ['a text that is null', json({ choices: [choice(null)] }), gives('')],
+  ['a text that is null', json({ choices: [choice(null)] }), gives('', 'other', null, 'the endpoint sent no text')],
   ['another index', json({ choices: [choice('yes', { index: 7 })] }), gives('yes')],
   ['an unknown reason', json({ choices: [choice('yes', { finish_reason: KEY })] }), gives('yes', 'other')],
   ['more tokens than fit', json({ choices: [choice('yes', { completion_tokens: 9e15 })] }), gives('yes', 'stop', 8)],
@@ -203,7 +245,11 @@ const CASES: [string, Reply, string | object[]][] = [
   ['101', 'HTTP/1.1 101 x\r\nupgrade: a\r\nconnection: upgrade\r\n\r\n', CUT],
   ['a length of 10^20', `${OK}content-length: 99999999999999999999\r\n\r\n${YES}`, CUT],
   ['two lengths', `${OK}content-length: 5\r\ncontent-length: 6\r\n\r\n${YES}`, CUT],
-  ['a length that is too small', `${OK}content-length: 5\r\n\r\n${YES}`, NOT_JSON],
+  [
+    'a length that is too small',
+    `${OK}content-length: 5\r\n\r\n${YES}`,
+    other('JSON that is broken or cut off', YES.slice(0, 5)),
+  ],
   ['a length and chunks', `${OK}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n`, CUT],
   ['the end at once', (socket) => socket.destroy(), CUT],
   ['a reset', (socket) => socket.resetAndDestroy(), again('ECONNRESET')],
@@ -222,15 +268,25 @@ const CASES: [string, Reply, string | object[]][] = [
   ['an error that is null', json({ error: null }, 402), parks('402: {"error":null}')],
   ['null for an error', http(402, 'null'), parks('402: null')],
   ['a message that is a number', json({ error: { message: 5 } }, 422), parks('422: {"error":{"message":5}}')],
-  ['a detail', json({ detail: [{ msg: 'n' }] }, 422), parks('422: {"detail":[{"msg":"n"}]}')],
+  ['a detail', json({ detail: [{ msg: 'n' }] }, 422), parks('422: n')],
   ['an error in lists', http(400, `{"error":${'['.repeat(9000)}`), parks(`400: {"error":${'['.repeat(291)}`)],
   // What only the built-in server may say: a run acts on it.
   ['batch_halved', json({ error: { message: 'no', type: 'batch_halved' } }, 400), parks('400: no')],
   ['out_of_memory', json({ error: { message: 'no', type: 'out_of_memory' } }, 500), again('500 no')],
   ['wrong_model', json({ error: { message: 'no', type: 'wrong_model' } }, 404), parks('404: no')],
   // The key.
-  ['the key as a reply', http(200, KEY), NOT_JSON],
-  ['the key in broken JSON', http(200, `{"a": ${KEY}`), NOT_JSON],
+  ['the key as a reply', http(200, KEY), other('a text that is no JSON', '[the key]')],
+  ['the key in broken JSON', http(200, `{"a": ${KEY}`), other('JSON that is broken or cut off', '{"a": [the key]')],
+  [
+    'the key in broken JSON, escaped',
+    http(200, `{"a": "${KEY.replace('-', '\\u002d').replace('"', '\\"')}"`),
+    other('JSON that is broken or cut off', '{"a": "[the key]"'),
+  ],
+  [
+    'the key in a page, escaped',
+    http(200, `<html>${KEY.replace('-', '&#45;').replace('"', '&#x22;')}`),
+    other('an HTML page', '<html>[the key]'),
+  ],
   ['the key as a protocol', `${KEY}\r\n`, NOT_HTTP],
   ['the key in its head', `HTTP/1.1 401 ${KEY}\r\nwww-authenticate: ${KEY}\r\n\r\n`, parks('401: without a reason')],
   ['the key in an address', http(401, `?k=${encodeURIComponent(KEY)}`), parks('401: ?k=[the key]')],
@@ -363,7 +419,9 @@ describe('log-probabilities', () => {
     [
       'text',
       [pair(0, [null, '-1']), pair(1)],
-      form('choices: 0: logprobs: token_logprobs: 1: Invalid input: expected number, received string'),
+      other(
+        'JSON of another form (choices: 0: logprobs: token_logprobs: 1: Invalid input: expected number, received string)',
+      ),
     ],
   ])('%s', async (_name, choices, expected) => {
     expect(await logprobs(choices)).toEqual(expected);
@@ -374,7 +432,7 @@ describe('srlm doctor', () => {
   const check = async (baseUrl: string, key = KEY) => {
     process.env.STUB_KEY = key;
     const config = { kind: 'endpoint', baseUrl, model: 'm', apiKeyEnv: 'STUB_KEY', concurrency: 1 } as const;
-    return new EndpointEngine('stub', { ...config, revision: '', seed: true, topK: true, timeoutSeconds: 1 }).check();
+    return new EndpointEngine('stub', { ...config, ...PLAIN, revision: '', timeoutSeconds: 1 }).check();
   };
   const fix = 'Start it, or fix baseUrl in temporal.config.ts.';
 
