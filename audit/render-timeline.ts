@@ -4,7 +4,8 @@
  */
 import { Settings } from '../contracts/commands.js';
 import { describeSettings } from '../contracts/settings.js';
-import { duration, percent, printable, wrap } from '../text/text.js';
+import { wrap } from '../text/columns.js';
+import { duration, percent, printable } from '../text/text.js';
 import { secondsBetween } from './events.js';
 import type { Digest, Entry, EntryOf, InterventionEntry, StepEntry, Timeline } from './timeline.js';
 

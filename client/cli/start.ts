@@ -20,8 +20,19 @@ import { visibleJson } from '../../text/text.js';
 import type { SrlmClient } from '../client.js';
 import type { Checked } from '../preflight.js';
 import { loadSpec } from '../spec-file.js';
-import { action, beforeStart, type Context, checkId, collect, EXIT, number, pairs, patiently } from './context.js';
-import { exitOf, follow, printResult } from './follow.js';
+import {
+  action,
+  beforeStart,
+  type Context,
+  checkId,
+  collect,
+  EXIT,
+  exitOf,
+  number,
+  pairs,
+  patiently,
+} from './context.js';
+import { follow, printResult } from './follow.js';
 
 const CHECKING = 'Checking and storing the data ...';
 const CHECKING_MS = 10_000;

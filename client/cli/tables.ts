@@ -2,7 +2,8 @@
 import { Usage } from '../../contracts/refs.js';
 import type { RunStatus } from '../../contracts/run.js';
 import type { EvalResult, GateOutput, RoundSummary } from '../../contracts/steps.js';
-import { duration, percent, table } from '../../text/text.js';
+import { table } from '../../text/columns.js';
+import { duration, percent } from '../../text/text.js';
 
 export function roundsTable(rounds: readonly RoundSummary[]): string[] {
   return table(

@@ -5,7 +5,8 @@
 import { shellWord } from '../../contracts/errors.js';
 import { codeFailureText, type Parked, type RunStatus, type StepState, type Waiting } from '../../contracts/run.js';
 import type { Approval } from '../../contracts/spec.js';
-import { clip, columns, duration, pad, printable, rate, visible, wrap } from '../../text/text.js';
+import { clip, columns, pad, wrap } from '../../text/columns.js';
+import { duration, printable, rate, visible } from '../../text/text.js';
 import { accuracyText, roundParts, VERDICTS } from './tables.js';
 
 export interface View {

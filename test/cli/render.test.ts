@@ -5,7 +5,7 @@ import { roundsTable, usageTable } from '../../client/cli/tables.js';
 import { renderRun } from '../../client/cli/tree.js';
 import type { Parked, RunStatus, StepState } from '../../contracts/run.js';
 import type { RoundSummary, StepCost } from '../../contracts/steps.js';
-import { columns } from '../../text/text.js';
+import { columns } from '../../text/columns.js';
 
 const START = Date.parse('2026-01-01T00:00:00Z');
 const at = (seconds: number) => new Date(START + seconds * 1000).toISOString();
