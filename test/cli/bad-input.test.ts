@@ -304,9 +304,9 @@ describe('srlm refuses, in one sentence and with exit code 2,', () => {
     ['an option that is not there', ['list', '--nope'], "Unknown option '--nope'. See `srlm --help`."],
     ['a missing argument', ['watch'], "Missing required argument 'run'. See `srlm --help`."],
     [
-      'two ways of voting at once',
-      ['ask', 'r', 'q', '--enrich', '2', '--samples', '2'],
-      "Option '--enrich <n>' cannot be used with option '--samples <n>'. See `srlm --help`.",
+      'more answers than anybody waits for',
+      ['ask', 'r', 'q', '--enrich', '17', '--samples', '16'],
+      '--samples times --enrich: expected at most 256 answers, found 272.',
     ],
     [
       'a role nobody has',
