@@ -37,7 +37,7 @@ const VERSION = {
   select: 1,
   mix: 1,
   fineTune: 1,
-  grade: 1,
+  grade: 2,
 } as const;
 
 export const ingestInputs = (

@@ -96,6 +96,9 @@ export async function beforeStart<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
+/** The bound of `rounds` in a spec. */
+export const MAX_ROUND = 100;
+
 // --- options ----------------------------------------------------------------------------------------------------------
 export const collect = (value: string, before: string[] = []): string[] => [...before, value];
 

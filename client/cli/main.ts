@@ -25,7 +25,7 @@ const program = new Command('srlm')
   )
   .version(version)
   .option('--config <file>', 'the deployment (default: temporal.config.ts of the current folder)')
-  .option('--json', 'one JSON document on stdout (watch: one a line)')
+  .option('--json', 'one JSON document on stdout (watch, show: one a line)')
   .configureHelp({ showGlobalOptions: true })
   .configureOutput({ outputError: () => {} })
   .exitOverride();

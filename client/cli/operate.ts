@@ -16,6 +16,7 @@ import {
   collect,
   EXIT,
   type Exit,
+  MAX_ROUND,
   number,
   pairs,
   patiently,
@@ -31,9 +32,6 @@ const ENDING = 'The command is sent; the run ends as soon as a worker takes it.'
 
 const TERMINATED = (runId: string) =>
   `GPU workers end its processes within a minute. The history of its last execution is not exported; while Temporal keeps it:  srlm audit export ${shellWord(runId)} --out DIR`;
-
-/** The bound of `rounds` in a spec. */
-const MAX_ROUND = 100;
 
 /** The options of all commands here. */
 interface Given {

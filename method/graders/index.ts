@@ -27,6 +27,9 @@ const GRADERS: readonly Grader[] = [choice, exact];
 
 const graderOf = (question: Question) => GRADERS.find((grader) => grader.grades(question))!;
 
+/** The question with its choices, as it is asked. */
+export const questionText = (question: Question): string => graderOf(question).ask(question);
+
 /** The user turn of an evaluation: the question as it is asked, where training has the instruction. */
 export const evaluatePrompt = (templates: PromptTemplates, question: Question): string =>
   answerPrompt(templates, graderOf(question).ask(question));

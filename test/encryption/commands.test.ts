@@ -17,6 +17,7 @@ import { addAskCommand } from '../../client/cli/ask.js';
 import { addHistoryCommands } from '../../client/cli/history.js';
 import { addOperateCommands } from '../../client/cli/operate.js';
 import { addRunCommands } from '../../client/cli/runs.js';
+import { addShowCommand } from '../../client/cli/show.js';
 import { addStartCommands } from '../../client/cli/start.js';
 import type { KeepRoundInput, ReadRoundInput, RoundTable } from '../../contracts/steps.js';
 import { encryption } from '../../encryption/index.js';
@@ -86,13 +87,17 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
+const COMMANDS = [
+  ...[addStartCommands, addRunCommands, addOperateCommands, addHistoryCommands, addAskCommand],
+  addShowCommand,
+];
+
 const file = (name: string, content: string) => writeFileSync(join(folder, name), content);
 
 /** A command of the command line. Returns what it wrote to stdout and stderr, and the message that ended it. */
 async function srlm(words: string[], config = 'temporal.config.ts') {
   const program = new Command('srlm').option('--config <file>').option('--json').exitOverride();
-  for (const add of [addStartCommands, addRunCommands, addOperateCommands, addHistoryCommands, addAskCommand])
-    add(program);
+  for (const add of COMMANDS) add(program);
   const written = { stdout: '', stderr: '' };
   const spies = (['stdout', 'stderr'] as const).map((stream) =>
     vi.spyOn(process[stream], 'write').mockImplementation((text) => {
@@ -170,6 +175,7 @@ it('start, status, pause, resume, set, retry --set, watch, fork, promote, list, 
   for (const text of [SAID.failure, SAID.why, 'training.epochs = 7', 'done']) expect(history).toContain(text);
   expect(history).not.toContain('not shown');
   // What the run's result names is known; the scripted training has made no model.
+  expect((await srlm(['show', 'encrypted'])).error).toMatch(/objects\/.*\[artifact\.damaged\]/);
   expect((await srlm(['ask', 'encrypted', 'Why?'])).error).toMatch(/models\/[0-9a-f]{64}.*\[artifact\.damaged\]/);
 });
 
