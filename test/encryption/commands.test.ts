@@ -14,6 +14,7 @@ import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { decodeExecution } from '../../audit/decode.js';
 import type { WorkflowHistory } from '../../audit/events.js';
 import { addAskCommand } from '../../client/cli/ask.js';
+import { addExportCommand } from '../../client/cli/export.js';
 import { addHistoryCommands } from '../../client/cli/history.js';
 import { addOperateCommands } from '../../client/cli/operate.js';
 import { addRunCommands } from '../../client/cli/runs.js';
@@ -90,6 +91,7 @@ afterAll(async () => {
 const COMMANDS = [
   ...[addStartCommands, addRunCommands, addOperateCommands, addHistoryCommands, addAskCommand],
   addShowCommand,
+  addExportCommand,
 ];
 
 const file = (name: string, content: string) => writeFileSync(join(folder, name), content);
@@ -176,6 +178,7 @@ it('start, status, pause, resume, set, retry --set, watch, fork, promote, list, 
   expect(history).not.toContain('not shown');
   // What the run's result names is known; the scripted training has made no model.
   expect((await srlm(['show', 'encrypted'])).error).toMatch(/objects\/.*\[artifact\.damaged\]/);
+  expect((await srlm(['export', 'encrypted', '--out', join(folder, 'data')])).error).toMatch(/\[artifact\.damaged\]/);
   expect((await srlm(['ask', 'encrypted', 'Why?'])).error).toMatch(/models\/[0-9a-f]{64}.*\[artifact\.damaged\]/);
 });
 
@@ -314,6 +317,7 @@ it('without the keys, list, status, history and export show the rest and say so;
     ['pause', 'encrypted'],
     ['fork', 'encrypted', '--from-round', '1'],
     ['ask', 'encrypted', 'Why?'],
+    ['export', 'encrypted', '--out', join(folder, 'data')],
   ])
     expect((await without(...words)).error).toMatch(REASON);
 });
