@@ -31,6 +31,7 @@ import { argumentsOf } from './executions.js';
 import { type Fork, recordOfFork } from './fork.js';
 import { type CommandFields, send, terminate, unlessBroken } from './operate.js';
 import { operator } from './operator.js';
+import { otherConfigs } from './other-config.js';
 import { Pace } from './pace.js';
 import type { Checked } from './preflight.js';
 import { COMMAND_QUERY_MS, type RunListing, RunReader } from './status.js';
@@ -104,8 +105,9 @@ export class SrlmClient {
     { runId, input, warnings }: Checked<RunInput> | Checked<SampleInput>,
     { priority = PRIORITY.default }: Pick<StartOptions, 'priority'> = {},
   ): Promise<Started> {
+    const others = await otherConfigs(this.temporal, this.deployment);
     await this.launch(runId, { ...input, config: await this.config() }, { priority });
-    return { runId, warnings };
+    return { runId, warnings: [...warnings, ...others] };
   }
 
   /** Checks a spec and stores its data; `input` is for a workflow of your own that runs srlmRun as a child. */

@@ -20,6 +20,7 @@ import { pad } from '../../text/columns.js';
 import { printable } from '../../text/text.js';
 import { temporalBinary } from '../../worker/embedded.js';
 import { queuesOf, unpolledQueuesOf } from '../diagnosis.js';
+import { otherConfigs } from '../other-config.js';
 import { RunReader } from '../status.js';
 import { action, EXIT } from './context.js';
 import { unpolledText } from './tree.js';
@@ -165,6 +166,8 @@ async function checkRuns(client: Client, deployment: Deployment): Promise<Check[
       const hint = 'Deploy the fixed code, and the run continues; docs/operating.md says how.';
       return [problem(`run ${runId}`, codeFailureText(codeFailure), hint)];
     });
+    for (const found of await otherConfigs(client, deployment))
+      checks.push(problem('config', found, 'A worker reads its temporal.config when it starts.'));
     const what = 'workers';
     const unpolled = await unpolledQueuesOf(client, deployment);
     const text = unpolledText(unpolled);

@@ -6,6 +6,7 @@ import type { Store } from '../../storage/store.js';
 import { table, wrap } from '../../text/columns.js';
 import { hasColor } from '../../text/terminal.js';
 import { duration, printable } from '../../text/text.js';
+import { otherConfigs } from '../other-config.js';
 import { action, EXIT, exitOf, runName } from './context.js';
 import { roundsTable, usageTable } from './tables.js';
 import { renderRun } from './tree.js';
@@ -34,6 +35,7 @@ export function addRunCommands(program: Command): void {
         const client = await context.connect();
         const status = await client.status(runId);
         const { width, json } = context;
+        if (!status.endedAt) status.warnings.push(...(await otherConfigs(client.temporal, client.deployment)));
         const { halt, rounds } = status;
         const parts = [
           renderRun(status, { width, color: hasColor(process.stdout), now: Date.now() }),

@@ -132,7 +132,9 @@ async function checkedStart(
   const checked = await patiently(context, CHECKING, checking, CHECKING_MS);
   for (const warning of checked.warnings) context.say(`warning: ${warning}`);
   const client = await context.connect();
-  return { ...(await client.startChecked(checked, { priority })), client };
+  const started = await client.startChecked(checked, { priority });
+  for (const warning of started.warnings.slice(checked.warnings.length)) context.say(`warning: ${warning}`);
+  return { ...started, client };
 }
 
 function started(context: Context, runId: string) {
