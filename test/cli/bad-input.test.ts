@@ -167,7 +167,7 @@ const cases: { what: string; args: string[]; says: string }[] = [
   {
     what: 'a model folder that is not there',
     args: ['run.yaml', '--model', 'no-model'],
-    says: `no-model: there is no such model folder. The model roots are LAB/models, LAB/.srlm/models (modelRoots in temporal.config.ts). ${NOTHING} [model.unusable]`,
+    says: `no-model: there is no such model folder. The model roots are LAB/models, LAB/.srlm/models (modelRoots in temporal.config.ts). Below them are chatless, good, pickled, weightless. ${NOTHING} [model.unusable]`,
   },
   {
     what: 'a model folder without weights',
