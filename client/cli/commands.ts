@@ -20,7 +20,7 @@ const GROUPS: { names: string[]; load: () => Promise<AddCommands> }[] = [
   { names: ['start', 'sample'], load: async () => (await import('./start.js')).addStartCommands },
   { names: ['watch', 'status', 'list'], load: async () => (await import('./runs.js')).addRunCommands },
   {
-    names: [...Object.keys(OPERATOR_COMMANDS), 'fork'],
+    names: [...Object.keys(OPERATOR_COMMANDS), 'fork', 'continue'],
     load: async () => (await import('./operate.js')).addOperateCommands,
   },
   { names: ['history', 'audit'], load: async () => (await import('./history.js')).addHistoryCommands },

@@ -133,7 +133,7 @@ function stored(): Script {
   };
 }
 
-it('start, status, pause, resume, set, retry --set, watch, fork, promote, list, history, ask', async () => {
+it('start, status, pause, resume, set, retry --set, watch, fork, continue, promote, list, show, export, history, ask', async () => {
   let isBroken = true;
   const script: Script = {
     ...stored(),
@@ -172,6 +172,14 @@ it('start, status, pause, resume, set, retry --set, watch, fork, promote, list, 
   ]);
   expect(forked).toMatchObject({ stdout: 'forked\n', error: '' });
   expect((await srlm(['watch', 'forked'])).stdout).toContain('best   round');
+
+  scenarios.expect({ id: 'continued', script: { ...script, ...stored() } });
+  const added = await srlm(['continue', 'encrypted', '--rounds', '1', '--id', 'continued']);
+  expect(added).toMatchObject({ stdout: 'continued\n', error: '' });
+  expect((await srlm(['watch', 'continued'])).stdout).toContain('best   round');
+  const continued = JSON.parse((await srlm(['status', 'continued', '--json'])).stdout);
+  expect(continued).toMatchObject({ state: 'done', lastRound: 2, forkOf: 'encrypted' });
+  expect(continued.rounds.map(({ round }: { round: number }) => round)).toEqual([0, 1, 2]);
 
   const { stdout: history } = await srlm(['history', 'encrypted']);
   for (const text of [SAID.failure, SAID.why, 'training.epochs = 7', 'done']) expect(history).toContain(text);
@@ -284,7 +292,7 @@ it('audit export has the histories as Temporal has them, which replay, and a tim
 
 it('nothing of it can be read in Temporal: histories, memos, queries, lists', async () => {
   const found: string[] = [];
-  for (const id of ['encrypted', 'forked', 'approved', 'skipped', 'sampled', 'pending']) {
+  for (const id of ['encrypted', 'forked', 'continued', 'approved', 'skipped', 'sampled', 'pending']) {
     found.push(texts(await described(id)));
     const query = {
       execution: { workflowId: id },
@@ -316,6 +324,7 @@ it('without the keys, list, status, history and export show the rest and say so;
   for (const words of [
     ['pause', 'encrypted'],
     ['fork', 'encrypted', '--from-round', '1'],
+    ['continue', 'encrypted', '--rounds', '1'],
     ['ask', 'encrypted', 'Why?'],
     ['export', 'encrypted', '--out', join(folder, 'data')],
   ])
