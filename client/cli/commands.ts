@@ -29,6 +29,7 @@ const GROUPS: { names: string[]; load: () => Promise<AddCommands> }[] = [
   { names: ['ask'], load: async () => (await import('./ask.js')).addAskCommand },
   { names: ['data', 'init', 'schema'], load: async () => (await import('./data.js')).addDataCommands },
   { names: ['codec-server'], load: async () => (await import('./codec-server.js')).addCodecServerCommand },
+  { names: ['gc'], load: async () => (await import('./gc.js')).addGcCommand },
   { names: ['completion'], load: async () => (await import('./completion.js')).addCompletionCommand },
   { names: ['doctor'], load: async () => (await import('./doctor.js')).addDoctorCommand },
 ];

@@ -15,6 +15,7 @@ import { decodeExecution } from '../../audit/decode.js';
 import type { WorkflowHistory } from '../../audit/events.js';
 import { addAskCommand } from '../../client/cli/ask.js';
 import { addExportCommand } from '../../client/cli/export.js';
+import { addGcCommand } from '../../client/cli/gc.js';
 import { addHistoryCommands } from '../../client/cli/history.js';
 import { addOperateCommands } from '../../client/cli/operate.js';
 import { addRunCommands } from '../../client/cli/runs.js';
@@ -92,6 +93,7 @@ const COMMANDS = [
   ...[addStartCommands, addRunCommands, addOperateCommands, addHistoryCommands, addAskCommand],
   addShowCommand,
   addExportCommand,
+  addGcCommand,
 ];
 
 const file = (name: string, content: string) => writeFileSync(join(folder, name), content);
@@ -284,6 +286,9 @@ it('audit export has the histories as Temporal has them, which replay, and a tim
     read.push(base64Texts(history));
     await Worker.runReplayHistory({ workflowBundle: bundle, dataConverter }, file.history);
   }
+  const gc = await srlm(['gc', '--json']);
+  expect(gc.error).toBe('');
+  expect(JSON.parse(gc.stdout)).toMatchObject({ freed: false, runs: expect.arrayContaining([]) });
   // With the key, what is looked for is there to be found.
   const sought = [...Object.values(SAID), 'maxTokens', 'epochs', 'selector', 'round 1 · '];
   const found = sought.filter((text) => read.join().includes(text));
@@ -325,6 +330,7 @@ it('without the keys, list, status, history and export show the rest and say so;
     ['pause', 'encrypted'],
     ['fork', 'encrypted', '--from-round', '1'],
     ['continue', 'encrypted', '--rounds', '1'],
+    ['gc'],
     ['ask', 'encrypted', 'Why?'],
     ['export', 'encrypted', '--out', join(folder, 'data')],
   ])
