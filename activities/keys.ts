@@ -38,7 +38,7 @@ const VERSION = {
   select: 2,
   mix: 1,
   fineTune: 1,
-  grade: 1,
+  grade: 2,
 } as const;
 
 export const ingestInputs = (

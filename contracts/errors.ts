@@ -144,12 +144,27 @@ export const evaluationLeaks = (file: string, shared: number) =>
   );
 export const modelUnusable = (folder: string, reason: string, hint?: string) =>
   fileError('model.unusable', { file: folder }, reason, hint);
-export const modelMissing = (path: string, roots: readonly string[]) =>
-  modelUnusable(
+const MODELS_SHOWN = 10;
+/**
+ * `models`: those below the roots. `repository`: the name on Hugging Face's Hub that `path` may be; `target`: the folder
+ * to download it to.
+ */
+export const modelMissing = (
+  path: string,
+  roots: readonly string[],
+  models: readonly string[] = [],
+  repository = '',
+  target = '',
+) => {
+  const more = models.length > MODELS_SHOWN ? ` and ${models.length - MODELS_SHOWN} more` : '';
+  const below = models.length > 0 ? ` Below them are ${models.slice(0, MODELS_SHOWN).join(', ')}${more}.` : '';
+  const download = ` A model of Hugging Face's Hub is downloaded with \`hf download ${repository} --local-dir ${shellWord(target)}\`.`;
+  return modelUnusable(
     path,
     'there is no such model folder.',
-    `The model roots are ${roots.join(', ') || 'none'} (modelRoots in temporal.config.ts).`,
+    `The model roots are ${roots.join(', ') || 'none'} (modelRoots in temporal.config.ts).${below}${repository ? download : ''}`,
   );
+};
 /** A model that the store does not own is no longer what the run began with. */
 export const modelChanged = (folder: string, sha256: string) =>
   fileError(

@@ -167,7 +167,7 @@ const cases: { what: string; args: string[]; says: string }[] = [
   {
     what: 'a model folder that is not there',
     args: ['run.yaml', '--model', 'no-model'],
-    says: `no-model: there is no such model folder. The model roots are LAB/models, LAB/.srlm/models (modelRoots in temporal.config.ts). ${NOTHING} [model.unusable]`,
+    says: `no-model: there is no such model folder. The model roots are LAB/models, LAB/.srlm/models (modelRoots in temporal.config.ts). Below them are chatless, good, pickled, weightless. ${NOTHING} [model.unusable]`,
   },
   {
     what: 'a model folder without weights',
@@ -304,9 +304,9 @@ describe('srlm refuses, in one sentence and with exit code 2,', () => {
     ['an option that is not there', ['list', '--nope'], "Unknown option '--nope'. See `srlm --help`."],
     ['a missing argument', ['watch'], "Missing required argument 'run'. See `srlm --help`."],
     [
-      'two ways of voting at once',
-      ['ask', 'r', 'q', '--enrich', '2', '--samples', '2'],
-      "Option '--enrich <n>' cannot be used with option '--samples <n>'. See `srlm --help`.",
+      'more answers than anybody waits for',
+      ['ask', 'r', 'q', '--enrich', '17', '--samples', '16'],
+      '--samples times --enrich: expected at most 256 answers, found 272.',
     ],
     [
       'a role nobody has',
