@@ -9,7 +9,7 @@ and DIR/log.txt if that is its output, are started again at 50 MB; what was in t
 Does not stream or call tools, reads no pickles, runs no code from a model folder. compute.py does the computing,
 protocol.py and completions.py decode requests.
 Exit: 0 stopped by SIGTERM or SIGINT, 2 bad arguments or token, 3 another server holds DIR, 4 a template or tokenizer hung,
-5 no space left for the files above, 6 the file system of DIR has no locks, 7 the GPU failed."""
+5 no space left for the files above, 6 the file system of DIR has no locks, 7 the GPU failed, 8 the port is taken."""
 
 import argparse
 import asyncio
@@ -291,6 +291,7 @@ def main() -> int:
     parser.add_argument("--dtype", choices=["auto", "bfloat16", "float32"], default="auto")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     parser.add_argument("--max-batch", type=int, default=256, help="at most this many rows are generated at once")
+    parser.add_argument("--port", type=int, default=0, help="default: any that is free")
     args = parser.parse_args()
 
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
@@ -338,7 +339,11 @@ def main() -> int:
     stop_on_signals()
 
     engine = Engine(device, getattr(torch, dtype), args.threads, args.max_batch, args.deterministic)
-    listener = socket.create_server((HOST, 0), backlog=2048)
+    try:
+        listener = socket.create_server((HOST, args.port), backlog=2048)
+    except OSError as problem:
+        print(f"Port {args.port}: {problem.strerror}.", file=sys.stderr)
+        return 8
 
     async def serve():
         server = uvicorn.Server(uvicorn.Config(Server(args, engine).app(TOKEN), log_level="warning", lifespan="off", ws="none"))

@@ -39,6 +39,8 @@ const GROUPS: { names: string[]; load: () => Promise<(program: Command) => void>
   { names: ['watch', 'status', 'list'], load: async () => (await import('./runs.js')).addRunCommands },
   { names: [...CommandName.options, 'fork'], load: async () => (await import('./operate.js')).addOperateCommands },
   { names: ['history', 'audit'], load: async () => (await import('./history.js')).addHistoryCommands },
+  { names: ['serve'], load: async () => (await import('./serve.js')).addServeCommand },
+  { names: ['eval'], load: async () => (await import('./eval.js')).addEvalCommand },
   { names: ['ask'], load: async () => (await import('./ask.js')).addAskCommand },
   { names: ['data', 'init', 'schema'], load: async () => (await import('./data.js')).addDataCommands },
   { names: ['codec-server'], load: async () => (await import('./codec-server.js')).addCodecServerCommand },
