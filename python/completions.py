@@ -3,13 +3,15 @@ A field that would change a reply and is not supported is refused: a reply that 
 does not. A field that changes nothing, or has the value that changes nothing, is accepted.
 Raises RequestError."""
 
+import json
+
 from compute import ScoredText
 from protocol import Decoder, bad, take
 from sampling import Ranked, Sample
 
 MOST_ALTERNATIVES = 20  # vLLM's default
 
-SAMPLING = {"model", "max_tokens", "n", "seed", "stop", "temperature", "top_p", "top_k", "prompt_logprobs"}
+SAMPLING = {"model", "stream", "stream_options", "max_tokens", "n", "seed", "stop", "temperature", "top_p", "top_k", "prompt_logprobs"}
 SUPPORTED = {
     "/v1/completions": SAMPLING | {"prompt", "echo", "logprobs", "logprobs_from", "add_special_tokens", "return_tokens_as_token_ids"},
     "/v1/chat/completions": SAMPLING | {"messages", "logprobs", "top_logprobs", "max_completion_tokens", "add_generation_prompt",
@@ -18,10 +20,10 @@ SUPPORTED = {
 }
 # What these say is for the bookkeeping of other servers.
 WITHOUT_EFFECT = {"user", "metadata", "store", "request_id", "session_id", "safety_identifier", "prompt_cache_key", "service_tier",
-                  "priority", "cache_salt", "stream_options"}
+                  "priority", "cache_salt"}
 # Values of unsupported fields that ask for nothing.
 NEUTRAL = {
-    "stream": [False], "best_of": [1], "suffix": [""], "frequency_penalty": [0], "presence_penalty": [0], "repetition_penalty": [1],
+    "best_of": [1], "suffix": [""], "frequency_penalty": [0], "presence_penalty": [0], "repetition_penalty": [1],
     "length_penalty": [1], "min_p": [0], "min_tokens": [0], "logit_bias": [{}], "stop_token_ids": [[]], "bad_words": [[]],
     "ignore_eos": [False], "include_stop_str_in_output": [False], "skip_special_tokens": [True], "use_beam_search": [False],
     "spaces_between_special_tokens": [True], "response_format": [{"type": "text"}], "tools": [[]], "functions": [[]],
@@ -38,6 +40,29 @@ def check_fields(path: str, body: dict):
             continue
         raise bad(f"This server does not support {name[:100]!r}{' with this value' if name in NEUTRAL else ''} at {path}, and a reply"
                   " without it would not be what was asked for; leave the field out.")
+
+
+def streams(body: dict) -> bool:
+    return take(body, "stream", bool, False)
+
+
+def events(body: dict, reply: dict):
+    """A complete reply as server-sent events, for clients that take nothing else: one event with each choice's text, not one
+    for each token."""
+    kept = {name: reply[name] for name in ("id", "created", "model", "prompt_logprobs") if name in reply}
+    is_chat = reply["object"] == "chat.completion"
+    kept["object"] = "chat.completion.chunk" if is_chat else reply["object"]
+
+    def event(**fields):
+        return f"data: {json.dumps({**kept, **fields})}\n\n"
+    for choice in reply["choices"]:
+        if is_chat:
+            choice = {"index": choice["index"], "delta": choice["message"], "logprobs": choice.get("logprobs"), "finish_reason": choice["finish_reason"]}
+        yield event(choices=[choice])
+    options = body.get("stream_options")
+    if isinstance(options, dict) and options.get("include_usage"):
+        yield event(choices=[], usage=reply["usage"])
+    yield "data: [DONE]\n\n"
 
 
 def alternatives(body: dict, name: str, least=0) -> int | None:

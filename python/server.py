@@ -6,7 +6,7 @@ sha256 of its folder, so a reply cannot come from other weights.
 Writes DIR/server.json (by rename, once it listens), DIR/lock (held while alive, with its pid), DIR/requests.jsonl. The last,
 and DIR/log.txt if that is its output, are started again at 50 MB; what was in them is then in requests.jsonl.1 and log.txt.1.
 --deterministic: one request at a time in float32; a reply depends on request, weights and --threads only.
-Does not stream or call tools, reads no pickles, runs no code from a model folder. compute.py does the computing,
+Streams a reply as one event; calls no tools, reads no pickles, runs no code from a model folder. compute.py does the computing,
 protocol.py and completions.py decode requests.
 Exit: 0 stopped by SIGTERM or SIGINT, 2 bad arguments or token, 3 another server holds DIR, 4 a template or tokenizer hung,
 5 no space left for the files above, 6 the file system of DIR has no locks, 7 the GPU failed, 8 the port is taken."""
@@ -48,10 +48,10 @@ from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
-from completions import Prompt, chat_alternatives, chat_choices, check_fields, choices_of, prompts_of
+from completions import Prompt, chat_alternatives, chat_choices, check_fields, choices_of, events, prompts_of, streams
 from compute import DeviceFailed, Engine, Job, ScoredText, is_out_of_memory
 from folder import DigestCache, check_model_folder
 from logs import Log, bound_files
@@ -88,7 +88,11 @@ class Server:
             async def endpoint(request):
                 request.state.started, request.state.seconds = time.monotonic(), 0.0
                 try:
-                    reply = await handler(request, await body_of(request))
+                    body = await body_of(request)
+                    is_stream = path.startswith("/v1/") and streams(body)
+                    reply = await handler(request, body)
+                    if is_stream:
+                        return StreamingResponse(events(body, reply), media_type="text/event-stream")
                     return JSONResponse(reply, headers={"x-compute-seconds": f"{request.state.seconds:.4f}"})
                 except Exception as problem:
                     response = failure(path, problem)

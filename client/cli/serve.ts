@@ -25,9 +25,9 @@ export function addServeCommand(program: Command): void {
     .option('--port <port>', 'port to listen on', number('--port', 1, 65535), 8000)
     .action(
       action(async (context, target: string, { round, port }: { round?: number; port: number }) => {
-        const asked = await modelOf(context, target, round);
-        // Before the server, which takes seconds to find out.
+        // Before the model and the server, which take seconds.
         await checkPort(port);
+        const asked = await modelOf(context, target, round);
         await withServer(context, asked, port, async (server, stopped) => {
           show(context, asked, server);
           await untilItEnds(asked, server, stopped);

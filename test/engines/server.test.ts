@@ -187,7 +187,7 @@ describe('a model server', () => {
     it.each<[string, object, RegExp]>([
       ['completions', { prompt: 'a', frequency_penalty: 0.5 }, /does not support 'frequency_penalty' with this value/],
       ['completions', { prompt: 'a', guided_json: {} }, /does not support 'guided_json' at/],
-      ['completions', { prompt: 'a', stream: true }, /does not support 'stream'/],
+      ['completions', { prompt: 'a', stream: 1 }, /stream must be true or false/],
       ['completions', { prompt: 'a', best_of: 3 }, /does not support 'best_of'/],
       ['completions', { prompt: 'a', logprobs: 21 }, /logprobs must be from 0 to 20/],
       ['completions', { prompt: 'a', max_tokens: 0 }, /max_tokens 0 asks for nothing/],
@@ -208,6 +208,27 @@ describe('a model server', () => {
         status: 400,
         body: { error: { message: expect.stringMatching(message), type: 'invalid_request_error' } },
       });
+    });
+
+    it('sends a reply as events to a client that takes nothing else', async () => {
+      const stream = { stream: true, stream_options: { include_usage: true }, max_tokens: 2, temperature: 0 };
+      const streamed = async (path: string, body: object) => {
+        const sent = { method: 'POST', headers: { authorization: `Bearer ${address.token}` } };
+        const reply = await fetch(address.baseUrl + path, { ...sent, body: JSON.stringify({ model, ...body }) });
+        expect(reply.headers.get('content-type')).toContain('text/event-stream');
+        return (await reply.text()).split('\n\n').map((line) => line.replace(/^data: /, ''));
+      };
+      const messages = [{ role: 'user', content: 'Two' }];
+      const plain = (await post('/v1/chat/completions', { messages, max_tokens: 2, temperature: 0 })).body.choices[0]!;
+      const [first, usage, ...end] = await streamed('/v1/chat/completions', { messages, ...stream });
+      expect(JSON.parse(first!)).toMatchObject({
+        object: 'chat.completion.chunk',
+        choices: [{ index: 0, delta: (plain as unknown as { message: object }).message, finish_reason: 'length' }],
+      });
+      expect(JSON.parse(usage!).usage.completion_tokens).toBe(2);
+      expect(end).toEqual(['[DONE]', '']);
+      const [text] = await streamed('/v1/completions', { prompt: 'Two', ...stream });
+      expect(JSON.parse(text!).choices[0]).toMatchObject({ text: expect.any(String), finish_reason: 'length' });
     });
 
     it('accepts what changes nothing, and a prompt that fills the context where nothing is to follow', async () => {
