@@ -300,6 +300,14 @@ export const pythonMissing = (path: string, reason: string) =>
     `Python cannot be used at ${path} (${reason}).`,
     'Install Python 3.11 or newer and run `srlm doctor --fix`, or name an environment with SRLM_PYTHON.',
   );
+export const evalsMissing = (name: string, path: string) =>
+  userError(
+    'evals.missing',
+    `There is no ${name} at ${path}.`,
+    'Install the evaluation tools with `srlm eval --install`, or name an environment that has them with SRLM_EVALS_PYTHON.',
+  );
+export const evalFailed = (tool: string, reason: string, log: string) =>
+  userError('eval.failed', `${tool} ended without a result: ${reason}.`, `See ${log}.`);
 export const pythonSetUpFailed = (reason: string, hint: string) => userError('python.setup-failed', reason, hint);
 export const nameUnknown = (kind: 'engine' | 'trainer', name: string, known: readonly string[]) =>
   userError(

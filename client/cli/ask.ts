@@ -49,7 +49,7 @@ interface Answered {
   votes: Vote[];
 }
 
-interface Asked {
+export interface Asked {
   folder: string;
   sha256: string;
   templates: PromptTemplates;
@@ -118,10 +118,11 @@ function shown({ answer: given, rationale }: Reply, votes: readonly Vote[], repl
 
 // --- which model ------------------------------------------------------------------------------------------------------
 /** A name with a slash, or the name of an existing folder, is a model; everything else is a run. */
-async function modelOf(context: Context, target: string): Promise<Asked> {
+export async function modelOf(context: Context, target: string, round?: number): Promise<Asked> {
   const deployment = await context.deployment();
   const places = [target, ...deployment.modelRoots.map((root) => join(root, target))];
-  if (!target.includes('/') && !places.some((place) => existsSync(place))) return modelOfRun(context, target);
+  if (!target.includes('/') && !places.some((place) => existsSync(place))) return modelOfRun(context, target, round);
+  if (round !== undefined) throw new UsageError(`--round: ${target} is a model, which has no rounds.`);
   const { models } = readableStore(deployment);
   const { folder } = await models.inspect(target);
   await probeModel(pythonPath(deployment), folder);
@@ -132,27 +133,42 @@ async function modelOf(context: Context, target: string): Promise<Asked> {
   return { folder, sha256, templates: PromptTemplates.parse({}), engine };
 }
 
-async function modelOfRun(context: Context, runId: string): Promise<Asked> {
+async function modelOfRun(context: Context, runId: string, round?: number): Promise<Asked> {
   const client = await context.connect();
   const described = await describe(client.temporal, runId);
   if (described.type !== 'srlmRun') throw runHasNoModel(runId, 'is a sample run, which trains none');
   const input = RunInput.safeParse((await argumentsOf(client.temporal, described))[0]).data;
   if (!input) throw runHasNoModel(runId, 'was started by another version of srlm');
   const { prompts: templates } = await client.store.objects.readJson(input.texts, SpecTexts);
-  const model = await bestModel(client, runId);
+  const model = await bestModel(client, runId, round);
   const folder = await client.store.models.local(model);
   return { folder, sha256: model.sha256, templates, engine: input.settings.engine };
 }
 
-/** The best model of a run so far; where nobody knows the best, that of its newest round. */
-export async function bestModel(client: Pick<SrlmClient, 'status' | 'result'>, runId: string): Promise<ModelRef> {
+/** That of `round`, else the best model of a run so far; where nobody knows the best, that of its newest round. */
+export async function bestModel(
+  client: Pick<SrlmClient, 'status' | 'result'>,
+  runId: string,
+  round?: number,
+): Promise<ModelRef> {
   const { state, rounds, best, stale } = await client.status(runId);
+  if (round !== undefined) {
+    const model = rounds.find((one) => one.round === round)?.model;
+    if (!model) throw runHasNoModel(runId, noRound(round, rounds, stale));
+    return model;
+  }
   // A run that was stopped in its first round fails, without a result.
   const stopped = state === 'stopped' ? client.result(runId).catch(() => null) : null;
   const result = state === 'done' ? await client.result(runId) : await stopped;
   const model = result?.model ?? rounds.find(({ round }) => round === best)?.model ?? rounds.at(-1)?.model;
   if (model) return model;
   throw runHasNoModel(runId, stale ? 'cannot be read, because no worker answers' : 'has finished no round yet');
+}
+
+function noRound(round: number, rounds: readonly { round: number }[], stale: boolean): string {
+  if (stale) return 'cannot be read, because no worker answers';
+  const finished = rounds.map((one) => one.round).join(', ');
+  return `has no finished round ${round}; it has finished ${finished ? `rounds ${finished}` : 'none'}`;
 }
 
 // --- a server of its own ----------------------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ const GROUPS: { names: string[]; load: () => Promise<AddCommands> }[] = [
   { names: ['history', 'audit'], load: async () => (await import('./history.js')).addHistoryCommands },
   { names: ['show'], load: async () => (await import('./show.js')).addShowCommand },
   { names: ['export'], load: async () => (await import('./export.js')).addExportCommand },
+  { names: ['serve'], load: async () => (await import('./serve.js')).addServeCommand },
+  { names: ['eval'], load: async () => (await import('./eval.js')).addEvalCommand },
   { names: ['ask'], load: async () => (await import('./ask.js')).addAskCommand },
   { names: ['data', 'init', 'schema'], load: async () => (await import('./data.js')).addDataCommands },
   { names: ['codec-server'], load: async () => (await import('./codec-server.js')).addCodecServerCommand },

@@ -309,6 +309,22 @@ describe('srlm refuses, in one sentence and with exit code 2,', () => {
       '--samples times --enrich: expected at most 256 answers, found 272.',
     ],
     [
+      'an evaluation of nothing',
+      ['eval', '--with', 'inspect'],
+      'RUN: expected the id of a run. `srlm list` shows them.',
+    ],
+    ['an evaluation without a tool', ['eval', 'r', '--task', 't'], '--with: expected lm-eval or inspect.'],
+    [
+      'an evaluation without a task',
+      ['eval', 'r', '--with', 'lm-eval'],
+      '--task: expected the name or the file of a task.',
+    ],
+    [
+      'a cache of a tool',
+      ['eval', 'r', '--with', 'lm-eval', '--task', 't', '--', '--use_cache=x'],
+      '--use_cache=x: srlm sets this itself, or it turns on a cache that does not know the weights.',
+    ],
+    [
       'a role nobody has',
       ['worker', '--role', 'tpu'],
       "Option '--role <role>' argument 'tpu' is invalid. Allowed choices are all, workflow, cpu, gpu. See `srlm --help`.",
