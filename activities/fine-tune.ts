@@ -99,8 +99,8 @@ async function fineTune(
 async function finished(folder: string, model: ModelRef, result: TrainerResult, processes: number) {
   // Large, and of no more use: the rows are the mixture's, in the store. Spec, log and the list of steps stay for the audit.
   for (const name of ['checkpoints', DATA]) await rm(join(folder, name), { recursive: true, force: true });
-  const { steps, trainLoss, tokens, precision } = result;
-  const output: FineTuneOutput = { model, steps, trainLoss, tokens, precision };
+  const { steps, trainLoss, tokens, precision, leftOut, cut } = result;
+  const output: FineTuneOutput = { model, steps, trainLoss, tokens, precision, leftOut, cut };
   return { holds: [{ kind: 'model' as const, ref: model }], output, usage: usageOf(result, processes) };
 }
 

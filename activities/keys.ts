@@ -31,12 +31,12 @@ import { VERSION as STATISTICS } from '../method/statistics.js';
 const VERSION = {
   ingest: 1,
   addRationales: 1,
-  sample: 1,
-  logprob: 1,
+  sample: 2,
+  logprob: 2,
   parse: 1,
   select: 1,
   mix: 1,
-  fineTune: 1,
+  fineTune: 2,
   grade: 1,
 } as const;
 

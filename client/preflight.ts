@@ -175,9 +175,9 @@ const unreadable = (path: string, { code, message }: NodeJS.ErrnoException): Pro
 /** What a run writes: a model a round, checkpoints with the state of the optimizer, and texts. */
 async function checkDisk(store: Store, spec: RunSpec, rows: number, modelBytes: number): Promise<void> {
   const models = (spec.rounds + 1) * modelBytes;
-  // A full checkpoint holds weights and two moments, in up to four times the bytes of the stored weights.
+  // A full checkpoint holds weights, master weights and two moments: of bf16 weights, in seven times their bytes.
   const checkpoints =
-    spec.training.method === 'full' ? (spec.training.checkpoint.keep + 1) * 4 * modelBytes : modelBytes;
+    spec.training.method === 'full' ? (spec.training.checkpoint.keep + 1) * 7 * modelBytes : modelBytes;
   const texts = rows * spec.sampling.k * spec.sampling.maxTokens * 6 * Math.max(1, spec.rounds);
   const need = models + checkpoints + texts;
   const free = await store.freeBytes();

@@ -245,6 +245,10 @@ export const FineTuneOutput = z.strictObject({
   trainLoss: z.number(),
   tokens: z.int(),
   precision: z.string(),
+  /** Rows that were not trained on, because their replies do not fit maxLength. */
+  leftOut: z.int().optional(),
+  /** Rows that lost their beginning to maxLength. */
+  cut: z.int().optional(),
 });
 export type FineTuneOutput = z.infer<typeof FineTuneOutput>;
 /** `bounded`: a bound is reached, and a checkpoint is kept. `usage` is that of all attempts of the job. */

@@ -138,6 +138,13 @@ def check_model_folder(path: str) -> None:
         raise ModelProblem("chat-template", f"{path} has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json).")
 
 
+def check_loaded(loaded: dict) -> None:
+    """Raises ValueError if transformers has made up weights that the folder lacks. `loaded`: its output_loading_info."""
+    if missing := sorted(loaded["missing_keys"]):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ValueError(f"its weights lack {missing[0]}{more}; download the model again.")
+
+
 def _is_lfs_pointer(path: str) -> bool:
     if os.path.getsize(path) > MAX_POINTER_BYTES:
         return False

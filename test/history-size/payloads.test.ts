@@ -88,6 +88,7 @@ const LARGEST = {
     adamBetas: [REAL, REAL],
     maxGradNorm: REAL,
     maxLength: 1_000_000,
+    overlong: 'leave-out',
     precision: 'bf16-autocast',
     gradientCheckpointing: false,
     checkpoint: { everySteps: MAX, everyMinutes: REAL, keep: 20 },
@@ -120,7 +121,15 @@ const SCRIPT: Script = {
     return done(dataset('mixture'));
   },
   srlmFineTune: ({ data }: FineTuneInput) => {
-    const trained = { model: model(data.sha256), steps: MAX, trainLoss: REAL, tokens: MAX, precision: 'bf16-autocast' };
+    const trained = {
+      model: model(data.sha256),
+      steps: MAX,
+      trainLoss: REAL,
+      tokens: MAX,
+      precision: 'bf16, optimizer fp32',
+      leftOut: MAX,
+      cut: MAX,
+    };
     return done(trained, { ...used, tokens: 1e9 });
   },
   srlmGrade: () => done(evaluation),
