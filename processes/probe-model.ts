@@ -14,6 +14,7 @@ import { checkPython, pythonProgram } from './python.js';
 /** A line that the program prints. */
 const Line = z.union([
   z.object({ doing: z.string() }),
+  z.object({ warnings: z.array(z.string()).max(10), takesSystem: z.boolean() }),
   z.object({ ok: z.literal(true) }),
   z.object({ problem: z.string() }),
 ]);
@@ -24,16 +25,25 @@ const MAX_OUTPUT_CHARS = 20_000;
 const MAX_REASON_CHARS = 400;
 const HINT = 'Use another model, or an unchanged copy of this one.';
 
-/** Paths and states of the folders that were found to be usable. */
-const usable = new Set<string>();
+/** What is known of a model that can be used. */
+export interface ProbedModel {
+  /** Sentences without a full stop. */
+  warnings: string[];
+  /** Its chat template takes a system message. */
+  takesSystem: boolean;
+}
 
-export async function probeModel(python: string, folder: string, signal?: AbortSignal): Promise<void> {
+/** By path and state of the folder: those that were found to be usable. */
+const usable = new Map<string, ProbedModel>();
+
+export async function probeModel(python: string, folder: string, signal?: AbortSignal): Promise<ProbedModel> {
   const state = `${folder}\n${(await folderState(folder))?.state}`;
-  if (usable.has(state)) return;
-  const { parts, outcome, output, ended } = await run(python, folder, signal);
+  const known = usable.get(state);
+  if (known) return known;
+  const { parts, report, outcome, output, ended } = await run(python, folder, signal);
   if (outcome === 'ok') {
-    usable.add(state);
-    return;
+    usable.set(state, report);
+    return report;
   }
   const doing = parts.at(-1);
   if (outcome !== undefined) throw modelUnusable(folder, sentence(outcome), HINT);
@@ -45,16 +55,18 @@ export async function probeModel(python: string, folder: string, signal?: AbortS
   throw modelUnusable(folder, `${doing} ${isSlow ? 'does not end' : 'takes too much memory, or crashes'}.`, HINT);
 }
 
-/** For a machine that need not have the Python environment, since the worker probes in any case. */
-export async function probeModelIfPossible(python: string, folder: string): Promise<void> {
-  await probeModel(python, folder).catch((error) => {
-    if (!(error instanceof Problem && error.type === 'python.missing')) throw error;
+/** null: this machine has no Python environment, which it need not have, since the worker probes in any case. */
+export async function probeModelIfPossible(python: string, folder: string): Promise<ProbedModel | null> {
+  return probeModel(python, folder).catch((error) => {
+    if (error instanceof Problem && error.type === 'python.missing') return null;
+    throw error;
   });
 }
 
 interface Probed {
   /** What the program was doing, in order. */
   parts: string[];
+  report: ProbedModel;
   /** 'ok', or what is wrong; undefined: it ended before it could say. */
   outcome: string | undefined;
   output: string;
@@ -95,23 +107,25 @@ async function run(python: string, folder: string, signal?: AbortSignal): Promis
     return { ...read(stdout), output: stderr, ended: isLate ? 'timeout' : (by ?? String(code)) };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    return { parts: [], outcome: undefined, output: '', ended: 'ENOENT' };
+    return { ...read(''), output: '', ended: 'ENOENT' };
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', kill);
   }
 }
 
-function read(stdout: string): Pick<Probed, 'parts' | 'outcome'> {
+function read(stdout: string): Pick<Probed, 'parts' | 'report' | 'outcome'> {
   const parts: string[] = [];
+  let report: ProbedModel = { warnings: [], takesSystem: true };
   let outcome: string | undefined;
   for (const text of stdout.split('\n')) {
     const line = lineOf(text);
     if (!line) continue;
     if ('doing' in line) parts.push(line.doing);
+    else if ('warnings' in line) report = { ...line, warnings: line.warnings.map(oneLine) };
     else outcome = 'ok' in line ? 'ok' : line.problem;
   }
-  return { parts, outcome };
+  return { parts, report, outcome };
 }
 
 /** null: no line of the program's own; a library may print, and a limit may cut a line off. */
@@ -123,9 +137,13 @@ function lineOf(text: string): z.infer<typeof Line> | null {
   }
 }
 
-/** What a library says about the folder, on one line of bounded length. */
-function sentence(text: string): string {
+/** What is said about the folder, on one line of bounded length. */
+function oneLine(text: string): string {
   const line = text.replace(/\s+/g, ' ').trim();
-  const cut = line.length > MAX_REASON_CHARS ? `${line.slice(0, MAX_REASON_CHARS)}...` : line;
+  return line.length > MAX_REASON_CHARS ? `${line.slice(0, MAX_REASON_CHARS)}...` : line;
+}
+
+function sentence(text: string): string {
+  const cut = oneLine(text);
   return /[.!?]$/.test(cut) ? cut : `${cut}.`;
 }

@@ -32,8 +32,11 @@ class Chat:
         chat_template_utils.datetime = FixedDay  # a template takes the function that reads it from there only
         self.tokenizer = tokenizer
         turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": PLACE}]
-        if self.refuses(turns):  # a template may demand a system message; if that is not it, its own words say what is
-            turns.insert(0, {"role": "system", "content": "Answer."})
+        system = {"role": "system", "content": "Answer."}
+        # A template may demand a system message; if that is not it, its own words say what is.
+        self.system = [system] if self.refuses(turns) else []
+        self.takes_system = not self.refuses([system, *turns])
+        turns = [*self.system, *turns]
         asked, whole = self.render(turns[:-1], add_generation_prompt=True), self.render(turns)
         before, found, after = whole.rpartition(PLACE)
         if not found:
