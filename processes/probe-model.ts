@@ -11,10 +11,33 @@ import { folderState } from '../storage/model-folder.js';
 import { passedEnvironment } from './detached.js';
 import { checkPython, pythonProgram } from './python.js';
 
+const Lengths = z.object({ median: z.int(), most: z.int(), longest: z.int() });
+
+/** Rows in tokens, as the trainer will encode them. */
+const EncodedRows = z.object({
+  rows: z.int(),
+  /** `most`: 95 of 100 are not longer. */
+  prompt: Lengths.nullable(),
+  /** Prompt and reply; null: no row has a reply. */
+  whole: Lengths.nullable(),
+  /** What does not fit maxLength. */
+  leftOut: z.int(),
+  cut: z.int(),
+  /** The first row that is trained on: the texts around the places where the loss begins and ends. */
+  first: z
+    .object({
+      ...{ tokens: z.int(), promptTokens: z.int() },
+      ...{ promptEnds: z.string(), replyBegins: z.string(), replyEnds: z.string() },
+    })
+    .nullable(),
+});
+export type EncodedRows = z.infer<typeof EncodedRows>;
+
 /** A line that the program prints. */
 const Line = z.union([
   z.object({ doing: z.string() }),
   z.object({ warnings: z.array(z.string()).max(10), takesSystem: z.boolean() }),
+  z.object({ encoded: EncodedRows }),
   z.object({ ok: z.literal(true) }),
   z.object({ problem: z.string() }),
 ]);
@@ -40,19 +63,34 @@ export async function probeModel(python: string, folder: string, signal?: AbortS
   const state = `${folder}\n${(await folderState(folder))?.state}`;
   const known = usable.get(state);
   if (known) return known;
-  const { parts, report, outcome, output, ended } = await run(python, folder, signal);
-  if (outcome === 'ok') {
-    usable.set(state, report);
-    return report;
-  }
+  const probed = await run(python, [folder], '', signal);
+  if (probed.outcome !== 'ok') throw await problemOf(python, folder, probed);
+  usable.set(state, probed.report);
+  return probed.report;
+}
+
+/** Tries the model out, and encodes rows (lists of messages) with it. */
+export async function encodeRows(
+  python: string,
+  folder: string,
+  rows: readonly object[],
+  { maxLength, overlong }: { maxLength: number; overlong: string },
+): Promise<ProbedModel & { encoded: EncodedRows }> {
+  const lines = rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+  const probed = await run(python, [folder, String(maxLength), overlong], lines);
+  if (probed.outcome !== 'ok' || !probed.encoded) throw await problemOf(python, folder, probed);
+  return { ...probed.report, encoded: probed.encoded };
+}
+
+async function problemOf(python: string, folder: string, { parts, outcome, output, ended }: Probed): Promise<Problem> {
   const doing = parts.at(-1);
-  if (outcome !== undefined) throw modelUnusable(folder, sentence(outcome), HINT);
+  if (outcome !== undefined) return modelUnusable(folder, sentence(outcome), HINT);
   if (doing === undefined) {
     await checkPython(python);
-    throw pythonMissing(python, `probe.py ended with ${ended}: ${output.trim().split('\n').at(-1)}`);
+    return pythonMissing(python, `probe.py ended with ${ended}: ${output.trim().split('\n').at(-1)}`);
   }
   const isSlow = ended === 'SIGXCPU' || ended === 'timeout';
-  throw modelUnusable(folder, `${doing} ${isSlow ? 'does not end' : 'takes too much memory, or crashes'}.`, HINT);
+  return modelUnusable(folder, `${doing} ${isSlow ? 'does not end' : 'takes too much memory, or crashes'}.`, HINT);
 }
 
 /** null: this machine has no Python environment, which it need not have, since the worker probes in any case. */
@@ -67,19 +105,22 @@ interface Probed {
   /** What the program was doing, in order. */
   parts: string[];
   report: ProbedModel;
+  encoded: EncodedRows | undefined;
   /** 'ok', or what is wrong; undefined: it ended before it could say. */
   outcome: string | undefined;
   output: string;
   ended: string;
 }
 
-async function run(python: string, folder: string, signal?: AbortSignal): Promise<Probed> {
+async function run(python: string, args: readonly string[], input: string, signal?: AbortSignal): Promise<Probed> {
   // A group of its own: whatever the program may have started ends with it.
-  const child = spawn(python, [pythonProgram('probe.py'), folder], {
+  const child = spawn(python, [pythonProgram('probe.py'), ...args], {
     detached: true,
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe'],
     env: passedEnvironment(process.env),
   });
+  // The program may end before it has read its input.
+  child.stdin.on('error', () => {}).end(input);
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (text) => {
@@ -114,18 +155,20 @@ async function run(python: string, folder: string, signal?: AbortSignal): Promis
   }
 }
 
-function read(stdout: string): Pick<Probed, 'parts' | 'report' | 'outcome'> {
+function read(stdout: string): Pick<Probed, 'parts' | 'report' | 'encoded' | 'outcome'> {
   const parts: string[] = [];
   let report: ProbedModel = { warnings: [], takesSystem: true };
+  let encoded: EncodedRows | undefined;
   let outcome: string | undefined;
   for (const text of stdout.split('\n')) {
     const line = lineOf(text);
     if (!line) continue;
     if ('doing' in line) parts.push(line.doing);
     else if ('warnings' in line) report = { ...line, warnings: line.warnings.map(oneLine) };
+    else if ('encoded' in line) encoded = line.encoded;
     else outcome = 'ok' in line ? 'ok' : line.problem;
   }
-  return { parts, report, outcome };
+  return { parts, report, encoded, outcome };
 }
 
 /** null: no line of the program's own; a library may print, and a limit may cut a line off. */

@@ -1,13 +1,16 @@
 """Tries a model folder out before a run depends on it: what it holds may be written by anybody, and can hang or fill the memory
-of whatever evaluates it. So it is evaluated here first, in a process that may die.  Usage: python probe.py MODEL_DIR
+of whatever evaluates it. So it is evaluated here first, in a process that may die.  Usage: python probe.py MODEL_DIR [MAX_LENGTH OVERLONG < ROWS]
 Reads the headers of the weights, never the weights: the tensors must lie within their files, and config.json must not
 describe a larger model. Loads the tokenizer, renders the chat template, encodes a text; each ends soon and yields a bounded result.
 Prints {"doing": ...} before each part, {"warnings": [...], "takesSystem": ...} of a model that works, and at the end
 {"ok": true} or {"problem": one sentence}. Exit: 0 for both; a signal where a limit ended it, and the last part that was
 printed is then what went wrong (processes/probe-model.ts).
+With MAX_LENGTH and OVERLONG (of a training's spec), rows from the input, one list of messages a line, are encoded as the trainer
+would: {"encoded": {...}} has lengths in tokens, what does not fit, and where the first row is cut into prompt and reply.
 Does not import torch, which takes longer than all of this. Uses no network, and runs no code from the folder."""
 
 import gc
+import itertools
 import json
 import os
 import resource
@@ -26,9 +29,13 @@ from weights import Unusable, check_architecture, check_shapes, check_sizes, emb
 gc.enable()
 
 CPU_SECONDS = 20          # a tokenizer of 260,000 words takes 2 here
+ROWS_CPU_SECONDS = 300    # besides, to encode rows
 MEMORY_BYTES = 6 << 30    # address space, of which the imports take 1 GB
 TEXT_CHARACTERS = 40_000  # a long prompt
 MOST_TOKENS = 2           # per byte of text; a tokenizer of bytes makes 1
+ROWS_AT_ONCE = 256
+UNBOUNDED = 1 << 40
+SHOWN_TOKENS = 24
 
 parts = []
 
@@ -38,10 +45,10 @@ def doing(part: str):
     print(json.dumps({"doing": part}), flush=True)
 
 
-def limit_time():
+def limit_time(allowed: int):
     """Counts from here: the imports take longer than all else, and much longer from a cold disk."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
+    seconds = int(used.ru_utime + used.ru_stime) + allowed
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -59,8 +66,8 @@ def sample_text() -> str:
     return runs + mixed * ((TEXT_CHARACTERS - len(runs)) // len(mixed))
 
 
-def probe(path: str):
-    limit_time()
+def probe(path: str, encodes: bool = False) -> Chat:
+    limit_time(CPU_SECONDS + (ROWS_CPU_SECONDS if encodes else 0))
     doing("reading its files")
     check_model_folder(path)
     doing("reading the headers of its weights")
@@ -119,12 +126,47 @@ def report(chat: Chat, rows: int | None):
     print(json.dumps({"warnings": warnings, "takesSystem": chat.takes_system}), flush=True)
 
 
+def encode_rows(chat: Chat, lines, max_length: int, overlong: str) -> dict:
+    """`lines`: a list of messages each, of which the last may be a reply."""
+    doing("encoding the rows with its tokenizer")
+    wholes, prompts, shown = [], [], None
+    left_out = cut = 0
+    while batch := [json.loads(line) for line in itertools.islice(lines, ROWS_AT_ONCE)]:
+        rows = [row for row in batch if row[-1]["role"] == "assistant"]
+        whole, *_ = chat.encode(rows, UNBOUNDED, overlong)
+        wholes += [len(ids) for ids, _ in whole]
+        prompts += [start for _, start in whole]
+        questions = [row for row in batch if row[-1]["role"] != "assistant"]
+        prompts += [len(chat.tokenizer(chat.prompt(row), add_special_tokens=False, verbose=False).input_ids) for row in questions]
+        trained, more_left_out, more_cut = chat.encode(rows, max_length, overlong)
+        left_out, cut = left_out + more_left_out, cut + more_cut
+        shown = shown or next(iter(trained), None)
+    return {"rows": len(wholes) or len(prompts), "prompt": lengths(prompts), "whole": lengths(wholes), "leftOut": left_out, "cut": cut,
+            "first": parts_of(chat, *shown) if shown else None}
+
+
+def lengths(numbers: list[int]) -> dict | None:
+    numbers = sorted(numbers)
+    return {"median": numbers[len(numbers) // 2], "most": numbers[len(numbers) * 95 // 100], "longest": numbers[-1]} if numbers else None
+
+
+def parts_of(chat: Chat, ids: list[int], start: int) -> dict:
+    """Around the places where the loss begins and ends."""
+    text = lambda some: chat.tokenizer.decode(some, clean_up_tokenization_spaces=False)
+    return {"tokens": len(ids), "promptTokens": start, "promptEnds": text(ids[max(0, start - SHOWN_TOKENS):start]),
+            "replyBegins": text(ids[start:start + SHOWN_TOKENS]), "replyEnds": text(ids[max(start, len(ids) - SHOWN_TOKENS):])}
+
+
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 4):
         print(__doc__, file=sys.stderr)
         sys.exit(2)
+    path, *settings = sys.argv[1:]
     try:
-        probe(sys.argv[1])
+        chat = probe(path, encodes=bool(settings))
+        if settings:
+            encoded = encode_rows(chat, sys.stdin, int(settings[0]), settings[1])
+            print(json.dumps({"encoded": encoded}), flush=True)
         said = {"ok": True}
     except MemoryError:
         os.abort()  # as where a library ends the process for want of memory
