@@ -37,7 +37,7 @@ const VERSION = {
   parse: 1,
   select: 2,
   mix: 1,
-  fineTune: 1,
+  fineTune: 2,
   grade: 2,
 } as const;
 

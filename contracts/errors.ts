@@ -171,7 +171,7 @@ export const modelChanged = (folder: string, sha256: string) =>
     'model.changed',
     { file: folder },
     `the model is not the one this run began with (digest ${sha256.slice(0, 12)}).`,
-    'Restore its files, then `srlm retry`; or abort and start another run.',
+    'Restore its files, then `srlm retry`; or continue with it as it is: `srlm retry --accept-model`.',
   );
 export const modelOutsideRoots = (path: string, roots: readonly string[]) =>
   fileError(

@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Dynami
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
 from cache import SPARE_COLUMNS, RoomyLayer
+from folder import check_loaded
 from sampling import Ranked, UnservableModel, Sample, check_finite, end_tokens, pick, rank_texts, ranked
 
 GATHER_SECONDS = 0.01     # an idle engine waits this long for more jobs after the first
@@ -156,8 +157,9 @@ class Engine:
         # architecture has no sdpa.
         config._attn_implementation = None
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=self.dtype, local_files_only=True, use_safetensors=True,
-                                                     trust_remote_code=False)
+        model, loaded = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=self.dtype, local_files_only=True, use_safetensors=True,
+                                                             trust_remote_code=False, output_loading_info=True)
+        check_loaded(loaded)
         model = model.to(self.device).eval()
         # A model that does not use sdpa has special attention (a soft cap, sinks) and keeps it. On a GPU sdpa's kernels are
         # faster.

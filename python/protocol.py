@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from chat import Chat
 from compute import BatchHalved, Engine, is_out_of_memory
 from sampling import UnservableModel, Sample
 
@@ -109,6 +110,7 @@ class Decoder:
 
     def __init__(self, engine: Engine):
         self.engine = engine
+        self.known = None
 
     def encode(self, text: str, special: bool) -> list[int]:
         try:
@@ -130,9 +132,15 @@ class Decoder:
         if continued and prompt:
             raise bad("continue_final_message and add_generation_prompt cannot both be true.")
         try:
-            return self.engine.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt, continue_final_message=continued)
+            return self.chat().prompt(messages) if prompt else self.chat().render(messages, continue_final_message=continued)
         except Exception as problem:  # templates raise any exception for roles, or an order of them, that they do not support
             raise bad(f"The model's chat template refuses these messages: {problem}") from None
+
+    def chat(self) -> Chat:
+        """That of the loaded model."""
+        if self.known is None or self.known.tokenizer is not self.engine.tokenizer:
+            self.known = Chat(self.engine.tokenizer)
+        return self.known
 
     def tokens(self, body) -> list[int] | list[list[int]]:
         """The token ids of a chat prompt (`messages`), or of a text or each of several texts (`prompt`)."""

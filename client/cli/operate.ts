@@ -43,6 +43,7 @@ interface Given {
   after?: 'round' | 'step' | 'now';
   id?: string;
   terminate?: boolean;
+  acceptModel?: true;
 }
 
 interface Row<Name extends CommandName> {
@@ -60,9 +61,16 @@ const SET = ['--set <field=value>', 'set a field of the spec, such as sampling.k
 const COMMAND_LINES: { [Name in CommandName]: Row<Name> } = {
   retry: {
     description: 'try the parked step of a run again',
-    options: (command) => command.option(...SET),
-    fields: ({ set }) => (set ? { set: settings(set) } : {}),
-    line: (runId, step, { set }) => `${runId}: ${step} is tried again${set ? ` with ${describeSettings(set)}` : ''}.`,
+    options: (command) =>
+      command
+        .option(...SET)
+        .option('--accept-model', 'the model folder has changed since the run began: continue with it as it is now'),
+    fields: ({ set, acceptModel }) => ({
+      ...(set ? { set: settings(set) } : {}),
+      ...(acceptModel ? { acceptModel } : {}),
+    }),
+    line: (runId, step, { set, acceptModel }) =>
+      `${runId}: ${step} is tried again${acceptModel ? ' with the model folder as it is now' : ''}${set ? ` with ${describeSettings(set)}` : ''}.`,
   },
   skip: {
     description: 'continue without the parked step: an evaluation, or the enrichment of one round',

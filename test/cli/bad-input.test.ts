@@ -34,7 +34,7 @@ beforeAll(() => {
   const folders = {
     good: MODEL,
     weightless: MODEL.filter((name) => name !== 'model.safetensors'),
-    pickled: [...MODEL, 'pytorch_model.bin'],
+    pickled: MODEL.map((name) => name.replace('model.safetensors', 'pytorch_model.bin')),
     chatless: MODEL.filter((name) => name !== 'chat_template.jinja'),
   };
   for (const [folder, names] of Object.entries(folders)) {
