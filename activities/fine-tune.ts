@@ -59,7 +59,7 @@ async function fineTune(
       if (earlier && !existsSync(join(folder, 'model'))) {
         // The model left the folder before its step was recorded, or was damaged in the store since.
         const model = await store.models.find(earlier.sha256);
-        if (model) return finished(folder, model, earlier, processes);
+        if (model) return finished(folder, model, earlier, processes, input.data.rows);
         await rm(folder, { recursive: true, force: true });
       }
       const { microBatchSize } = input;

@@ -66,7 +66,7 @@ describe('postJson', () => {
       body: '',
     });
     const found = await post(await serve(listener), { retries: 0, timeoutMs: 0 }).catch((error) => error);
-    expect(found.waitMs).toBe(waitMs);
+    expect((found as { waitMs?: number }).waitMs).toBe(waitMs);
   });
 
   it('takes a date that the server asks it to wait for by the clock of the server', async () => {
