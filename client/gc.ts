@@ -227,7 +227,11 @@ const digestsIn = (text: string): string[] => text.match(DIGEST) ?? [];
 export function digestsOf({ workflowId, history, undecoded }: Execution): string[] {
   if (!history || undecoded) {
     const why = undecoded?.replace(/\.$/, '') ?? 'a history of it is lost';
-    throw commandRefused(workflowId, 'gc', `what it needs is not known (${why}); --forget ${shellWord(workflowId)} gives it up`);
+    throw commandRefused(
+      workflowId,
+      'gc',
+      `what it needs is not known (${why}); --forget ${shellWord(workflowId)} gives it up`,
+    );
   }
   const found: string[] = [];
   const look = (value: unknown): void => {
