@@ -11,7 +11,7 @@ import { HISTORIES, historyFiles, readHistory } from '../audit/bundle.js';
 import { type Decoding, decodeExecution } from '../audit/decode.js';
 import { type Execution, isClosed } from '../audit/events.js';
 import { fetchEvents } from '../audit/load.js';
-import { commandRefused, runUnknown } from '../contracts/errors.js';
+import { commandRefused, runUnknown, shellWord } from '../contracts/errors.js';
 import type { Phase } from '../contracts/run.js';
 import { contents, type Item, remove } from '../storage/contents.js';
 import { nullIfMissing } from '../storage/files.js';
@@ -227,7 +227,11 @@ const digestsIn = (text: string): string[] => text.match(DIGEST) ?? [];
 export function digestsOf({ workflowId, history, undecoded }: Execution): string[] {
   if (!history || undecoded) {
     const why = undecoded?.replace(/\.$/, '') ?? 'a history of it is lost';
-    throw commandRefused(workflowId, 'gc', `what it needs is not known (${why}); --forget ${workflowId} gives it up`);
+    throw commandRefused(
+      workflowId,
+      'gc',
+      `what it needs is not known (${why}); --forget ${shellWord(workflowId)} gives it up`,
+    );
   }
   const found: string[] = [];
   const look = (value: unknown): void => {
