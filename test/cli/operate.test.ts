@@ -11,11 +11,28 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { SteeredEndpoint } from '../support/endpoint.js';
 import { Harness, harnessSpec, temporalAddress } from '../support/harness.js';
+import { python } from '../support/python.js';
 import { freePorts } from '../support/temporal-server.js';
 import { Commands, srlm } from './command.js';
 
 const PARKED = 3;
 const REFUSED = 2;
+
+/** Plays lm-eval: asks for the likelihood of one text, in the words of its client. */
+const TOOL = `
+import json, os, sys, urllib.request
+if sys.argv[1] == "-c":
+    sys.exit(print("0.4.13"))
+given = lambda option: sys.argv[sys.argv.index(option) + 1]
+settings = json.loads(given("--model_args"))
+body = {"model": settings["model"], "prompt": [[1, 2, 3]], "temperature": 0, "max_tokens": 1, "logprobs": 1, "seed": 1234, "echo": True}
+headers = {"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"]}
+reply = json.load(urllib.request.urlopen(urllib.request.Request(settings["base_url"], json.dumps(body).encode(), headers)))
+logprob = sum(reply["choices"][0]["logprobs"]["token_logprobs"][1:-1])
+assert os.path.exists(os.path.join(settings["tokenizer"], "tokenizer.json"))
+with open(os.path.join(given("--output_path"), "results_1.json"), "w") as file:
+    json.dump({"results": {given("--tasks"): {"logprob,none": logprob}}}, file)
+`;
 
 /** A file system of a few megabytes for the artifacts; only root may have one. */
 const disk = mkdtempSync(join(tmpdir(), 'srlm-disk-'));
@@ -66,6 +83,7 @@ describe('with the command line alone', { timeout: 240_000 }, () => {
     environment = {
       TEMPORAL_CONFIG_FILE: join(harness.folder, 'temporal.toml'),
       TEMPORAL_ADDRESS: await temporalAddress(),
+      SRLM_EVALS_PYTHON: join(harness.folder, 'evals'),
     };
     commands = new Commands(harness.folder, environment);
   });
@@ -148,6 +166,20 @@ esac
     const answered = JSON.parse(asked.stdout);
     expect(answered).toMatchObject({ question, model: { sha256: model.sha256 } });
     expect(answered.replies).toHaveLength(2);
+    expect(harness.processes('server.py')).toEqual(servers);
+  });
+
+  it('an evaluation tool asks a server of the model of a round, and what it finds is filed with the run', async () => {
+    const servers = harness.processes('server.py');
+    await writeFile(join(harness.folder, 'evals'), `#!${python}\n${TOOL}`, { mode: 0o755 });
+    const asked = await run('eval', 'memory', '--with', 'lm-eval', '--task', 'two', '--round', '0', '--json');
+    expect([asked.code, asked.stderr]).toEqual([0, expect.stringContaining('lm-eval 0.4.13 is at work')]);
+    const { model } = await harness.result('memory');
+    const scores = [{ task: 'two', metric: 'logprob', value: expect.any(Number), stderr: null, samples: null }];
+    const record = { run: 'memory', round: 0, model: model.sha256, version: '0.4.13', tasks: ['two'], scores };
+    expect(JSON.parse(asked.stdout)).toMatchObject(record);
+    expect(JSON.parse((await run('eval', 'memory', '--list', '--json')).stdout)).toMatchObject([record]);
+    expect((await run('history', 'memory')).stdout).toContain('round 0 · lm-eval 0.4.13');
     expect(harness.processes('server.py')).toEqual(servers);
   });
 
