@@ -39,7 +39,7 @@ it.runIf(process.env.SRLM_ZOO)(
       ({ name, tokenizer, template }, i) => `| ${name} | ${tokenizer} | ${template} | ${said(found[i]!)} |`,
     );
     const table = ['| family | tokenizer | template | outcome |', '|---|---|---|---|', ...rows].join('\n');
-    const text = readFileSync(DOCS, 'utf8').replace(/\| family \|[^]*$/, `${table}\n`);
+    const text = readFileSync(DOCS, 'utf8').replace(/\| family \|[\s\S]*$/, `${table}\n`);
     writeFileSync(DOCS, text);
     expect(found.filter(({ refused, round }) => !refused && round !== 'ok')).toEqual([]);
   },
