@@ -43,7 +43,7 @@ def main():
         "data": "train.jsonl", "dataSha256": hashlib.sha256(rows).hexdigest(), "method": args.method,
         "lora": {"r": 16, "alpha": 32, "dropout": 0.0, "targetModules": "all-linear"} if args.method == "lora" else None,
         "epochs": args.epochs, "batchSize": 16, "microBatchSize": args.micro, "learningRate": args.rate, "schedule": "linear",
-        "warmupRatio": 0.1, "weightDecay": 0, "adamBetas": [0.9, 0.99], "maxGradNorm": 1, "maxLength": 512,
+        "warmupRatio": 0.1, "weightDecay": 0, "adamBetas": [0.9, 0.99], "maxGradNorm": 1, "maxLength": 512, "overlong": "leave-out",
         "precision": args.precision, "gradientCheckpointing": False, "seed": 0, "deterministic": False, "device": "auto",
         "threads": None, "processes": 1, "checkpoint": {"everySteps": None, "everyMinutes": 10_000, "keep": 2},
     }

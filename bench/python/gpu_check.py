@@ -180,7 +180,7 @@ def job(model, name, rows=64, **more):
         "version": 2, "key": "0" * 64, "baseModel": model, "baseModelSha256": model_digest(model), "data": "train.jsonl",
         "dataSha256": hashlib.sha256(data).hexdigest(), "method": "full", "lora": None, "epochs": 1, "batchSize": 16, "microBatchSize": 16,
         "learningRate": 2e-4, "schedule": "linear", "warmupRatio": 0.1, "weightDecay": 0, "adamBetas": [0.9, 0.99], "maxGradNorm": 1,
-        "maxLength": 512 if GPU else 48, "precision": "auto", "gradientCheckpointing": False, "seed": 0, "deterministic": False, "device": args.device,
+        "maxLength": 512 if GPU else 48, "overlong": "leave-out", "precision": "auto", "gradientCheckpointing": False, "seed": 0, "deterministic": False, "device": args.device,
         "threads": None, "processes": 1, "checkpoint": {"everySteps": None, "everyMinutes": 10_000, "keep": 2}, **more,
     }
     for file, content in (("train.jsonl", data), ("spec.json", json.dumps(spec).encode())):

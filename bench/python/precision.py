@@ -1,6 +1,6 @@
 """What does the optimizer's precision cost, and what does it gain?  Usage: python bench/python/precision.py [--model DIR] [--steps N] [--rate R]
 
-Trains a model, without --model one of 20 million random weights, in three ways on the same random rows of 64 tokens, with one
+Trains a model, without --model one of a million random weights, in three ways on the same random rows of 32 tokens, with one
 thread, in processes of their own, one after another: bf16 (weights, gradients and moments in bf16, as before 0.4), master (python/optimizer.py), autocast (fp32 weights,
 bf16-autocast). The rows are few, so the loss falls; the rate is that of a spec that sets none, with constant schedule.
 The last line is JSON: for each way tokens/s (median over steps, and of processor time), peak memory in MB, final loss (of
@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "python"))
 WAYS = ("bf16", "master", "autocast")
-ROWS, TOKENS, BATCH, BETAS = 16, 64, 8, (0.9, 0.999)
+ROWS, TOKENS, BATCH, BETAS = 16, 32, 8, (0.9, 0.999)
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--model")
@@ -37,7 +37,7 @@ def train(args):
     if args.model:
         model = AutoModelForCausalLM.from_pretrained(args.model, dtype=weights, attn_implementation="eager")
     else:
-        config = LlamaConfig(hidden_size=512, intermediate_size=1408, num_hidden_layers=4, num_attention_heads=8, vocab_size=8192,
+        config = LlamaConfig(hidden_size=128, intermediate_size=352, num_hidden_layers=4, num_attention_heads=4, vocab_size=2048,
                              tie_word_embeddings=True, attn_implementation="eager")
         model = AutoModelForCausalLM.from_config(config).to(torch.bfloat16).to(weights)
     settings = {"lr": args.rate, "betas": BETAS, "eps": 1e-8, "weight_decay": 0.0}
