@@ -105,7 +105,7 @@ it('says whether a sampling loads a model', async () => {
   });
 });
 
-it('writes each prompt with its texts, or no file', async () => {
+it('writes each text, or each prompt with its texts, or no file', async () => {
   const store = openStore(deployment());
   const text = (id: string, k: number): Candidate => ({
     id,
@@ -123,8 +123,10 @@ it('writes each prompt with its texts, or no file', async () => {
     candidates: await put([text('a', 0), text('a', 1)], [text('b', 0)]),
   };
   const file = join(folder, 'out.jsonl');
-  const write = await fileWriter(file);
-  expect(await write(store, result)).toBe(2);
+  expect(await (await fileWriter(file))(store, result)).toBe(3);
+  const line = (id: string, k: number) => ({ id, k, text: `${id}${k}`, finish: 'stop', tokens: 1, seed: k });
+  expect(readFileSync(file, 'utf8')).toBe(jsonl(line('a', 0), line('a', 1), line('b', 0)));
+  expect(await (await fileWriter(file, true))(store, result)).toBe(2);
   expect(readFileSync(file, 'utf8')).toBe(
     jsonl({ id: 'a', instruction: 'A', texts: ['a0', 'a1'] }, { id: 'b', instruction: 'B', texts: ['b0'] }),
   );
