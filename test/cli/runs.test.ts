@@ -119,9 +119,15 @@ it('sample --out writes each text, or with --plain each prompt with its texts, o
 it('a run that parks ends watch with 3, waits, and continues after retry', async () => {
   up = false;
   const parked = await run('sample', 'teach.yaml', '--id', 'cli-parked', '--set', 'seed=1', '--out', 'parked.jsonl');
-  expect(parked.stderr.trimEnd().split('\n').slice(-5)).toEqual([
+  expect(
+    parked.stderr
+      .replace(/127\.0\.0\.1:\d+/, 'THERE')
+      .trimEnd()
+      .split('\n')
+      .slice(-5),
+  ).toEqual([
     'sample  parked after 1 attempt: engine.refused',
-    'Engine "teacher" refused the request (401: no, Bearer [the key]). Set the variable that apiKeyEnv names to a valid key, start the worker again, then `srlm retry`. [engine.refused]',
+    'Engine "teacher" at http://THERE/v1/chat/completions refused the request (401: no, Bearer [the key]). Set the variable that apiKeyEnv names to a valid key, start the worker again, then `srlm retry`. [engine.refused]',
     'Fix the cause, then: srlm retry cli-parked',
     'Or end the run: srlm abort cli-parked',
     'parked.jsonl is not written. When the run is done, the same command with another --id writes it; nothing is sampled twice.',
