@@ -91,16 +91,17 @@ async function fineTune(
       });
       if ('unfinished' in result) throw new Bounded(usageOf(result.unfinished, processes));
       const model = await store.models.adopt(join(folder, 'model'), result);
-      return finished(folder, model, result, processes);
+      return finished(folder, model, result, processes, input.data.rows);
     });
   });
 }
 
-async function finished(folder: string, model: ModelRef, result: TrainerResult, processes: number) {
+async function finished(folder: string, model: ModelRef, result: TrainerResult, processes: number, rows: number) {
   // Large, and of no more use: the rows are the mixture's, in the store. Spec, log and the list of steps stay for the audit.
   for (const name of ['checkpoints', DATA]) await rm(join(folder, name), { recursive: true, force: true });
-  const { steps, trainLoss, tokens, precision } = result;
-  const output: FineTuneOutput = { model, steps, trainLoss, tokens, precision };
+  const { steps, trainLoss, tokens, precision, leftOut, cut } = result;
+  const counts = { of: 'training' as const, rows, leftOut, cut };
+  const output: FineTuneOutput = { model, steps, trainLoss, tokens, precision, counts };
   return { holds: [{ kind: 'model' as const, ref: model }], output, usage: usageOf(result, processes) };
 }
 

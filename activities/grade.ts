@@ -1,7 +1,7 @@
 /** Grading: replies to held-out questions are right or wrong. Only the evaluation checks answers, never the loop. */
-import { Candidate, Question } from '../contracts/rows.js';
+import { Candidate, type Grade, Question } from '../contracts/rows.js';
 import { EvalResult, GradeInput } from '../contracts/steps.js';
-import { grade } from '../method/graders/index.js';
+import { grade, questionText } from '../method/graders/index.js';
 import { wilsonInterval } from '../method/statistics.js';
 import { activity, type Deps } from './activity.js';
 import { gradeInputs } from './keys.js';
@@ -20,9 +20,10 @@ export const srlmGrade = ({ store }: Deps) =>
         const candidates = await store.objects.readRows(replyChunks[i]!, Candidate);
         const replyOf = new Map(candidates.map(({ id, text }) => [id, text]));
         // A question that got no reply, because it is longer than the context, is a question not answered.
-        const graded = (await store.objects.readRows(chunk, Question)).map((question) =>
-          grade(question, replyOf.get(question.id) ?? '', prompts),
-        );
+        const graded = (await store.objects.readRows(chunk, Question)).map((question): Grade => {
+          const reply = replyOf.get(question.id) ?? '';
+          return { ...grade(question, reply, prompts), question: questionText(question), reply };
+        });
         for (const { correct } of graded) correct_E.push(correct);
         progress.add(graded.length);
         return graded;

@@ -37,8 +37,8 @@ const VERSION = {
   parse: 1,
   select: 2,
   mix: 1,
-  fineTune: 1,
-  grade: 1,
+  fineTune: 2,
+  grade: 2,
 } as const;
 
 export const ingestInputs = (

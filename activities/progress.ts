@@ -5,6 +5,19 @@ import type { Heartbeat } from '../contracts/run.js';
 /** Every process is quiet between two looks at it. */
 const LEAST_QUIET_SECONDS = 15;
 
+/** Units, seconds and the share of the work from which on an estimate means something. */
+const LEAST = { units: 3, seconds: 30, share: 0.2 };
+
+/**
+ * Seconds for what is left, by what this attempt has done; null: too little of it to say. A step begins slowly (a model
+ * loads), and its first rows come all at once.
+ */
+export function timeLeft({ done, left, seconds }: { done: number; left: number; seconds: number }): number | null {
+  if (left < 0 || done < LEAST.units) return null;
+  const isKnown = seconds >= LEAST.seconds || done / (done + left) >= LEAST.share;
+  return isKnown ? (left * seconds) / done : null;
+}
+
 export class ProgressReporter {
   private unit: Heartbeat['unit'] = 'rows';
   private done = 0;
@@ -58,7 +71,7 @@ export class ProgressReporter {
     const { step, unit, done, total, found, note } = this;
     const seconds = (performance.now() - this.startedAt) / 1000;
     const rate = seconds > 0.5 && done > found ? (done - found) / seconds : null;
-    const secondsLeft = rate && total > 0 ? (total - done) / rate : null;
+    const secondsLeft = timeLeft({ done: done - found, left: total - done, seconds });
     const secondsQuiet = Math.floor(this.quietMs() / 1000);
     const beat: Heartbeat = {
       ...{ step, unit, done, total, rate, secondsLeft },

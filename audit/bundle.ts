@@ -2,6 +2,7 @@
  * An export as a folder:
  *   histories/<start>-<run id>.json  one execution: {workflowId, history}, as Temporal's SDKs replay it, and its digest
  *   timeline.json, timeline.md       what happened, for programs and for people
+ *   evals/                           what evaluation tools found (evals.ts)
  *   run.json                         what is in here, the spec as it was and as it is, and the keys of the step records
  * run.json is removed first and written last: if it exists, everything that it lists is there.
  *

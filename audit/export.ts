@@ -22,6 +22,7 @@ import {
   runFileOf,
 } from './bundle.js';
 import type { Decoding } from './decode.js';
+import { copyEvals } from './evals.js';
 import { type Execution, firstRunIdOf } from './events.js';
 import { HistoryReader } from './history-reader.js';
 import { fetchEvents, loadRun } from './load.js';
@@ -72,6 +73,7 @@ export async function exportRun(
   });
   await write(folder, 'timeline.json', visibleJson(timeline));
   await write(folder, 'timeline.md', fenced(renderTimeline(timeline, WIDTH)));
+  await copyEvals(exportOf(store.root, run.workflowId, run.firstRunId), folder);
   await write(folder, 'run.json', visibleJson(file, 2));
   return file;
 }

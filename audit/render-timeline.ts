@@ -2,10 +2,13 @@
  * A timeline as people read it: one line for each event, with its time; rounds as headings. No line is wider than asked
  * for. Digests are cut to twelve digits; times are UTC. Pure.
  */
+
 import { Settings } from '../contracts/commands.js';
 import { countsText } from '../contracts/counts.js';
 import { describeSettings } from '../contracts/settings.js';
-import { duration, percent, printable, wrap } from '../text/text.js';
+import { workerName } from '../contracts/worker-identity.js';
+import { wrap } from '../text/columns.js';
+import { duration, percent, printable } from '../text/text.js';
 import { secondsBetween } from './events.js';
 import type { Digest, Entry, EntryOf, InterventionEntry, StepEntry, Timeline } from './timeline.js';
 
@@ -45,7 +48,7 @@ function linesOf(entry: Entry, run: string): string[] {
     case 'started':
       return [`started by ${entry.by}${roundsOf(entry.lastRound)}`];
     case 'worker':
-      return [`workflow worker ${entry.identity} (${entry.version})`];
+      return [`workflow worker ${workerName(entry.identity)} (${entry.version})`];
     case 'step':
       return stepLines(entry, run);
     case 'parked':
@@ -92,7 +95,7 @@ function stepLines(entry: StepEntry, run: string): string[] {
   const cost = usage && usage.tokens > 0 ? [`${usage.tokens} tokens`] : [];
   const tries = attempts > 1 ? `up to ${attempts} attempts${lastFailure ? '; the last failure: ' : ''}` : '';
   return [
-    [step, outcomeOf(entry, run), ...amountOf(entry), ...cost, ...workers].join(' · '),
+    [step, outcomeOf(entry, run), ...amountOf(entry), ...cost, ...workers.map(workerName)].join(' · '),
     counts ? countsText(counts) : '',
     [...list(inputs), ...(outputs.length > 0 ? ['->', ...list(outputs)] : [])].join(' '),
     `${tries || (lastFailure ? 'continued after a failure: ' : '')}${lastFailure ?? ''}`,

@@ -17,6 +17,12 @@ import { answerMessages, enrichPrompt, reply, sampleMessages } from '../method/p
 import { readFileBytes } from '../storage/unpack.js';
 import { hasReplacement, replacements } from './preflight.js';
 
+/** A row as the model reads and writes it. `reply` null: it writes it freely. */
+export interface Sample {
+  prompt: Message[];
+  reply: string | null;
+}
+
 export interface FileReport {
   file: string;
   kind: DataKind;
@@ -37,8 +43,8 @@ export interface FileReport {
   reasons: { reason: string; rows: number; line: number | null }[];
   /** Rows that ask what an earlier row asked. */
   duplicates: number;
-  /** The first row, as the model reads and writes it; null: there is none. */
-  sample: { prompt: Message[]; reply: string | null } | null;
+  /** The first row; null: there is none. */
+  sample: Sample | null;
   /** Fields with which most rows could be read that cannot be read now. */
   suggested: Fields | null;
 }
@@ -49,13 +55,14 @@ export async function checkFile(
   kind: DataKind,
   { path, fields, limit = null }: { path: string; fields: Fields; limit?: number | null },
   folder: string,
+  onSample: (sample: Sample) => void = () => {},
 ): Promise<FileReport> {
   const read = () => readFileBytes(resolve(folder, path), path);
   const survey = new Survey();
   const totals = { rows: 0, missingRationales: 0, replaced: 0, instruction: 0, rationale: 0, answer: 0, longest: 0 };
   let duplicates = 0;
   const asked = new Set<string>();
-  let sample: FileReport['sample'] = null;
+  let sample: Sample | null = null;
   const watch = { onUses: survey.onUses, onFault: survey.onFault };
   try {
     for await (const row of readData(kind, read(), path, fields, limit, watch)) {
@@ -72,7 +79,9 @@ export async function checkFile(
       const print = fingerprint(JSON.stringify([instruction, 'choices' in row ? row.choices : null]));
       if (asked.has(print)) duplicates++;
       asked.add(print);
-      sample ??= sampleOf(kind, row);
+      const found = sampleOf(kind, row);
+      sample ??= found;
+      onSample(found);
     }
   } catch (error) {
     // That no row is usable is shown by what is wrong with them.
@@ -113,7 +122,7 @@ async function firstValues(bytes: AsyncIterable<Uint8Array>, path: string): Prom
 const fingerprint = (text: string): string => createHash('sha256').update(text).digest('base64').slice(0, 16);
 
 /** With the templates of a spec that names none. */
-function sampleOf(kind: DataKind, row: DataRow[DataKind]): FileReport['sample'] {
+function sampleOf(kind: DataKind, row: DataRow[DataKind]): Sample {
   const templates = PromptTemplates.parse({});
   const user = (content: string): Message[] => [{ role: 'user', content }];
   if ('enriched' in row)

@@ -20,6 +20,7 @@ import {
   RunInput,
   type RunMemo,
   RunResult,
+  type RunState,
   SampleInput,
   SampleResult,
 } from '../contracts/run.js';
@@ -27,13 +28,13 @@ import { RunSpec, SampleSpec } from '../contracts/spec.js';
 import type { WorkflowConfig } from '../contracts/workflow-config.js';
 import { sha256 } from '../storage/files.js';
 import { readableStore, type Store } from '../storage/store.js';
-import { argumentsOf } from './executions.js';
-import { type Fork, recordOfFork } from './fork.js';
+import { argumentsOf, type Described } from './executions.js';
+import { continuation, type Fork, recordOfFork } from './fork.js';
 import { type CommandFields, send, terminate, unlessBroken } from './operate.js';
 import { operator } from './operator.js';
+import { otherConfigs } from './other-config.js';
 import { Pace } from './pace.js';
-import { type Checked, checkRun, checkSample } from './preflight.js';
-import { checkSpec } from './spec-file.js';
+import type { Checked } from './preflight.js';
 import { COMMAND_QUERY_MS, type RunListing, RunReader } from './status.js';
 
 /** As Temporal has them. */
@@ -105,17 +106,20 @@ export class SrlmClient {
     { runId, input, warnings }: Checked<RunInput> | Checked<SampleInput>,
     { priority = PRIORITY.default }: Pick<StartOptions, 'priority'> = {},
   ): Promise<Started> {
+    const others = await otherConfigs(this.temporal, this.deployment);
     await this.launch(runId, { ...input, config: await this.config() }, { priority });
-    return { runId, warnings };
+    return { runId, warnings: [...warnings, ...others] };
   }
 
   /** Checks a spec and stores its data; `input` is for a workflow of your own that runs srlmRun as a child. */
   async runInput(spec: unknown, { id, folder = process.cwd() }: StartOptions = {}): Promise<Ready<RunInput>> {
+    const { checkRun, checkSpec } = await checks();
     return this.ready(await checkRun(checkSpec(spec, RunSpec, 'spec'), this.deployment, folder, checkedId(id)));
   }
 
   /** The same for srlmSample. */
   async sampleInput(spec: unknown, { id, folder = process.cwd() }: StartOptions = {}): Promise<Ready<SampleInput>> {
+    const { checkSample, checkSpec } = await checks();
     return this.ready(await checkSample(checkSpec(spec, SampleSpec, 'spec'), this.deployment, folder, checkedId(id)));
   }
 
@@ -128,20 +132,47 @@ export class SrlmClient {
    * Throws run.unknown, run.refused, run.silent, run.broken, spec.invalid.
    */
   async fork(runId: string, { fromRound, set, id }: Fork & { id?: string }): Promise<{ runId: string }> {
+    const parent = await this.parent(runId, 'fork');
+    const record = recordOfFork(parent.state, parent.input.settings, { fromRound, set });
+    const fork = { of: runId, fromRound, fields: Object.keys(set) };
+    return this.launchFork(parent, { input: { ...parent.input, fork }, record, id: id ?? newId(`${runId}-fork`) });
+  }
+
+  /**
+   * A new run that finds all rounds of one that has ended done, and adds `rounds` of them.
+   * Throws run.unknown, run.refused, run.silent, run.broken, spec.invalid.
+   */
+  async continue(runId: string, { rounds, id }: { rounds: number; id?: string }): Promise<{ runId: string }> {
+    const parent = await this.parent(runId, 'continue');
+    const { settings, fromRound, record } = continuation(runId, parent.state, parent.input.settings, rounds);
+    // The gate's own end comes again, in the same round.
+    const { rounds: finished } = await this.status(runId);
+    if (finished.at(-1)?.gate?.verdict === 'stop') throw commandRefused(runId, 'continue', ENDED_BY_GATE);
+    const fork = { of: runId, fromRound, fields: [] };
+    const input = { ...parent.input, settings, fork };
+    return this.launchFork(parent, { input, record, id: id ?? newId(`${runId}-continued`) });
+  }
+
+  private async launchFork(
+    { described }: Parent,
+    { input, record, id }: { input: RunInput; record: OperatorRecord; id: string },
+  ): Promise<{ runId: string }> {
+    const runId = checkedId(id)!;
+    const priority = described.raw.workflowExecutionInfo?.priority?.priorityKey || PRIORITY.default;
+    await this.launch(runId, { ...input, config: await this.config() }, { record, priority });
+    return { runId };
+  }
+
+  /** What a run was started with, and what has become of it: in its history only, which a worker has to read. */
+  private async parent(runId: string, command: string): Promise<Parent> {
     const { described, state, codeFailure } = await this.reader.look(runId, COMMAND_QUERY_MS);
-    if (described.type !== 'srlmRun') throw commandRefused(runId, 'fork', 'it is a sample run');
+    if (described.type !== 'srlmRun') throw commandRefused(runId, command, 'it is a sample run');
     if (codeFailure) throw runBroken(runId, codeFailureText(codeFailure));
     const [started] = await argumentsOf(this.temporal, described);
     const input = RunInput.safeParse(started);
-    if (!input.success) throw commandRefused(runId, 'fork', 'it was started by another version of srlm');
-    // Settings changed while the run was running are in its history only, which a worker has to read.
+    if (!input.success) throw commandRefused(runId, command, 'it was started by another version of srlm');
     if (!state) throw runSilent(runId);
-    const record = recordOfFork(state, input.data.settings, { fromRound, set });
-    const fork = { of: runId, fromRound, fields: Object.keys(set) };
-    const forkId = checkedId(id) ?? newId(`${runId}-fork`);
-    const priority = described.raw.workflowExecutionInfo?.priority?.priorityKey || PRIORITY.default;
-    await this.launch(forkId, { ...input.data, config: await this.config(), fork }, { record, priority });
-    return { runId: forkId };
+    return { described, state, input: input.data };
   }
 
   /** Throws run.exists; spec.invalid for what the workflow would refuse, and fail. */
@@ -271,6 +302,18 @@ export class SrlmClient {
     );
   }
 }
+
+interface Parent {
+  described: Described;
+  state: RunState;
+  input: RunInput;
+}
+
+const ENDED_BY_GATE =
+  'its gate has ended it, after gate.patience rounds rolled back in a row; fork it with a larger gate.patience';
+
+/** Loaded for what starts a run: a look at one is twice as fast without them. */
+const checks = async () => ({ ...(await import('./preflight.js')), ...(await import('./spec-file.js')) });
 
 /** Runs of the same priority take turns in a queue. Temporal takes 64 bytes as a key. */
 function fairnessKeyOf(workflowId: string): string {

@@ -89,7 +89,7 @@ const SILENT_MS = 120_000;
 const GPU_ACTIVITIES = ['srlmShard', 'srlmFineTune', 'srlmPrepareModel', 'srlmClaimHost'];
 /** Numbers of PendingActivityState, TaskQueueType and WorkerStatus. */
 const SCHEDULED = 1;
-const QUEUE_TYPES: Record<Role, number> = { workflow: 1, cpu: 2, gpu: 2 };
+export const QUEUE_TYPES: Record<Role, number> = { workflow: 1, cpu: 2, gpu: 2 };
 const RUNNING = 1;
 
 /** Queues on which activities of a run wait and, if no worker has `answered`, that of its workflow. */

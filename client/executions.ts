@@ -88,7 +88,7 @@ const emptyMemo = (raw: RawExecution): RawExecution => Object.assign(Object.crea
 
 export const hasEnded = (status: string) => status !== 'RUNNING' && status !== 'CONTINUED_AS_NEW';
 
-const firstRunIdOf = ({ raw, runId }: WorkflowExecutionDescription): string =>
+export const firstRunIdOf = ({ raw, runId }: WorkflowExecutionDescription): string =>
   raw.workflowExecutionInfo?.firstRunId || runId;
 
 /** When the chain began; the time of its newest execution where Temporal has deleted the first. */

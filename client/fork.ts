@@ -1,9 +1,9 @@
 /**
  * A fork: a new run that repeats what its parent did before `fromRound`, and so finds all of it done, then continues
- * with other settings. Pure. Throws spec.invalid.
+ * with other settings; and its special case, a run that adds rounds to one that has ended. Pure. Throws spec.invalid.
  */
 import type { Settings } from '../contracts/commands.js';
-import { specInvalid } from '../contracts/errors.js';
+import { commandRefused, shellWord, specInvalid } from '../contracts/errors.js';
 import type { OperatorRecord, RunState, SettingChange } from '../contracts/run.js';
 import { assertPerRound, withSettings } from '../contracts/settings.js';
 import { RunSettings } from '../contracts/spec.js';
@@ -42,6 +42,29 @@ export function recordOfFork(
   } catch (error) {
     throw specInvalid({ file: 'fork' }, `${(error as Error).message}.`);
   }
+}
+
+/**
+ * What a run that adds `rounds` to an ended one begins with: the settings of the ended run, with more rounds, and
+ * everything that operators did to it. Throws run.refused, spec.invalid.
+ */
+export function continuation(
+  runId: string,
+  parent: Pick<RunState, 'changes' | 'overrides' | 'approved' | 'rounds' | 'end'>,
+  started: RunSettings,
+  rounds: number,
+): { settings: RunSettings; fromRound: number; record: OperatorRecord } {
+  const total = parent.rounds - 1 + rounds;
+  if (!parent.end) {
+    const set = `\`srlm set ${shellWord(runId)} rounds=${total}\``;
+    throw commandRefused(runId, 'continue', `it has not ended; ${set} lets it go to round ${total}`);
+  }
+  if (parent.rounds === 0) throw commandRefused(runId, 'continue', 'it has finished no round; start it again');
+  // The number of rounds is one of the settings that it begins with.
+  const changes = parent.changes.map((change) => without(change, { rounds: total }));
+  const settings = { ...started, rounds: total };
+  const fromRound = parent.rounds;
+  return { settings, fromRound, record: recordOfFork({ ...parent, changes }, settings, { fromRound, set: {} }) };
 }
 
 /** The fork's own settings win over later ones of its parent. */

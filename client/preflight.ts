@@ -34,7 +34,7 @@ import { requireCapability } from '../engines/engine.js';
 import { EngineHost } from '../engines/index.js';
 import type { DataRow } from '../method/formats/index.js';
 import { scoresOf } from '../method/selectors/index.js';
-import { probeModelIfPossible } from '../processes/probe-model.js';
+import { type ProbedModel, probeModelIfPossible } from '../processes/probe-model.js';
 import { pythonPath } from '../processes/python.js';
 import { notAFile } from '../storage/files.js';
 import { openStore, type Store } from '../storage/store.js';
@@ -65,16 +65,17 @@ export async function checkRun(
   checkMachines(spec, deployment);
   for (const source of [data, catalysts, evaluation]) if (source !== 'none') await checkPresence(source, folder);
   const model = await store.models.inspect(spec.model.path);
-  await probeModelIfPossible(pythonPath(deployment), model.folder);
+  const probed = await probeModelIfPossible(pythonPath(deployment), model.folder);
 
   const { settings, texts: specTexts } = splitRunSpec(spec);
   const texts = await store.objects.putJson(specTexts);
   const site = { store, texts, folder, runId, strict: spec.strict };
   const { chunkSize } = spec.sampling;
-  const warnings: string[] = [];
+  const warnings = warningsOf(model.folder, probed);
   const instructions = new Set<string>();
-  const examples = await ingest(site, { kind: 'examples', source: 'data', chunkSize }, data, ({ instruction }) => {
-    instructions.add(fingerprint(instruction));
+  const examples = await ingest(site, { kind: 'examples', source: 'data', chunkSize }, data, (row) => {
+    assertRoles(row, data.path, model.folder, probed);
+    instructions.add(fingerprint(row.instruction));
   });
   warnings.push(...examples.warnings);
   let catalystFile: ObjectRef | null = null;
@@ -93,8 +94,9 @@ export async function checkRun(
   if (evaluation !== 'none') {
     let shared = 0;
     const step = { kind: 'questions', source: 'evaluation', chunkSize: evaluation.chunkSize } as const;
-    const ingested = await ingest(site, step, evaluation, ({ question }) => {
-      if (instructions.has(fingerprint(question))) shared++;
+    const ingested = await ingest(site, step, evaluation, (row) => {
+      assertRoles(row, evaluation.path, model.folder, probed);
+      if (instructions.has(fingerprint(row.question))) shared++;
     });
     warnings.push(...ingested.warnings);
     evaluationFile = ingested.file;
@@ -129,17 +131,36 @@ export async function checkSample(
   else if (engine.capabilities.loadsWeights)
     throw modelUnusable('model', `engine ${spec.engine} needs a model in the spec.`);
   await checkPresence(spec.data, folder);
-  if (spec.model) {
-    const { folder: modelFolder } = await store.models.inspect(spec.model.path);
-    await probeModelIfPossible(pythonPath(deployment), modelFolder);
-  }
+  const model = spec.model ? await store.models.inspect(spec.model.path) : null;
+  const probed = model && (await probeModelIfPossible(pythonPath(deployment), model.folder));
+  const warnings = model ? warningsOf(model.folder, probed) : [];
+  if (model && spec.system !== undefined && probed?.takesSystem === false)
+    throw modelUnusable(model.folder, `${NO_SYSTEM}, and the spec has one (system).`, 'Write it into the prompt.');
 
   const { settings, texts: specTexts } = splitSampleSpec(spec);
   const texts = await store.objects.putJson(specTexts);
   const step = { kind: 'prompts', source: 'data', chunkSize: spec.sampling.chunkSize } as const;
-  const { file, warnings } = await ingest({ store, texts, folder, runId, strict: false }, step, spec.data, () => {});
+  const { file, ...read } = await ingest({ store, texts, folder, runId, strict: false }, step, spec.data, (row) => {
+    if (model) assertRoles(row, spec.data.path, model.folder, probed);
+  });
+  warnings.push(...read.warnings);
   const input = { version: 2 as const, settings, texts, data: file, loadsModel: spec.model !== undefined };
   return { runId, input, warnings };
+}
+
+const warningsOf = (model: string, probed: ProbedModel | null) =>
+  (probed?.warnings ?? []).map((warning) => `${model}: ${warning}.`);
+
+const NO_SYSTEM = 'its chat template refuses a system message';
+
+/** The model can read the row: all templates take the other roles. */
+function assertRoles({ turns }: Pick<PromptRow, 'turns'>, file: string, model: string, probed: ProbedModel | null) {
+  if (probed?.takesSystem === false && turns?.[0]?.role === 'system')
+    throw modelUnusable(
+      model,
+      `${NO_SYSTEM}, and rows of ${file} begin with one.`,
+      'Take the system messages out of the rows, or use another model.',
+    );
 }
 
 /** Engines that can do what the spec asks of them, and a trainer whose processes the batch can be shared among. */
@@ -187,9 +208,9 @@ const unreadable = (path: string, { code, message }: NodeJS.ErrnoException): Pro
 /** What a run writes: a model a round, checkpoints with the state of the optimizer, and texts. */
 async function checkDisk(store: Store, spec: RunSpec, rows: number, modelBytes: number): Promise<void> {
   const models = (spec.rounds + 1) * modelBytes;
-  // A full checkpoint holds weights and two moments, in up to four times the bytes of the stored weights.
+  // A full checkpoint holds weights, master weights and two moments: of bf16 weights, in seven times their bytes.
   const checkpoints =
-    spec.training.method === 'full' ? (spec.training.checkpoint.keep + 1) * 4 * modelBytes : modelBytes;
+    spec.training.method === 'full' ? (spec.training.checkpoint.keep + 1) * 7 * modelBytes : modelBytes;
   const texts = rows * spec.sampling.k * spec.sampling.maxTokens * 6 * Math.max(1, spec.rounds);
   const need = models + checkpoints + texts;
   const free = await store.freeBytes();

@@ -5,7 +5,6 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { createJiti } from 'jiti';
 import { Deployment, type DeploymentInput } from '../contracts/deployment.js';
 import { isPassed } from '../contracts/environment.js';
 import { configInvalid } from '../contracts/errors.js';
@@ -40,6 +39,7 @@ export async function loadDeployment(file?: string): Promise<Deployment> {
 
 /** undefined: it has no default export. */
 async function exportedBy(path: string): Promise<unknown> {
+  const { createJiti } = await import('jiti');
   const module = await createJiti(__filename).import<object>(path);
   // jiti itself makes up a default export of all others.
   return Object.keys(module).includes('default') ? (module as { default: unknown }).default : undefined;

@@ -26,7 +26,8 @@ type Answered = 'parked' | 'waiting' | 'any';
 const answerTo = (halt: Answered) => Actor.extend({ answers: z.string().max(40).optional().meta({ halt }) });
 
 export const COMMANDS = {
-  retry: answerTo('parked').extend({ set: BoundedSettings.optional() }),
+  /** `acceptModel`: continue with the model folder as it is now. */
+  retry: answerTo('parked').extend({ set: BoundedSettings.optional(), acceptModel: z.literal(true).optional() }),
   skip: answerTo('parked'),
   approve: answerTo('waiting'),
   reject: answerTo('waiting'),

@@ -149,7 +149,11 @@ const Interceptors = z.strictObject({
 
 /** Options of Temporal's own workers; each holds for every worker of the process. */
 export const WorkerSettings = z.strictObject({
-  identity: z.string().min(1).optional().describe("how the worker is named in histories; default: Temporal's own"),
+  identity: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('how the worker is named in histories; default: process@host and a digest of this config'),
   tuner: ofSdk<NonNullable<WorkerOptions['tuner']>>('a tuner')
     .optional()
     .describe("Temporal's; replaces the slots that srlm sets"),

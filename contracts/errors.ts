@@ -144,19 +144,34 @@ export const evaluationLeaks = (file: string, shared: number) =>
   );
 export const modelUnusable = (folder: string, reason: string, hint?: string) =>
   fileError('model.unusable', { file: folder }, reason, hint);
-export const modelMissing = (path: string, roots: readonly string[]) =>
-  modelUnusable(
+const MODELS_SHOWN = 10;
+/**
+ * `models`: those below the roots. `repository`: the name on Hugging Face's Hub that `path` may be; `target`: the folder
+ * to download it to.
+ */
+export const modelMissing = (
+  path: string,
+  roots: readonly string[],
+  models: readonly string[] = [],
+  repository = '',
+  target = '',
+) => {
+  const more = models.length > MODELS_SHOWN ? ` and ${models.length - MODELS_SHOWN} more` : '';
+  const below = models.length > 0 ? ` Below them are ${models.slice(0, MODELS_SHOWN).join(', ')}${more}.` : '';
+  const download = ` A model of Hugging Face's Hub is downloaded with \`hf download ${repository} --local-dir ${shellWord(target)}\`.`;
+  return modelUnusable(
     path,
     'there is no such model folder.',
-    `The model roots are ${roots.join(', ') || 'none'} (modelRoots in temporal.config.ts).`,
+    `The model roots are ${roots.join(', ') || 'none'} (modelRoots in temporal.config.ts).${below}${repository ? download : ''}`,
   );
+};
 /** A model that the store does not own is no longer what the run began with. */
 export const modelChanged = (folder: string, sha256: string) =>
   fileError(
     'model.changed',
     { file: folder },
     `the model is not the one this run began with (digest ${sha256.slice(0, 12)}).`,
-    'Restore its files, then `srlm retry`; or abort and start another run.',
+    'Restore its files, then `srlm retry`; or continue with it as it is: `srlm retry --accept-model`.',
   );
 export const modelOutsideRoots = (path: string, roots: readonly string[]) =>
   fileError(
@@ -285,6 +300,14 @@ export const pythonMissing = (path: string, reason: string) =>
     `Python cannot be used at ${path} (${reason}).`,
     'Install Python 3.11 or newer and run `srlm doctor --fix`, or name an environment with SRLM_PYTHON.',
   );
+export const evalsMissing = (name: string, path: string) =>
+  userError(
+    'evals.missing',
+    `There is no ${name} at ${path}.`,
+    'Install the evaluation tools with `srlm eval --install`, or name an environment that has them with SRLM_EVALS_PYTHON.',
+  );
+export const evalFailed = (tool: string, reason: string, log: string) =>
+  userError('eval.failed', `${tool} ended without a result: ${reason}.`, `See ${log}.`);
 export const pythonSetUpFailed = (reason: string, hint: string) => userError('python.setup-failed', reason, hint);
 export const nameUnknown = (kind: 'engine' | 'trainer', name: string, known: readonly string[]) =>
   userError(

@@ -132,11 +132,17 @@ export const TrainingRow = z.strictObject({
 });
 export type TrainingRow = z.infer<typeof TrainingRow>;
 
-/** A graded reply; `given` is the answer found in it, null when there is none. */
+/**
+ * A graded reply; `given` is the answer found in it, null when there is none. The texts are for who reads them (`srlm
+ * show`); a release before 0.4 kept neither.
+ */
 export const Grade = z.strictObject({
   id: z.string(),
   correct: z.boolean(),
   given: z.string().nullable(),
   expected: z.string(),
+  /** As it was asked, with its choices. */
+  question: z.string().optional(),
+  reply: z.string().optional(),
 });
 export type Grade = z.infer<typeof Grade>;

@@ -45,6 +45,10 @@ export const Training = z.strictObject({
   adamBetas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).default([0.9, 0.999]),
   maxGradNorm: z.number().gt(0).default(1),
   maxLength: z.int().min(16).max(1_000_000).default(2048).describe('tokens'),
+  overlong: z
+    .enum(['leave-out', 'keep-end'])
+    .default('leave-out')
+    .describe('what becomes of a row whose reply does not fit maxLength'),
   precision: z.enum(['auto', 'bf16', 'fp32', 'bf16-autocast']).default('auto'),
   gradientCheckpointing: z.boolean().default(false),
   checkpoint: Checkpoint.prefault({}),

@@ -16,6 +16,18 @@ export interface Capabilities {
   promptLogprobs: boolean;
 }
 
+/** A server that holds one model, with an API like OpenAI's. */
+export interface PrivateServer {
+  /** Ends in /v1. */
+  baseUrl: string;
+  apiKey: string;
+  /** The name of the model, which holds the digest of its weights. */
+  model: string;
+  /** Aborts, with the reason, once it is given up because it makes no progress. */
+  stalled: AbortSignal;
+  isRunning(): Promise<boolean>;
+}
+
 /** One line of `srlm doctor`. */
 export interface EngineCheck {
   ok: boolean;
@@ -65,6 +77,14 @@ export interface Engine {
     model: { folder: string; sha256: string },
     signal: AbortSignal,
     work: (client: EngineClient) => Promise<T>,
+  ): Promise<T>;
+
+  /** The same, for other programs that ask it. Throws port.taken. */
+  withPrivateServer<T>(
+    model: { folder: string; sha256: string },
+    signal: AbortSignal,
+    work: (server: PrivateServer) => Promise<T>,
+    port?: number,
   ): Promise<T>;
 
   /** Does it answer? Costs no tokens and starts nothing. null: there is nothing to find out. */

@@ -5,7 +5,7 @@ import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import type { Deployment } from '../contracts/deployment.js';
-import { pythonMissing, pythonSetUpFailed } from '../contracts/errors.js';
+import { evalsMissing, pythonMissing, pythonSetUpFailed } from '../contracts/errors.js';
 import { passedEnvironment } from './detached.js';
 
 /** The folder of this package, whether this runs from source or from dist. */
@@ -54,11 +54,32 @@ print(sys.version.split()[0], *[name for name in modules if importlib.util.find_
   return version;
 }
 
-/** Makes the environment (python/set-up.mjs is plain JavaScript because it also runs before anything is built). */
-export async function setUpPython(folder: string, say: (line: string) => void): Promise<string> {
+/** That of the evaluation tools: $SRLM_EVALS_PYTHON, else the environment that `srlm eval --install` made. */
+export function evalsPythonPath(): string {
+  const named = process.env.SRLM_EVALS_PYTHON;
+  if (named) return named;
+  const places = [resolve('.srlm/evals/bin/python'), join(packageRoot, '.srlm/evals/bin/python')];
+  return places.find((place) => existsSync(place)) ?? places[0]!;
+}
+
+/** The version of an installed package. Throws evals.missing. */
+export async function evalToolVersion(python: string, name: string): Promise<string> {
+  const probe = `import importlib.metadata; print(importlib.metadata.version(${JSON.stringify(name)}))`;
+  return (await runPython(python, probe).catch(() => '')).trim() || Promise.reject(evalsMissing(name, python));
+}
+
+/**
+ * Makes an environment (python/set-up.mjs is plain JavaScript because it also runs before anything is built). `lock`: the
+ * list of its packages in python/, without .txt.
+ */
+export async function setUpPython(
+  folder: string,
+  say: (line: string) => void,
+  lock: 'requirements' | 'requirements-evals' = 'requirements',
+): Promise<string> {
   const program = await import(pathToFileURL(pythonProgram('set-up.mjs')).href);
   try {
-    return await program.setUpPython(folder, say);
+    return await program.setUpPython(folder, say, lock);
   } catch (error) {
     if (!(error instanceof program.SetUpError)) throw error;
     const { reason, hint } = error as { reason: string; hint: string };

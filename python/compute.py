@@ -21,7 +21,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Dynami
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
 from cache import SPARE_COLUMNS, RoomyLayer
-from sampling import UnservableModel, Sample, check_finite, end_tokens, pick
+from folder import check_loaded
+from sampling import Ranked, UnservableModel, Sample, check_finite, end_tokens, pick, rank_texts, ranked
 
 GATHER_SECONDS = 0.01     # an idle engine waits this long for more jobs after the first
 # At most this many tokens in one pass over prompts. On a CPU activations fit its cache; a GPU is idle while a pass is
@@ -42,10 +43,13 @@ class DeviceFailed(Exception):
 
 @dataclass(eq=False)
 class ScoredText:
-    """One row to score: log-probabilities (nats) of ids[first:], each given the tokens before it."""
+    """One row to score: log-probabilities (nats) of ids[first:], each given the tokens before it. `top`: each of them with
+    that many alternatives, in `ranked`, whose last entry is for the token that would follow."""
     ids: list[int]
     first: int
+    top: int | None = None
     logprobs: list[float] = field(default_factory=list)
+    ranked: list[Ranked] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -153,8 +157,9 @@ class Engine:
         # architecture has no sdpa.
         config._attn_implementation = None
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=self.dtype, local_files_only=True, use_safetensors=True,
-                                                     trust_remote_code=False)
+        model, loaded = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=self.dtype, local_files_only=True, use_safetensors=True,
+                                                             trust_remote_code=False, output_loading_info=True)
+        check_loaded(loaded)
         model = model.to(self.device).eval()
         # A model that does not use sdpa has special attention (a soft cap, sinks) and keeps it. On a GPU sdpa's kernels are
         # faster.
@@ -222,7 +227,7 @@ class Engine:
         count = max(1, self.forward_tokens // len(self.texts[-1].ids))
         self.texts, batch = self.texts[:-count], self.texts[-count:]
         try:
-            wanted = [text for text in batch if text.first < len(text.ids)]
+            wanted = [text for text in batch if text.first < len(text.ids) or text.top is not None]
             if wanted:
                 self.score_batch(wanted)
         except Exception:
@@ -243,6 +248,7 @@ class Engine:
             parts = zip(logits_NV.split(size), targets_RT[:, columns][wanted_RT].split(size))
             found = [-torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none") for logits, targets in parts]
             logprobs_RT[:, columns][wanted_RT.cpu()] = torch.cat(found).cpu()
+            rank_texts(texts, width, columns.stop, wanted_RT, logits_NV, size)
         for text, logprobs_T in zip(texts, logprobs_RT):
             text.logprobs = check_finite(logprobs_T[width - len(text.ids) + text.first - 1:-1]).tolist()
 
@@ -320,8 +326,9 @@ class Engine:
 
     def accept(self, logits_RV, rows: list[Sample]):
         """Draws the next token of each row, and removes the finished rows from the batch."""
-        finished = []
-        for row, token in zip(rows, pick(logits_RV, rows)):
+        finished, tokens = [], pick(logits_RV, rows)
+        self.note_alternatives(logits_RV, rows, tokens)
+        for row, token in zip(rows, tokens):
             row.out.append(token)
             if token in self.ends or row.stop and self.stopped(row):
                 row.finish = "stop"
@@ -332,6 +339,13 @@ class Engine:
         self.drop(finished)
         for row in finished:
             row.job.row_done()
+
+    def note_alternatives(self, logits_RV, rows: list[Sample], tokens: list[int]):
+        some = [i for i, row in enumerate(rows) if row.top is not None]
+        if some:
+            found = ranked(logits_RV[some], [tokens[i] for i in some], max(rows[i].top for i in some))
+            for i, one in zip(some, found):
+                rows[i].ranked.append(one)
 
     def stopped(self, row: Sample) -> bool:
         # A character takes at most four tokens, so a stop string that is complete now lies within these.

@@ -7,10 +7,15 @@ import json
 import os
 import re
 
-# Formats that torch.load unpickles: to read one is to run whatever its author wrote.
+# Formats that torch.load unpickles: to read one is to run whatever its author wrote. Where there are safetensors beside
+# them, nothing reads them.
 PICKLE = re.compile(r".*\.(bin|pt|pth|pkl|ckpt)", re.IGNORECASE | re.ASCII | re.DOTALL)
-# State of a trainer, not weights. Nothing loads it.
-IGNORED = re.compile(r"training_args\.bin|optimizer\.(bin|pt)|scheduler\.pt|scaler\.pt|rng_state(_[0-9]+)?\.pth")
+# State of a trainer, not weights.
+NO_WEIGHTS = re.compile(r"training_args\.bin|optimizer\.(bin|pt)|scheduler\.pt|scaler\.pt|rng_state(_[0-9]+)?\.pth")
+
+# The first line of what `git clone` leaves of a file where Git LFS is not installed.
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+MAX_POINTER_BYTES = 1024
 
 # What a trained model takes over from its base: tokenizer, chat templates, licence. Whole names, because "whatever begins
 # with tokenizer" would publish files that merely lie beside the model.
@@ -109,14 +114,19 @@ def check_model_folder(path: str) -> None:
     files, strays = _walk(path)
     if strays:
         raise ModelProblem("link", f"{path} holds {strays[0]}, a link to something that is not a file of the model; put a copy of the file in its place, or remove it.")
+    # transformers would load the model that the adapter names, from anywhere, and the adapter's weights too.
+    if "adapter_config.json" in files:
+        raise ModelProblem("adapter", f"{path} holds a LoRA adapter (adapter_config.json), not a whole model; merge it into its model with peft's merge_and_unload(), and save that.")
+    if pointer := next((name for name in files if "/" not in name and _is_lfs_pointer(f"{path}/{name}")), None):
+        raise ModelProblem("lfs", f"{path} holds {pointer}, a Git LFS pointer, not the file itself; fetch it with `git lfs pull`, or download the model again.")
     if "config.json" not in files:
         raise ModelProblem("config", f"{path} has no config.json.")
     if _read_object(f"{path}/config.json") is None:
         raise ModelProblem("config", f"{path}/config.json is not a JSON object.")
-    pickles = [name for name in files if PICKLE.fullmatch(name) and not IGNORED.fullmatch(name.rsplit("/", 1)[-1])]
-    if pickles:
-        raise ModelProblem("pickle", f"{path} holds {pickles[0]}, a pickle, which can run code when it is loaded; keep only safetensors weights.")
     if not any(name.endswith(".safetensors") and "/" not in name for name in files):
+        pickles = [name for name in files if PICKLE.fullmatch(name) and not NO_WEIGHTS.fullmatch(name.rsplit("/", 1)[-1])]
+        if pickles:
+            raise ModelProblem("pickle", f"{path} holds {pickles[0]}, a pickle, which can run code when it is loaded; only safetensors weights are read.")
         raise ModelProblem("weights", f"{path} has no *.safetensors weights.")
     if "tokenizer.json" not in files and "tokenizer.model" not in files and not {"vocab.json", "merges.txt"} <= set(files):
         raise ModelProblem("tokenizer", f"{path} has no tokenizer (tokenizer.json, tokenizer.model, or vocab.json with merges.txt).")
@@ -126,6 +136,20 @@ def check_model_folder(path: str) -> None:
     template = config.get("chat_template")
     if "chat_template.jinja" not in files and not (isinstance(template, (str, list)) and template):
         raise ModelProblem("chat-template", f"{path} has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json).")
+
+
+def check_loaded(loaded: dict) -> None:
+    """Raises ValueError if transformers has made up weights that the folder lacks. `loaded`: its output_loading_info."""
+    if missing := sorted(loaded["missing_keys"]):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ValueError(f"its weights lack {missing[0]}{more}; download the model again.")
+
+
+def _is_lfs_pointer(path: str) -> bool:
+    if os.path.getsize(path) > MAX_POINTER_BYTES:
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(LFS_POINTER)) == LFS_POINTER
 
 
 def _read_object(path: str) -> dict | None:

@@ -12,8 +12,12 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from chat import Chat
 from compute import BatchHalved, Engine, is_out_of_memory
 from sampling import UnservableModel, Sample
+
+
+MOST_CHOICES = 16_384  # vLLM's default
 
 
 class RequestError(Exception):
@@ -88,11 +92,25 @@ def take(body: dict, name: str, kind: type, default=None, least=None):
     return value
 
 
+def message_of(one) -> dict:
+    """A message with a text as its content, which may also be given as parts."""
+    content = one.get("content") if isinstance(one, dict) else None
+    if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
+        content = "".join(part["text"] if isinstance(part.get("text"), str) else "" for part in content)
+    if not (isinstance(content, str) and isinstance(one.get("role"), str)):
+        raise bad("Each message must be {role, content}, both strings; content may be a list of parts of type text.")
+    for name, value in one.items():
+        if name not in ("role", "content") and value not in (None, [], ""):
+            raise bad(f"This server does not support {name[:100]!r} in a message.")
+    return {"role": one["role"], "content": content}
+
+
 class Decoder:
     """Requests as token ids and rows, by the loaded model's tokenizer, chat template and context."""
 
     def __init__(self, engine: Engine):
         self.engine = engine
+        self.known = None
 
     def encode(self, text: str, special: bool) -> list[int]:
         try:
@@ -106,42 +124,60 @@ class Decoder:
 
     def chat_text(self, body) -> str:
         messages = body.get("messages")
-        if not (isinstance(messages, list) and messages and all(isinstance(one, dict) and isinstance(one.get("role"), str)
-                                                                 and isinstance(one.get("content"), str) for one in messages)):
-            raise bad("messages must be a list of {role, content}, both strings.")
+        messages = [message_of(one) for one in messages] if isinstance(messages, list) else []
+        if not messages:
+            raise bad("messages must be a list of {role, content}, not empty.")
         continued = take(body, "continue_final_message", bool, False)
         prompt = take(body, "add_generation_prompt", bool, not continued)
         if continued and prompt:
             raise bad("continue_final_message and add_generation_prompt cannot both be true.")
         try:
-            return self.engine.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt, continue_final_message=continued)
+            return self.chat().prompt(messages) if prompt else self.chat().render(messages, continue_final_message=continued)
         except Exception as problem:  # templates raise any exception for roles, or an order of them, that they do not support
             raise bad(f"The model's chat template refuses these messages: {problem}") from None
 
+    def chat(self) -> Chat:
+        """That of the loaded model."""
+        if self.known is None or self.known.tokenizer is not self.engine.tokenizer:
+            self.known = Chat(self.engine.tokenizer)
+        return self.known
+
     def tokens(self, body) -> list[int] | list[list[int]]:
-        """The token ids of a chat prompt (`messages`), or of each of several texts (`prompt`)."""
+        """The token ids of a chat prompt (`messages`), or of a text or each of several texts (`prompt`)."""
         if "messages" in body:
             return self.encode(self.chat_text(body), False)
         special, prompt = take(body, "add_special_tokens", bool, True), body.get("prompt")
+        if isinstance(prompt, str):
+            return self.encode(prompt, special)
         if not (isinstance(prompt, list) and all(isinstance(one, str) for one in prompt)):
-            raise bad("prompt must be a list of strings (or give messages).")
+            raise bad("prompt must be a string or a list of strings (or give messages).")
         return [self.encode(one, special) for one in prompt]
+
+    def checked(self, ids) -> list[int]:
+        """Token ids that a request gave."""
+        vocabulary = self.engine.vocabulary
+        if not (isinstance(ids, list) and ids and all(type(token) is int and 0 <= token < vocabulary for token in ids)):
+            raise bad(f"Each prompt must be a text, or a list of token ids below {vocabulary} that is not empty.")
+        return ids
+
+    def check_fits(self, ids: list[int], room: int):
+        if not ids or len(ids) + room > self.engine.context:
+            raise bad(f"The prompt has {len(ids)} tokens: none, or {'no room for an answer' if room else 'too many'}"
+                      f" in the model's context of {self.engine.context}.")
 
     def prompts(self, body) -> tuple[list[list[int]], list[int]]:
         """The token ids of each prompt, and the position from which on they are scored. Nothing precedes the first token."""
-        prompts, firsts, vocabulary = body.get("prompt"), body.get("logprobs_from"), self.engine.vocabulary
+        prompts, firsts = body.get("prompt"), body["logprobs_from"]
         if not (isinstance(prompts, list) and prompts):
             raise bad("prompt must be a list of lists of token ids, not empty.")
         for one in prompts:
-            if not (isinstance(one, list) and one and all(type(token) is int and 0 <= token < vocabulary for token in one)):
-                raise bad(f"Each prompt must be a list of token ids below {vocabulary}, not empty.")
-            if len(one) > self.engine.context:
-                raise bad(f"The prompt has {len(one)} tokens, the model's context {self.engine.context}.")
+            self.check_fits(self.checked(one), 0)
         if not (isinstance(firsts, list) and len(firsts) == len(prompts) and all(type(first) is int and first > 0 for first in firsts)):
             raise bad("logprobs_from must be a list of positions of at least 1, one per prompt.")
         return prompts, firsts
 
-    def samples(self, body, prompt: list[int]) -> list[Sample]:
+    def samples(self, body, prompt: list[int], index=0) -> list[Sample]:
+        """Rows for the replies to the prompt at `index` of the request, so that no two of them draw alike."""
         stop = body.get("stop") or []
         stop = [stop] if isinstance(stop, str) else stop
         if not (isinstance(stop, list) and all(isinstance(one, str) and one for one in stop)):
@@ -149,12 +185,16 @@ class Decoder:
         # In deterministic mode equal requests without a seed must have equal replies, too.
         seed = take(body, "seed", int, 0 if self.engine.deterministic else random.getrandbits(63))
         n, top_k = take(body, "n", int, 1, 1), max(0, take(body, "top_k", int, 0, -1))
+        if n > MOST_CHOICES:
+            raise bad(f"n must be at most {MOST_CHOICES}.")
         temperature, top_p = take(body, "temperature", float, 1.0, 0), take(body, "top_p", float, 1.0, 0)
+        self.check_fits(prompt, 1)
         room = self.engine.context - len(prompt)
-        if room < 1 or not prompt:
-            raise bad(f"The prompt has {len(prompt)} tokens: none, or no room for an answer in the model's context of {self.engine.context}.")
         max_tokens = min(take(body, "max_tokens", int, room, 1), room)
-        return [Sample(prompt, max_tokens, temperature, top_k, top_p, stop, (seed + i) % 2**64) for i in range(n)]
+        return [Sample(prompt, max_tokens, temperature, top_k, top_p, stop, (seed + index * n + i) % 2**64) for i in range(n)]
+
+    def spelling(self, token: int) -> str:
+        return self.engine.tokenizer.decode([token])
 
     def text(self, row: Sample) -> str:
         """The text of a reply. Decoded together with the end of its prompt: some tokenizers drop the first space of a text."""

@@ -1,4 +1,5 @@
-"""Rows to generate, the choice of their next tokens from logits, and the tokens that end a reply. Used by compute.py.
+"""Rows to generate, the choice of their next tokens from logits, the log-probabilities of tokens and of their
+alternatives, and the tokens that end a reply. Used by compute.py.
 Raises UnservableModel where a model computes nothing usable.
 Axes in names: R rows, V vocabulary."""
 
@@ -12,9 +13,19 @@ class UnservableModel(Exception):
     """The model cannot be served; one sentence."""
 
 
+@dataclass
+class Ranked:
+    """A token at its position: its log-probability (nats) and rank, and the most likely tokens there, best first."""
+    token: int
+    logprob: float
+    rank: int
+    top: list[tuple[int, float]]
+
+
 @dataclass(eq=False)
 class Sample:
-    """One row to generate. top_k 0 and top_p 1 are off; temperature 0 takes the most likely token."""
+    """One row to generate. top_k 0 and top_p 1 are off; temperature 0 takes the most likely token. `top`: report each token
+    with that many alternatives, by the model's own probabilities, before temperature, top_k and top_p."""
     prompt: list[int]
     max_tokens: int
     temperature: float
@@ -22,7 +33,9 @@ class Sample:
     top_p: float
     stop: list[str]
     seed: int
+    top: int | None = None
     out: list[int] = field(default_factory=list)
+    ranked: list[Ranked] = field(default_factory=list)
     finish: str | None = None
 
     def __post_init__(self):
@@ -68,6 +81,35 @@ def pick(logits_RV, rows: list[Sample]) -> list[int]:
             drawn = ids.gather(1, drawn)
         tokens[some] = drawn[:, 0].cpu()
     return tokens.tolist()
+
+
+def ranked(logits_NV, tokens: list[int], top: int) -> list[Ranked]:
+    """Each token at its position. One subtraction gives the value of a token and of the same token among the most likely
+    ones, so that both are the same number: evaluation tools compare them to find out whether a token is the most likely."""
+    logits_NV = logits_NV.float()
+    total_N1 = check_finite(logits_NV.logsumexp(-1, keepdim=True))
+    own_N1 = logits_NV.gather(-1, torch.tensor(tokens, device=logits_NV.device)[:, None])
+    rank_N = (logits_NV >= own_N1).sum(-1)
+    values, ids = logits_NV.topk(min(max(top, 1), logits_NV.shape[-1]))
+    # JSON has no infinity; the number is vLLM's.
+    values, own_N1 = (values - total_N1).clamp(min=-9999), (own_N1 - total_N1).clamp(min=-9999)
+    rows = zip(tokens, own_N1[:, 0].tolist(), rank_N.tolist(), ids.tolist(), values.tolist())
+    return [Ranked(token, own, rank, list(zip(best, logprobs))) for token, own, rank, best, logprobs in rows]
+
+
+def rank_texts(texts, width: int, stop: int, wanted_RT, logits_NV, size: int):
+    """Adds to the texts that want alternatives (`top`) what one pass found, whose columns end before `stop` of `width`; at
+    most `size` rows of logits at once. Texts are padded on the left, and all columns behind a wanted one are wanted."""
+    begin = 0
+    for text, count in zip(texts, wanted_RT.sum(-1).tolist()):
+        logits_TV, begin = logits_NV[begin:begin + count], begin + count
+        if text.top is None or not count:
+            continue
+        # The logits of a column predict the token of the next one. None follows the last: any token serves there.
+        first = stop - (width - len(text.ids)) - count + 1
+        targets = [*text.ids, 0][first:first + count]
+        for at in range(0, count, size):
+            text.ranked += ranked(logits_TV[at:at + size], targets[at:at + size], text.top)
 
 
 def check_finite(values):

@@ -1,15 +1,15 @@
 """Model server: samples from one model and scores texts with it, over an HTTP interface like OpenAI's.
 Usage: SRLM_ENGINE_TOKEN=... python server.py --state-dir DIR --model-root DIR [--deterministic]
-Each request needs the token, and to be made by a program of this host. Serves GET /health, POST /v1/chat/completions,
-/v1/completions (log-probabilities of prompts only), /tokenize, /engine/load, /engine/unload. The name of the model is the
+Each request needs the token, and to be made by a program of this host. Serves GET /health, /v1/models, POST
+/v1/chat/completions, /v1/completions, /tokenize, /engine/load, /engine/unload. The name of the model is the
 sha256 of its folder, so a reply cannot come from other weights.
 Writes DIR/server.json (by rename, once it listens), DIR/lock (held while alive, with its pid), DIR/requests.jsonl. The last,
 and DIR/log.txt if that is its output, are started again at 50 MB; what was in them is then in requests.jsonl.1 and log.txt.1.
 --deterministic: one request at a time in float32; a reply depends on request, weights and --threads only.
-Does not stream or call tools, reads no pickles, runs no code from a model folder. compute.py does the computing,
-protocol.py decodes requests.
+Streams a reply as one event; calls no tools, reads no pickles, runs no code from a model folder. compute.py does the computing,
+protocol.py and completions.py decode requests.
 Exit: 0 stopped by SIGTERM or SIGINT, 2 bad arguments or token, 3 another server holds DIR, 4 a template or tokenizer hung,
-5 no space left for the files above, 6 the file system of DIR has no locks, 7 the GPU failed."""
+5 no space left for the files above, 6 the file system of DIR has no locks, 7 the GPU failed, 8 the port is taken."""
 
 import argparse
 import asyncio
@@ -18,11 +18,11 @@ import fcntl
 import gc
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timezone
@@ -48,17 +48,18 @@ from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
+from completions import Prompt, chat_alternatives, chat_choices, check_fields, choices_of, events, prompts_of, streams
 from compute import DeviceFailed, Engine, Job, ScoredText, is_out_of_memory
 from folder import DigestCache, check_model_folder
+from logs import Log, bound_files
 from protocol import Decoder, Guard, RequestError, bad, body_of, failure, take
 
 gc.enable()
 
 HOST = "127.0.0.1"  # a worker talks to the servers of its own host only
-FILE_BYTES = 50_000_000  # of requests.jsonl and log.txt
 TEXT_SECONDS = 120  # to render and encode one request, while up to hundreds wait for the same thread
 
 
@@ -87,7 +88,11 @@ class Server:
             async def endpoint(request):
                 request.state.started, request.state.seconds = time.monotonic(), 0.0
                 try:
-                    reply = await handler(request, await body_of(request))
+                    body = await body_of(request)
+                    is_stream = path.startswith("/v1/") and streams(body)
+                    reply = await handler(request, body)
+                    if is_stream:
+                        return StreamingResponse(events(body, reply), media_type="text/event-stream")
                     return JSONResponse(reply, headers={"x-compute-seconds": f"{request.state.seconds:.4f}"})
                 except Exception as problem:
                     response = failure(path, problem)
@@ -99,6 +104,7 @@ class Server:
         handlers = {HTTPException: lambda request, problem: failure(request.url.path, problem)}
         return Starlette(middleware=[Middleware(Guard, token=token)], exception_handlers=handlers, routes=[
             route("/health", "GET", self.health),
+            route("/v1/models", "GET", self.models),
             route("/v1/chat/completions", "POST", self.chat),
             route("/v1/completions", "POST", self.completions),
             route("/tokenize", "POST", self.tokenize),
@@ -145,32 +151,57 @@ class Server:
 
     async def tokenize(self, request, body):
         async with self.flight():
-            self.require_model()
-            return {"tokens": await self.text_work(self.decoder.tokens, body), "max_model_len": self.engine.context}
+            self.require_model(body if body.get("model") is not None else None)
+            check_fields("/tokenize", body)
+            tokens = await self.text_work(self.decoder.tokens, body)
+            return {"tokens": tokens, "count": len(tokens), "max_model_len": self.engine.context}
+
+    async def models(self, request, body):
+        name = self.name()
+        return {"object": "list", "data": [{"id": name, "object": "model", "owned_by": "srlm", "max_model_len": self.engine.context}] if name else []}
 
     async def chat(self, request, body):
         async with self.flight():
             self.require_model(body)
+            check_fields("/v1/chat/completions", body)
             prompt = await self.text_work(lambda: self.decoder.encode(self.decoder.chat_text(body), False))
+            body = {**body, "max_tokens": body.get("max_tokens") or body.get("max_completion_tokens")}
             samples = self.decoder.samples(body, prompt)
-            await self.compute(request, samples=samples)
-            texts = await self.text_work(lambda: [self.decoder.text(row) for row in samples])
-            choices = [{"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": row.finish,
-                        "completion_tokens": len(row.out)} for i, (row, text) in enumerate(zip(samples, texts))]
-            return self.reply(request, choices, [prompt], samples)
+            scored, top = chat_alternatives(body, prompt)
+            for row in samples:
+                row.top = top
+            await self.compute(request, samples=samples, texts=scored)
+
+            choices, more = await self.text_work(chat_choices, self.decoder, samples, top, scored)
+            return {**self.reply(request, "chat.completion", choices, [prompt], samples), **more}
 
     async def completions(self, request, body):
-        """Log-probabilities of each prompt's tokens from position `logprobs_from` on; null for the tokens before it."""
         async with self.flight():
             self.require_model(body)
-            if not body.get("echo") or not body.get("logprobs") or body.get("max_tokens") != 0:
-                raise bad("Only log-probabilities of the prompt are computed here: echo true, logprobs 1, max_tokens 0.")
-            prompts, firsts = self.decoder.prompts(body)
-            texts = [ScoredText(ids, first) for ids, first in zip(prompts, firsts)]
-            await self.compute(request, texts=texts)
-            choices = [{"index": i, "logprobs": {"token_logprobs": [None] * min(text.first, len(text.ids)) + text.logprobs}}
-                       for i, text in enumerate(texts)]
-            return self.reply(request, choices, prompts)
+            check_fields("/v1/completions", body)
+            if body.get("logprobs_from") is not None:
+                return await self.scores(request, body)
+            prompts = await self.text_work(lambda: [Prompt(self.decoder, body, ids, text, i)
+                                                    for i, (ids, text) in enumerate(prompts_of(self.decoder, body))])
+            samples = [row for prompt in prompts for row in prompt.to_sample()]
+            texts = [prompt.scored for prompt in prompts if prompt.scored]
+            if samples or texts:  # an echo alone computes nothing
+                await self.compute(request, samples=samples, texts=texts)
+
+            rows = [row for prompt in prompts for row in prompt.rows]
+            return self.reply(request, "text_completion", await self.text_work(choices_of, prompts), [prompt.ids for prompt in prompts], rows)
+
+    async def scores(self, request, body):
+        """For srlm itself: log-probabilities of each prompt's tokens from position `logprobs_from` on; null for the tokens
+        before it, which cost less."""
+        if not body.get("echo") or body.get("logprobs") != 1 or body.get("max_tokens") != 0:
+            raise bad("logprobs_from needs echo true, logprobs 1, max_tokens 0.")
+        prompts, firsts = self.decoder.prompts(body)
+        texts = [ScoredText(ids, first) for ids, first in zip(prompts, firsts)]
+        await self.compute(request, texts=texts)
+        choices = [{"index": i, "logprobs": {"token_logprobs": [None] * min(text.first, len(text.ids)) + text.logprobs}}
+                   for i, text in enumerate(texts)]
+        return self.reply(request, "text_completion", choices, prompts)
 
     # ---- parts of replies ----
 
@@ -195,8 +226,11 @@ class Server:
             if self.in_flight == 0:
                 self.idle.set()
 
+    def name(self) -> str | None:
+        return f"srlm-{self.engine.sha256}" if self.engine.sha256 else None
+
     def require_model(self, body=None):
-        loaded = f"srlm-{self.engine.sha256}" if self.engine.sha256 else None
+        loaded = self.name()
         if loaded is None or body is not None and body.get("model") != loaded:
             wanted = f"The request wants {body.get('model')!r}" if body else "The request needs a model"
             raise RequestError(404, "wrong_model", f"{wanted}; loaded is {loaded or 'none'}.")
@@ -228,7 +262,7 @@ class Server:
             job.cancelled = True
             leaving.cancel()
 
-    def reply(self, request, choices, prompts, samples=()):
+    def reply(self, request, kind: str, choices, prompts, samples=()):
         read, written = sum(map(len, prompts)), sum(len(row.out) for row in samples)
         line = {"time": now(), "path": request.url.path, "request": request.headers.get("x-request-id"), "model": f"srlm-{self.engine.sha256}",
                 "n": len(choices), "prompt_tokens": read, "completion_tokens": written, "ms": round((time.monotonic() - request.state.started) * 1000)}
@@ -238,45 +272,9 @@ class Server:
         except OSError as problem:  # a full disk must not cost a reply that was computed
             print(f"requests.jsonl: {problem}", file=sys.stderr, flush=True)
         # Without an id and a time: in deterministic mode equal requests have equal replies, byte for byte.
-        return {"model": line["model"], "choices": choices, "usage": {"prompt_tokens": read, "completion_tokens": written}}
-
-
-class Log:
-    """A stream whose text is dropped where it cannot be written: a full disk must not fail the request that is reported."""
-
-    def __init__(self, stream):
-        self.stream = stream
-
-    def __getattr__(self, name):
-        return getattr(self.stream, name)
-
-    def write(self, text):
-        try:
-            return self.stream.write(text)
-        except OSError:
-            return len(text)
-
-    def flush(self):
-        try:
-            self.stream.flush()
-        except OSError:
-            pass
-
-
-async def bound_files(folder: str):
-    """Keeps requests.jsonl and log.txt from filling the disk."""
-    requests, log = os.path.join(folder, "requests.jsonl"), os.path.join(folder, "log.txt")
-    while True:
-        try:
-            if os.path.exists(requests) and os.path.getsize(requests) > FILE_BYTES:
-                os.replace(requests, requests + ".1")
-            # Its own output stays open, so this file is copied and emptied. The supervisor opened it to append.
-            if os.path.exists(log) and os.path.getsize(log) > FILE_BYTES and os.path.samestat(os.stat(log), os.fstat(sys.stderr.fileno())):
-                shutil.copyfile(log, log + ".1")
-                os.truncate(log, 0)
-        except OSError as problem:  # a disk that is full already; the next attempt may find room
-            print(f"log files: {problem}", file=sys.stderr, flush=True)
-        await asyncio.sleep(60)
+        named = {} if self.engine.deterministic else {"id": f"srlm-{uuid.uuid4().hex}", "created": int(time.time())}
+        usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+        return {**named, "object": kind, "model": line["model"], "choices": choices, "usage": usage}
 
 
 async def disconnected(request):
@@ -297,6 +295,7 @@ def main() -> int:
     parser.add_argument("--dtype", choices=["auto", "bfloat16", "float32"], default="auto")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     parser.add_argument("--max-batch", type=int, default=256, help="at most this many rows are generated at once")
+    parser.add_argument("--port", type=int, default=0, help="default: any that is free")
     args = parser.parse_args()
 
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
@@ -344,7 +343,11 @@ def main() -> int:
     stop_on_signals()
 
     engine = Engine(device, getattr(torch, dtype), args.threads, args.max_batch, args.deterministic)
-    listener = socket.create_server((HOST, 0), backlog=2048)
+    try:
+        listener = socket.create_server((HOST, args.port), backlog=2048)
+    except OSError as problem:
+        print(f"Port {args.port}: {problem.strerror}.", file=sys.stderr)
+        return 8
 
     async def serve():
         server = uvicorn.Server(uvicorn.Config(Server(args, engine).app(TOKEN), log_level="warning", lifespan="off", ws="none"))

@@ -17,6 +17,8 @@ const OLDEST = [3, 11];
 const REPORT_EVERY_MS = 20_000;
 /** Enough for the hashes that pip lists when a file has none of them: a package may have a hundred files. */
 const KEPT_OUTPUT = 64 * 1024;
+const EVALS = 'requirements-evals.txt';
+const WHAT = { requirements: 'torch, transformers', 'requirements-evals': 'lm-eval, Inspect' };
 /** torch, and the packages that only its CUDA build needs: a build of another kind brings its own, or none. */
 const TORCH_AND_CUDA = /^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==/;
 
@@ -31,13 +33,14 @@ export class SetUpError extends Error {
 }
 
 /**
- * Makes the environment in `folder`, unless it is there already. Returns its interpreter.
+ * Makes the environment in `folder`, unless it is there already. Returns its interpreter. `name`: the lock's, without .txt.
  * @param {string} folder
  * @param {(line: string) => void} say
+ * @param {string} name
  * @returns {Promise<string>}
  */
-export async function setUpPython(folder, say) {
-  const lock = fileURLToPath(new URL('requirements.txt', import.meta.url));
+export async function setUpPython(folder, say, name = 'requirements') {
+  const lock = fileURLToPath(new URL(`${name}.txt`, import.meta.url));
   const wanted = createHash('sha256')
     .update(await readFile(lock))
     .digest('hex');
@@ -53,7 +56,7 @@ export async function setUpPython(folder, say) {
     await mkdir(dirname(folder), { recursive: true });
     await run(base.name, ['-m', 'venv', '--clear', folder], say);
   }
-  say('Installing torch, transformers and what they need, in pinned versions');
+  say(`Installing ${WHAT[name]} and what they need, in pinned versions`);
   await install(python, lock, folder, say);
   // With all cores. A file that cannot be compiled is an example in some package, which nobody imports.
   const compile = 'import compileall, sys; compileall.compile_dir(sys.argv[1], quiet=2, workers=0)';
@@ -71,7 +74,11 @@ async function install(python, lock, folder, say) {
   const pip = ['-m', 'pip', 'install', '--quiet', '--no-input', '--no-compile', '--disable-pip-version-check'];
   const locked = [...pip, '--require-hashes', '--only-binary', ':all:', '--requirement'];
   const text = await readFile(lock, 'utf8');
-  const build = await ownBuildOfTorch(python, /^torch==(\S+)/m.exec(text)[1]);
+  const torch = /^torch==(\S+)/m.exec(text)?.[1];
+  // A lock without torch is that of the evaluation tools. It leaves out what they need for few of their tasks and what
+  // has no wheel, so that nothing has to be built, and is complete otherwise.
+  if (!torch) return run(python, [...locked, lock, '--no-deps'], say);
+  const build = await ownBuildOfTorch(python, torch);
   if (!build) return run(python, [...locked, lock], say);
 
   say(`torch ${build} comes from your pip configuration; the hashes of the lock cover everything else`);
@@ -135,7 +142,7 @@ async function run(command, args, say) {
       child.once('close', resolve);
     });
     if (code !== 0)
-      throw foreignFile(output) ?? setUpFailed(command, args, lastLines(output) || `it ended with ${code}`);
+      throw foreignFile(output, args) ?? setUpFailed(command, args, lastLines(output) || `it ended with ${code}`);
   } finally {
     clearInterval(reports);
   }
@@ -144,12 +151,13 @@ async function run(command, args, say) {
 const lastLines = (output) => output.trim().split('\n').slice(-3).join(' | ');
 
 /** pip's report of files whose hash differs from the lock's, as one sentence; null for any other output. */
-function foreignFile(output) {
+function foreignFile(output, args) {
   const [, report] = output.split('DO NOT MATCH THE HASHES');
   if (!report) return null;
+  const lock = args.some((one) => one.endsWith(EVALS)) ? EVALS : 'requirements.txt';
   const named = [...report.matchAll(/^\s+(\S+==\S+) from \S+/gm)].map((match) => match[1]);
   return new SetUpError(
-    `pip received a file of ${named.join(' and ')} that is not the one in python/requirements.txt: its SHA-256 differs.`,
+    `pip received a file of ${named.join(' and ')} that is not the one in python/${lock}: its SHA-256 differs.`,
     'Nothing was installed. Find out which package index or proxy serves other files than PyPI, and whether that is an attack.',
   );
 }

@@ -6,7 +6,8 @@ complete. The caller redirects the output to log.txt. Started again in the same 
 are then, byte for byte, those of an undisturbed run. One trainer per folder, ensured by a lock on JOB_DIR/lock,
 and where a file system's locks do not reach other hosts by state.json: who finds another trainer's name there stops.
 The loss is on the last message of a row and its end-of-turn, averaged over these tokens of the effective batch.
-"tokens" counts the tokens of the rows, prompt and reply, without padding.
+"tokens" counts the tokens of the rows, prompt and reply, without padding; leftOut and cut, the rows that maxLength affected.
+chat.py says in which form a row is trained on; optimizer.py is used for weights in bf16.
 Exit: 0 done, 2 bad spec, data or model (do not retry), 3 locked, 4 out of memory, 5 disk full, 6 the file system has no locks,
 7 disk read-only, 75 stopped by SIGTERM or SIGINT (start again; state.json still says running), 1 anything else. `accelerate
 launch` turns all of these into 1: then state.json has the reason. Knows nothing of Temporal, rounds or selectors. Never runs
@@ -30,7 +31,8 @@ import traceback
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
 import jobfolder
-from folder import companions, model_digest, model_files
+from chat import BadTemplate, Chat
+from folder import check_loaded, companions, model_digest, model_files
 from jobfolder import JobError, read_json, sync, sync_all, write_json
 
 STARTED = time.monotonic()
@@ -38,9 +40,6 @@ HOST = os.environ.get("SRLM_HOST") or socket.gethostname()
 RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 # For longer rows, writing out eager attention's matrix costs more than its faster backward pass saves (CPU).
 EAGER_MAX_TOKENS = 512
-# bf16 keeps 8 significant bits, and AdamW changes a weight by about the learning rate: a change of much less than 1e-4 to a
-# weight of typical size (0.02 to 0.1) is lost in rounding.
-BF16_MIN_LEARNING_RATE = 1e-4
 STOP_WITHIN_SECONDS = 20
 PULSE_SECONDS = 5
 
@@ -75,29 +74,23 @@ def say(text):
         print(text, flush=True)
 
 
-def encode(rows, tokenizer, max_length):
-    """[(token ids, index where the reply begins)]. Prompt and reply are encoded separately, as in sampling."""
-    prompts, replies = [], []
-    for messages in rows:
-        prompt = tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
-        whole = tokenizer.apply_chat_template(messages, tokenize=False)
-        if not whole.startswith(prompt):
-            raise JobError("bad-model", "the chat template does not put the prompt for a reply before the reply.")
-        prompts.append(prompt)
-        replies.append(whole[len(prompt):].rstrip())  # text after the end-of-turn is never sampled
-    examples, cut = [], 0
-    for prompt, reply in zip(*(tokenizer(texts, add_special_tokens=False)["input_ids"] for texts in (prompts, replies))):
-        cut += len(prompt) + len(reply) > max_length
-        reply = reply[: max_length - 1]
-        prompt = prompt[-(max_length - len(reply)):]
-        examples.append((prompt + reply, len(prompt)))
+def encode(rows, tokenizer, spec):
+    """(examples, rows left out, rows cut)"""
+    try:
+        examples, left_out, cut = Chat(tokenizer).encode(rows, spec["maxLength"], spec["overlong"])
+    except BadTemplate as problem:
+        raise JobError("bad-model", f"{spec['baseModel']}: its chat template {problem}") from None
+    if left_out:
+        say(f"{left_out} of {len(rows)} rows are left out: their replies do not fit maxLength {spec['maxLength']}.")
     if cut:
-        say(f"{cut} of {len(rows)} rows are longer than {max_length} tokens: their prompts were cut at the beginning.")
-    return examples
+        say(f"{cut} of {len(rows)} rows were cut at the beginning: they are longer than maxLength {spec['maxLength']}.")
+    if not examples:
+        raise JobError("bad-data", f"no reply of the {len(rows)} rows fits maxLength {spec['maxLength']}; raise it, or set training.overlong to keep-end.")
+    return examples, left_out, cut
 
 
 def choose_precision(spec, device, torch):
-    """(precision, why). bf16: everything in bf16; bf16-autocast: weights in fp32, matrix products in bf16."""
+    """(precision, why). bf16: model in bf16, optimizer in fp32; bf16-autocast: weights in fp32, matrix products in bf16."""
     if spec["precision"] != "auto":
         return spec["precision"], "set in the spec"
     if device == "cuda":
@@ -109,10 +102,7 @@ def choose_precision(spec, device, torch):
         return "fp32", f"this {device} has no bf16 arithmetic"
     if spec["method"] == "lora":
         return "bf16", "the base is frozen and may be bf16; the adapter's own weights are fp32"
-    rate = f"learning rate {spec['learningRate']:g}"
-    if spec["learningRate"] >= BF16_MIN_LEARNING_RATE:
-        return "bf16", f"{rate} is at least {BF16_MIN_LEARNING_RATE:g}, so updates are not lost in bf16 weights, which are fastest"
-    return "bf16-autocast", f"{rate} is small, and its updates would be lost in bf16 weights"
+    return "bf16", "weights and gradients are bf16, the optimizer's master weights and moments fp32"
 
 
 def load_model(spec, precision, attention, torch):
@@ -121,8 +111,9 @@ def load_model(spec, precision, attention, torch):
     try:
         config = AutoConfig.from_pretrained(spec["baseModel"], trust_remote_code=False, local_files_only=True)
         config._attn_implementation = attention  # set here, because as an argument it yields to the folder's choice, which may be code of the hub
-        model = AutoModelForCausalLM.from_pretrained(spec["baseModel"], config=config, dtype="auto", use_safetensors=True,
-                                                     trust_remote_code=False, local_files_only=True)
+        model, loaded = AutoModelForCausalLM.from_pretrained(spec["baseModel"], config=config, dtype="auto", use_safetensors=True,
+                                                             trust_remote_code=False, local_files_only=True, output_loading_info=True)
+        check_loaded(loaded)
     except (ValueError, KeyError, ImportError) as problem:
         raise JobError("bad-model", f"{spec['baseModel']} cannot be loaded: {problem}") from None
     base_dtype = model.dtype
@@ -155,6 +146,8 @@ def train(job, spec, attempt, stop, set_state, pulse):
     import torch  # not at the top: these imports take seconds, and a bad spec should be reported at once
     import transformers
     from transformers import AutoTokenizer, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+    from optimizer import MasterAdamW
     gc.enable()
 
     transformers.utils.logging.disable_progress_bar()
@@ -166,7 +159,7 @@ def train(job, spec, attempt, stop, set_state, pulse):
     precision, why = choose_precision(spec, device, torch)
 
     tokenizer = AutoTokenizer.from_pretrained(spec["baseModel"], local_files_only=True, trust_remote_code=False)
-    examples = encode(rows, tokenizer, spec["maxLength"])
+    examples, left_out, cut = encode(rows, tokenizer, spec)
     lengths = [len(ids) for ids, _ in examples]
     order = jobfolder.training_order(lengths, spec["epochs"], spec["batchSize"], spec["seed"])
     tokens_S = [sum(lengths[row] for row in order[at: at + spec["batchSize"]]) for at in range(0, len(order), spec["batchSize"])]
@@ -174,7 +167,7 @@ def train(job, spec, attempt, stop, set_state, pulse):
     transformers.set_seed(spec["seed"])  # before an adapter draws its initial weights
     model, base_dtype = load_model(spec, precision, attention, torch)
     use_cache = model.config.use_cache  # Trainer disables it, which would make the saved model slow to sample from
-    say(f"{len(rows)} rows, {len(tokens_S)} steps, {sum(tokens_S)} tokens; {device}, {torch.get_num_threads()} threads, {attention} attention")
+    say(f"{len(examples)} rows, {len(tokens_S)} steps, {sum(tokens_S)} tokens; {device}, {torch.get_num_threads()} threads, {attention} attention")
     say(f"precision {precision}: {why}")
     if (largest := max(max(ids) for ids, _ in examples)) >= (vocabulary := model.get_input_embeddings().num_embeddings):
         raise JobError("bad-model", f"the tokenizer gives token {largest}, and the model has {vocabulary}.")
@@ -277,9 +270,13 @@ def train(job, spec, attempt, stop, set_state, pulse):
         activation_checkpointing=spec["gradientCheckpointing"], seed=spec["seed"], full_determinism=spec["deterministic"],
         save_strategy="no", logging_strategy="steps", logging_steps=1, logging_nan_inf_filter=False, disable_tqdm=True,
         report_to="none", remove_unused_columns=False, dataloader_pin_memory=device == "cuda")
+    # DeepSpeed keeps master weights of its own.
+    has_master = precision == "bf16" and spec["method"] == "full" and os.environ.get("ACCELERATE_USE_DEEPSPEED") != "true"
+    master = {"lr": spec["learningRate"], "betas": tuple(spec["adamBetas"]), "eps": arguments.adam_epsilon}
     arguments._n_gpu = min(arguments.n_gpu, 1)  # otherwise Trainer spreads one process over all GPUs, which is accelerate's job
     trainer = CompletionTrainer(model=model, args=arguments, data_collator=collate,
-                                train_dataset=[examples[row] for row in order], callbacks=[Watch()])
+                                train_dataset=[examples[row] for row in order], callbacks=[Watch()],
+                                optimizer_cls_and_kwargs=(MasterAdamW, master) if has_master else None)
     trainer.model_accepts_loss_kwargs = True  # makes Trainer count the reply tokens of the effective batch
     trainer.remove_callback(PrinterCallback)
     model.get_output_embeddings().register_forward_pre_hook(trainer.only_wanted)
@@ -322,7 +319,8 @@ def train(job, spec, attempt, stop, set_state, pulse):
     jobfolder.write_sealed(f"{job}/.result.json", {
         "key": spec["key"], "sha256": model_digest(partial), "bytes": sum(os.path.getsize(f"{partial}/{name}") for name in model_files(partial)),
         "steps": len(tokens_S), "trainLoss": sum(losses) / len(losses), "tokens": sum(tokens_S),
-        "seconds": round(spent(), 1), "precision": precision})
+        "seconds": round(spent(), 1), "precision": f"{precision}, optimizer fp32" if has_master else precision,
+        "leftOut": left_out, "cut": cut})
     os.rename(partial, f"{job}/model")
     sync(job)
     return True

@@ -111,6 +111,7 @@ function argumentsOf(make) {
 const PLACEHOLDERS = {
   at: { file: '<file>', line: '<line>', field: '<field>' },
   roots: ['<roots>'],
+  models: ['<models>'],
   known: ['<known>'],
   kind: 'engine',
   needBytes: 8e9,

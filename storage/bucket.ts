@@ -13,6 +13,8 @@ export interface Bucket {
   write(name: string, content: Uint8Array): Promise<void>;
   /** Writes the blob unless one exists: the first of several writers wins. False: one exists, and is as it was. */
   writeNew(name: string, content: Uint8Array): Promise<boolean>;
+  /** The blob is used again: its age counts from now (client/gc.ts). Does nothing where that cannot be written down. */
+  touch(name: string): Promise<void>;
   /** Stores a file of this host. `nameOf` gives its name from the SHA-256 of the bytes that were stored. */
   upload(source: string, nameOf: (sha256: string) => string): Promise<{ sha256: string; bytes: number }>;
   /**

@@ -3,7 +3,7 @@
  * written to tmp/ and renamed. Quarantined blobs are moved to damaged/.
  */
 import { createReadStream } from 'node:fs';
-import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type Bucket, checkName } from './bucket.js';
 import {
@@ -52,6 +52,11 @@ export class FolderBucket implements Bucket {
 
   async writeNew(name: string, content: Uint8Array): Promise<boolean> {
     return writeWholeNew(this.path(name), content, this.tmp);
+  }
+
+  async touch(name: string): Promise<void> {
+    const now = new Date();
+    await utimes(this.path(name), now, now).catch(() => {});
   }
 
   async upload(source: string, nameOf: (sha256: string) => string): Promise<{ sha256: string; bytes: number }> {

@@ -84,12 +84,26 @@ async function entriesBelow(
   return entries && found;
 }
 
+/** What torch.load reads. Where there are safetensors beside them, nothing reads them. */
 const PICKLE = /\.(bin|pt|pth|pkl|ckpt)$/i;
 /** State of a trainer, not weights. */
-const IGNORED = /^(training_args\.bin|optimizer\.(bin|pt)|scheduler\.pt|scaler\.pt|rng_state(_\d+)?\.pth)$/;
+const NO_WEIGHTS = /^(training_args\.bin|optimizer\.(bin|pt)|scheduler\.pt|scaler\.pt|rng_state(_\d+)?\.pth)$/;
+/** The first line of what `git clone` leaves of a file where Git LFS is not installed. */
+const LFS_POINTER = 'version https://git-lfs.github.com/spec/';
+const MAX_POINTER_BYTES = 1024;
 
 interface FolderProblem {
-  problem: 'folder' | 'link' | 'config' | 'pickle' | 'weights' | 'tokenizer' | 'tokenizer-config' | 'chat-template';
+  problem:
+    | 'folder'
+    | 'link'
+    | 'adapter'
+    | 'lfs'
+    | 'config'
+    | 'pickle'
+    | 'weights'
+    | 'tokenizer'
+    | 'tokenizer-config'
+    | 'chat-template';
   reason: string;
   hint?: string;
 }
@@ -107,25 +121,40 @@ export async function findProblem(folder: string): Promise<FolderProblem | null>
     };
   const has = (...names: string[]) => names.every((name) => files.includes(name));
 
+  // transformers would load the model that the adapter names, from anywhere, and the adapter's weights too.
+  if (has('adapter_config.json'))
+    return {
+      problem: 'adapter',
+      reason: 'it holds a LoRA adapter (adapter_config.json), not a whole model.',
+      hint: "Merge it into its model with peft's merge_and_unload(), and save that.",
+    };
+  const pointer = await firstLfsPointer(folder, files);
+  if (pointer)
+    return {
+      problem: 'lfs',
+      reason: `${pointer} is a Git LFS pointer, not the file itself.`,
+      hint: 'Fetch it with `git lfs pull` in that folder, or download the model again.',
+    };
+
   if (!has('config.json'))
     return { problem: 'config', reason: 'it holds no config.json, so it is not a model folder.' };
   if (!(await readObject(join(folder, 'config.json'))))
     return { problem: 'config', reason: 'its config.json is not a JSON object.' };
 
-  const pickle = files.find((file) => PICKLE.test(file) && !IGNORED.test(file.slice(file.lastIndexOf('/') + 1)));
-  if (pickle)
-    return {
-      problem: 'pickle',
-      reason: `${pickle} is a pickle, which can run code when loaded; only safetensors are read.`,
-      hint: 'Save the model with safe_serialization=True.',
-    };
-
-  if (!files.some((file) => file.endsWith('.safetensors') && !file.includes('/')))
+  if (!files.some((file) => file.endsWith('.safetensors') && !file.includes('/'))) {
+    const pickle = files.find((file) => PICKLE.test(file) && !NO_WEIGHTS.test(file.slice(file.lastIndexOf('/') + 1)));
+    if (pickle)
+      return {
+        problem: 'pickle',
+        reason: `${pickle} is a pickle, which can run code when loaded; only safetensors are read.`,
+        hint: 'Save the model with safe_serialization=True.',
+      };
     return {
       problem: 'weights',
       reason: 'it holds no weights (*.safetensors).',
       hint: 'Download or save the weights too.',
     };
+  }
 
   if (!has('tokenizer.json') && !has('tokenizer.model') && !has('vocab.json', 'merges.txt'))
     return { problem: 'tokenizer', reason: 'it holds no tokenizer.' };
@@ -140,6 +169,17 @@ export async function findProblem(folder: string): Promise<FolderProblem | null>
     reason: 'its tokenizer has no chat template.',
     hint: 'Use the instruct version of the model, or put a chat_template.jinja beside it.',
   };
+}
+
+/** undefined: none of the folder's own files is one. Those of sub-folders are not read. */
+async function firstLfsPointer(folder: string, files: readonly string[]): Promise<string | undefined> {
+  for (const file of files) {
+    if (file.includes('/')) continue;
+    const { size } = await stat(join(folder, file));
+    if (size > MAX_POINTER_BYTES) continue;
+    if ((await readFile(join(folder, file), 'latin1')).startsWith(LFS_POINTER)) return file;
+  }
+  return undefined;
 }
 
 /** Throws model.unusable. */

@@ -8,11 +8,19 @@
  */
 import { realpath, rename } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
-import { artifactDamaged, modelChanged, modelMissing, modelOutsideRoots, modelUnusable } from '../contracts/errors.js';
+import {
+  artifactDamaged,
+  modelChanged,
+  modelMissing,
+  modelOutsideRoots,
+  modelUnusable,
+  type Problem,
+} from '../contracts/errors.js';
 import { ModelPath, ModelRef, Sha256 } from '../contracts/refs.js';
 import { codeOf, makeFolder, nullIfMissing, syncFolder } from './files.js';
 import { asidePath } from './folder-bucket.js';
 import { checkModelFolder, folderDigest, folderState } from './model-folder.js';
+import { hubName, modelsBelow } from './model-names.js';
 import { checkDigest } from './objects.js';
 
 interface Weights {
@@ -59,7 +67,7 @@ export class Models {
   private async locate(path: string): Promise<Confined> {
     const { found, outside } = await this.confine([resolve(path), ...this.roots.map((root) => resolve(root, path))]);
     const [first] = found;
-    if (!first) throw outside ? modelOutsideRoots(path, this.modelRoots) : modelMissing(path, this.modelRoots);
+    if (!first) throw outside ? modelOutsideRoots(path, this.modelRoots) : await this.missing(path);
     await checkModelFolder(first.folder);
     if (ModelPath.safeParse(first.place).success) return first;
     throw modelUnusable(
@@ -67,6 +75,13 @@ export class Models {
       'its path below the model root is longer than 200 characters or has a part that begins with a dot.',
       'Move or rename it, or add its parent to modelRoots in temporal.config.ts.',
     );
+  }
+
+  private async missing(path: string): Promise<Problem> {
+    const hub = hubName(path);
+    const models = await modelsBelow(this.modelRoots);
+    const [root = '.'] = this.modelRoots;
+    return modelMissing(path, this.modelRoots, models, hub?.repository, hub ? join(root, hub.name) : '');
   }
 
   /** The real folders that these paths lead to. `outside`: a path leads to something that is below no root. */

@@ -54,7 +54,9 @@ export class Objects {
 
   private async put(kind: ObjectKind, content: Buffer, rows: number): Promise<ObjectRef> {
     const ref = { sha256: sha256(content), rows, bytes: content.length };
-    if (!(await this.has(kind, ref))) await this.bucket.write(objectName(kind, ref.sha256), content);
+    const name = objectName(kind, ref.sha256);
+    if (await this.has(kind, ref)) await this.bucket.touch(name);
+    else await this.bucket.write(name, content);
     return ref;
   }
 

@@ -3,7 +3,7 @@
  * which the record states in clear text. A record is written after all that it holds, so if a record exists, what it
  * holds was stored.
  * A record does not count (is void) if it is torn or was changed (it holds the digest of its own content), if its step,
- * inputs and key do not agree with its name, or if something it holds is missing or short. Reading never writes; `add` replaces a void record. Of several writers of
+ * inputs and key do not agree with its name, or if something it holds is missing or short. Reading changes nothing but the time of use; `add` replaces a void record. Of several writers of
  * one record the first wins, and the others get its record. Concurrent writers that replace a void record may each
  * return their own; all of them are intact.
  */
@@ -46,7 +46,9 @@ export class Records {
   /** null: the step is not done, or something its record holds is missing. */
   async find(step: string, key: string): Promise<StepRecord | null> {
     const record = await this.read(step, key);
-    return record && (await this.isWhole(record)) ? record : null;
+    if (!record || !(await this.isWhole(record))) return null;
+    await this.bucket.touch(recordName(step, key));
+    return record;
   }
 
   /** Whether or not what it holds is still present. */

@@ -50,6 +50,10 @@ const Result = z.object({
   trainLoss: z.number(),
   tokens: z.int().min(0),
   precision: z.string(),
+  /** Rows that were not trained on, because their replies do not fit maxLength. */
+  leftOut: z.int().min(0),
+  /** Rows that lost their beginning to maxLength. */
+  cut: z.int().min(0),
   /** Counts all attempts, from the start of each program on. */
   seconds: z.number().min(0),
 });

@@ -18,6 +18,7 @@ import { connectionOptions, unreachable } from '../config/connection.js';
 import { workflowConfigOf } from '../config/load.js';
 import type { Deployment } from '../contracts/deployment.js';
 import { configInvalid } from '../contracts/errors.js';
+import { workerIdentity } from '../contracts/worker-identity.js';
 import { together } from './gpu-host.js';
 import { logger } from './log.js';
 import { SrlmCpuPlugin, SrlmGpuPlugin, SrlmPlugin, SrlmWorkflowPlugin } from './plugins.js';
@@ -71,6 +72,7 @@ export async function startWorkers(
           namespace,
           ...(dataConverter ? { dataConverter } : {}),
           ...(interceptors.worker ? { interceptors: interceptors.worker } : {}),
+          identity: workerIdentity(deployment),
           ...settings,
           ...part,
           ...options,

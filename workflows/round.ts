@@ -78,8 +78,10 @@ async function enrich(run: Run, { texts }: RunInput): Promise<{ candidates: Data
   // A selector that needs no score pays for none; another selector later costs the scores, not the samples.
   for (let score = missingScore(run, scores); score; score = missingScore(run, scores)) {
     const { name, step: make } = SCORED_BY[score];
-    const models = { current: head!.model, reference: prepared!.model };
-    scores[score] = await sharded(run, name, () => make({ run, models, data, candidates: parsed, texts }));
+    scores[score] = await sharded(run, name, () => {
+      const models = { current: head!.model, reference: prepared!.model };
+      return make({ run, models, data, candidates: parsed, texts });
+    });
   }
   const selected = await step(run, 'select', ({ cpu }) => {
     const { enrichFrom, selection, seed } = run.settings;

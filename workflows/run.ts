@@ -31,6 +31,7 @@ export async function srlmRun(
   const { settings, config, fork } = input;
   const start = { settings, schema: RunSettings, config, forkOf: fork?.of ?? null };
   const run = begin(start, rawRecord, rawProgress);
+  run.texts = input.texts;
   const soFar = () => finish(run, run.state.best, true);
   return toEnd(run, input, () => execution(run, input), soFar);
 }

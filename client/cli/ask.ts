@@ -2,11 +2,12 @@
  * srlm ask: one question to the model of a run, or to a model folder. A model server of its own answers, beside whatever
  * a worker is doing, and is stopped and removed afterwards, also after an error or a signal. Plain: one greedy reply.
  * --samples: that many sampled replies and a majority vote. --enrich: the model enriches its greedy rationale that many
- * times, gives an answer after each, and the answers vote. Throws run.no-model, question.too-long.
+ * times, gives an answer after each, and the answers vote. Both: each sampled rationale is enriched, and all answers vote
+ * (`--samples 64 --enrich 1` is the paper's setting). Throws run.no-model, question.too-long.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { engineLacks, questionTooLong, runHasNoModel } from '../../contracts/errors.js';
 import type { ModelRef } from '../../contracts/refs.js';
 import type { Message } from '../../contracts/rows.js';
@@ -27,6 +28,7 @@ import { argumentsOf, describe } from '../executions.js';
 import { action, type Context, EXIT, Interrupted, number, runName, STOP_SIGNALS, UsageError } from './context.js';
 
 const DEFAULT_TEMPERATURE = 0.7;
+const MAX_ANSWERS = 256;
 
 interface AskSettings {
   enrich?: number;
@@ -47,7 +49,7 @@ interface Answered {
   votes: Vote[];
 }
 
-interface Asked {
+export interface Asked {
   folder: string;
   sha256: string;
   templates: PromptTemplates;
@@ -61,12 +63,8 @@ export function addAskCommand(program: Command): void {
     .description('ask the improved model a question')
     .argument('<run-or-model>', 'id of a run, or a model folder below a model root', runName)
     .argument('<question>', '', questionText)
-    .addOption(
-      new Option('--enrich <n>', 'enrich the rationale n times, then vote')
-        .argParser(number('--enrich', 1, 64))
-        .conflicts('samples'),
-    )
-    .addOption(new Option('--samples <n>', 'sample n replies, then vote').argParser(number('--samples', 1, 64)))
+    .option('--enrich <n>', 'enrich each rationale n times, then vote', number('--enrich', 1, 64))
+    .option('--samples <n>', 'sample n replies, then vote', number('--samples', 1, 64))
     .option('--max-tokens <n>', 'most tokens of a reply', number('--max-tokens', 1, 32768), 512)
     .option(
       '--temperature <t>',
@@ -75,6 +73,9 @@ export function addAskCommand(program: Command): void {
     )
     .action(
       action(async (context, target: string, question: string, options: AskSettings) => {
+        const answers = (options.samples ?? 1) * (options.enrich ?? 1);
+        if (answers > MAX_ANSWERS)
+          throw new UsageError(`--samples times --enrich: expected at most ${MAX_ANSWERS} answers, found ${answers}.`);
         const asked = await modelOf(context, target);
         const { replies, votes } = await withModel(context, asked, (client, signal) =>
           answer(client, asked.templates, question, options, signal),
@@ -117,10 +118,11 @@ function shown({ answer: given, rationale }: Reply, votes: readonly Vote[], repl
 
 // --- which model ------------------------------------------------------------------------------------------------------
 /** A name with a slash, or the name of an existing folder, is a model; everything else is a run. */
-async function modelOf(context: Context, target: string): Promise<Asked> {
+export async function modelOf(context: Context, target: string, round?: number): Promise<Asked> {
   const deployment = await context.deployment();
   const places = [target, ...deployment.modelRoots.map((root) => join(root, target))];
-  if (!target.includes('/') && !places.some((place) => existsSync(place))) return modelOfRun(context, target);
+  if (!target.includes('/') && !places.some((place) => existsSync(place))) return modelOfRun(context, target, round);
+  if (round !== undefined) throw new UsageError(`--round: ${target} is a model, which has no rounds.`);
   const { models } = readableStore(deployment);
   const { folder } = await models.inspect(target);
   await probeModel(pythonPath(deployment), folder);
@@ -131,27 +133,42 @@ async function modelOf(context: Context, target: string): Promise<Asked> {
   return { folder, sha256, templates: PromptTemplates.parse({}), engine };
 }
 
-async function modelOfRun(context: Context, runId: string): Promise<Asked> {
+async function modelOfRun(context: Context, runId: string, round?: number): Promise<Asked> {
   const client = await context.connect();
   const described = await describe(client.temporal, runId);
   if (described.type !== 'srlmRun') throw runHasNoModel(runId, 'is a sample run, which trains none');
   const input = RunInput.safeParse((await argumentsOf(client.temporal, described))[0]).data;
   if (!input) throw runHasNoModel(runId, 'was started by another version of srlm');
   const { prompts: templates } = await client.store.objects.readJson(input.texts, SpecTexts);
-  const model = await bestModel(client, runId);
+  const model = await bestModel(client, runId, round);
   const folder = await client.store.models.local(model);
   return { folder, sha256: model.sha256, templates, engine: input.settings.engine };
 }
 
-/** The best model of a run so far; where nobody knows the best, that of its newest round. */
-export async function bestModel(client: Pick<SrlmClient, 'status' | 'result'>, runId: string): Promise<ModelRef> {
+/** That of `round`, else the best model of a run so far; where nobody knows the best, that of its newest round. */
+export async function bestModel(
+  client: Pick<SrlmClient, 'status' | 'result'>,
+  runId: string,
+  round?: number,
+): Promise<ModelRef> {
   const { state, rounds, best, stale } = await client.status(runId);
+  if (round !== undefined) {
+    const model = rounds.find((one) => one.round === round)?.model;
+    if (!model) throw runHasNoModel(runId, noRound(round, rounds, stale));
+    return model;
+  }
   // A run that was stopped in its first round fails, without a result.
   const stopped = state === 'stopped' ? client.result(runId).catch(() => null) : null;
   const result = state === 'done' ? await client.result(runId) : await stopped;
   const model = result?.model ?? rounds.find(({ round }) => round === best)?.model ?? rounds.at(-1)?.model;
   if (model) return model;
   throw runHasNoModel(runId, stale ? 'cannot be read, because no worker answers' : 'has finished no round yet');
+}
+
+function noRound(round: number, rounds: readonly { round: number }[], stale: boolean): string {
+  if (stale) return 'cannot be read, because no worker answers';
+  const finished = rounds.map((one) => one.round).join(', ');
+  return `has no finished round ${round}; it has finished ${finished ? `rounds ${finished}` : 'none'}`;
 }
 
 // --- a server of its own ----------------------------------------------------------------------------------------------
@@ -191,26 +208,48 @@ export async function answer(
     client.sample({ n: 1, seed, temperature: 0, topP: 1, topK: 0, maxTokens, stop: [], ...request }, signal);
   const sampled = { temperature: temperature ?? DEFAULT_TEMPERATURE };
   const messages = answerMessages(templates, { instruction: question, turns: null });
-  const isGreedy = enrich !== undefined || (samples === 1 && temperature === undefined);
+  const isGreedy = samples === 1 && (enrich !== undefined || temperature === undefined);
   const texts = await ask({ messages, requestId: 'ask', ...(isGreedy ? {} : { n: samples, ...sampled }) });
   if (texts[0]?.reason === TOO_LONG) throw questionTooLong();
   const plain = texts.map((text) => replyOf(text, text.text, templates));
   if (enrich === undefined) return voted(plain);
 
-  const { rationale } = plain[0]!;
+  const enrichment = { ...sampled, n: enrich };
+  const enriched = plain.map(async (reply, i) => {
+    // Two equal rationales get different enrichments.
+    const own = i === 0 ? enrichment : { ...enrichment, seed: rowSeed(0, 0, `ask:${i}`, question) };
+    return answersAfter(ask, { messages, question, reply, i, enrichment: own }, templates);
+  });
+  return voted((await Promise.all(enriched)).flat());
+}
+
+interface Enriching {
+  messages: Message[];
+  question: string;
+  reply: Reply;
+  /** Which of the replies it is. */
+  i: number;
+  enrichment: Partial<SampleRequest>;
+}
+
+/** The replies after the enriched rationales of `reply`; where nothing was enriched, `reply` itself. */
+async function answersAfter(
+  ask: Ask,
+  { messages, question, reply, i, enrichment }: Enriching,
+  templates: PromptTemplates,
+): Promise<Reply[]> {
+  const { rationale } = reply;
   const example = { instruction: question, original: rationale, rationale };
   const mark = answerMark(templates);
   const rewritten = await ask({
     messages: [{ role: 'user', content: enrichPrompt(templates, example, 'current') }],
-    ...sampled,
-    n: enrich,
+    ...enrichment,
     stop: mark ? [mark] : [],
-    requestId: 'ask:enrich',
+    requestId: `ask:enrich:${i}`,
   });
   const enriched = rewritten.map(({ text }) => parseRationale(text, templates)).filter((text) => text !== '');
-  // Without an enriched rationale the greedy reply is the answer.
-  if (enriched.length === 0) return voted(plain);
-  return voted(await Promise.all(enriched.map((text, i) => finished(ask, messages, text, i, templates))));
+  if (enriched.length === 0) return [reply];
+  return Promise.all(enriched.map((text, k) => finished(ask, messages, text, `${i}:${k}`, templates)));
 }
 
 /** The reply that begins with `rationale`, its answer written by the model. */
@@ -218,12 +257,12 @@ async function finished(
   ask: Ask,
   question: Message[],
   rationale: string,
-  i: number,
+  id: string,
   templates: PromptTemplates,
 ): Promise<Reply> {
   const prefix = replyPrefix(templates, rationale);
   const messages: Message[] = [...question, { role: 'assistant', content: prefix }];
-  const [rest] = await ask({ messages, continueReply: true, requestId: `ask:answer:${i}` });
+  const [rest] = await ask({ messages, continueReply: true, requestId: `ask:answer:${id}` });
   if (!rest || rest.reason === TOO_LONG) return { rationale, answer: null, cut: true };
   return replyOf(rest, prefix + rest.text, templates);
 }

@@ -4,15 +4,20 @@
  * piped.
  */
 import type { Command } from 'commander';
-import { loadDeployment } from '../../config/load.js';
 import { idProblem } from '../../config/run-id.js';
 import type { Deployment } from '../../contracts/deployment.js';
 import { Problem } from '../../contracts/errors.js';
+import type { RunStatus } from '../../contracts/run.js';
 import { writeJson, writeNote, writeResult } from '../../text/terminal.js';
 import type { SrlmClient } from '../client.js';
 
 export const EXIT = { done: 0, failed: 1, wrongInput: 2, parked: 3, interrupted: 130 } as const;
 export type Exit = (typeof EXIT)[keyof typeof EXIT];
+
+export function exitOf({ state }: Pick<RunStatus, 'state'>): Exit {
+  if (state === 'parked' || state === 'waiting') return EXIT.parked;
+  return state === 'failed' || state === 'aborted' || state === 'stopped' ? EXIT.failed : EXIT.done;
+}
 
 /** What the user typed cannot be used. Exit code 2. */
 export class UsageError extends Error {
@@ -36,7 +41,7 @@ export class Context {
 
   /** Throws config.invalid. */
   deployment(): Promise<Deployment> {
-    this.loaded ??= loadDeployment(this.config);
+    this.loaded ??= import('../../config/load.js').then(({ loadDeployment }) => loadDeployment(this.config));
     return this.loaded;
   }
 
@@ -90,6 +95,9 @@ export async function beforeStart<T>(work: () => Promise<T>): Promise<T> {
     throw error instanceof Problem ? error.adding('Nothing was started.') : error;
   }
 }
+
+/** The bound of `rounds` in a spec. */
+export const MAX_ROUND = 100;
 
 // --- options ----------------------------------------------------------------------------------------------------------
 export const collect = (value: string, before: string[] = []): string[] => [...before, value];

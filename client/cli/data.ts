@@ -4,11 +4,20 @@ import { z } from 'zod';
 import { Deployment } from '../../contracts/deployment.js';
 import { Fields, RunSpec, SampleSpec } from '../../contracts/spec.js';
 import { DataKind } from '../../contracts/steps.js';
-import { clip, printable, visible, visibleJson, wrap } from '../../text/text.js';
+import { clip, wrap } from '../../text/columns.js';
+import { printable, visible, visibleJson } from '../../text/text.js';
 import type { FileReport } from '../check-file.js';
+import type { TokenReport } from '../check-tokens.js';
 import { fieldsYaml } from '../fields-yaml.js';
 import { checkSpec } from '../spec-file.js';
-import { action, type Context, collect, EXIT, pairs, patiently, UsageError } from './context.js';
+import { action, type Context, collect, EXIT, number, pairs, patiently, UsageError } from './context.js';
+
+interface CheckOptions {
+  as: DataKind;
+  field?: string[];
+  model?: string;
+  maxLength?: number;
+}
 
 const SCHEMAS = { run: RunSpec, sample: SampleSpec, config: Deployment } as const;
 const SAMPLE_LINES = 12;
@@ -22,15 +31,30 @@ export function addDataCommands(program: Command): void {
     .argument('<file>', 'JSONL, a JSON list, CSV, TSV or Parquet, also as .gz or .zst')
     .addOption(new Option('--as <kind>', 'what it is for').choices([...DataKind.options]).default('examples'))
     .option('--field <name=field>', 'name of a field in your file, such as answer=solution; may be repeated', collect)
+    .option('--model <folder>', 'encode the rows as the trainer of this model will, and show their tokens')
+    .option(
+      '--max-length <tokens>',
+      'with --model: training.maxLength of your spec (default: that of a spec without it)',
+      number('--max-length', 16, 1_000_000),
+    )
     .action(
-      action(async (context, file: string, options: { as: DataKind; field?: string[] }) => {
+      action(async (context, file: string, options: CheckOptions) => {
         const fields = fieldsOf(options.field);
         const { checkFile } = await import('../check-file.js');
-        const reading = checkFile(options.as, { path: file, fields }, process.cwd());
+        const { checkTokens, FirstRows } = await import('../check-tokens.js');
+        const first = new FirstRows();
+        const reading = checkFile(options.as, { path: file, fields }, process.cwd(), first.add);
         const report = await patiently(context, `Reading ${file} ...`, reading);
+        let tokens: TokenReport | null = null;
+        if (options.model !== undefined && report.rows > 0) {
+          const encoding = checkTokens(options.model, first, options, await context.deployment());
+          tokens = await patiently(context, `Encoding rows with ${options.model} ...`, encoding);
+          for (const warning of tokens.warnings) context.say(`warning: ${options.model}: ${warning}.`);
+        }
         for (const warning of report.warnings) context.say(`warning: ${file}: ${warning}.`);
         for (const { message } of report.faults) context.say(printable(message));
-        context.print(report, reportLines(report, context));
+        const all = tokens ? { ...report, tokens } : report;
+        context.print(all, [...reportLines(report, context), ...(tokens ? tokenLines(tokens, report.rows) : [])]);
         return report.invalid > 0 ? EXIT.wrongInput : EXIT.done;
       }),
     );
@@ -119,6 +143,29 @@ const SKIP = 'A run refuses such rows. skipInvalid: true beside `path` in the sp
 const line = (name: string, text: string) => `${name.padEnd(15)} ${text}`;
 const list = (names: readonly string[]) =>
   names.length > 12 ? `${names.slice(0, 12).join(', ')} and ${names.length - 12} more` : names.join(', ');
+
+/** Quoted, so that spaces and line breaks are seen. */
+const quoted = (text: string) => visible(JSON.stringify(text));
+
+function tokenLines(tokens: TokenReport, rows: number): string[] {
+  const { prompt, whole, leftOut, cut, maxLength, first } = tokens;
+  const share = (count: number) => `${count} of ${tokens.rows} rows (${((100 * count) / tokens.rows).toFixed(1)} %)`;
+  const spread = ({ median, most, longest }: { median: number; most: number; longest: number }) =>
+    `median ${median}, 95 % at most ${most}, longest ${longest}`;
+  return [
+    ...(tokens.rows < rows ? [line('tokens of', `the first ${tokens.rows} rows`)] : []),
+    ...(whole ? [line('tokens', `${spread(whole)} (prompt and reply)`)] : []),
+    ...(prompt ? [line('prompt tokens', spread(prompt))] : []),
+    ...(leftOut > 0 ? [line('left out', `${share(leftOut)}: their replies do not fit maxLength ${maxLength}`)] : []),
+    ...(cut > 0 ? [line('cut', `${share(cut)}: longer than maxLength ${maxLength}, they lose their beginning`)] : []),
+    ...(first ? lossLines(first) : []),
+  ];
+}
+
+const lossLines = ({ tokens, promptTokens, promptEnds, replyBegins, replyEnds }: NonNullable<TokenReport['first']>) => [
+  line('the loss begins', `after token ${promptTokens} of ${tokens}: ${quoted(promptEnds)} | ${quoted(replyBegins)}`),
+  line('and ends with', quoted(replyEnds)),
+];
 
 /** The first row, as the model reads and writes it. */
 function sampleLines({ sample }: FileReport, width: number): string[] {

@@ -16,9 +16,11 @@ import { codeFailureText } from '../../contracts/run.js';
 import { EngineHost } from '../../engines/index.js';
 import { checkPython, packageRoot, pythonPath, runPython, setUpPython } from '../../processes/python.js';
 import { openStore, readableStore } from '../../storage/store.js';
-import { pad, printable } from '../../text/text.js';
+import { pad } from '../../text/columns.js';
+import { printable } from '../../text/text.js';
 import { temporalBinary } from '../../worker/embedded.js';
 import { queuesOf, unpolledQueuesOf } from '../diagnosis.js';
+import { otherConfigs } from '../other-config.js';
 import { RunReader } from '../status.js';
 import { action, EXIT } from './context.js';
 import { unpolledText } from './tree.js';
@@ -170,6 +172,8 @@ async function checkRuns(client: Client, deployment: Deployment): Promise<Check[
       const hint = 'Deploy the fixed code, and the run continues; docs/operating.md says how.';
       return [problem(`run ${runId}`, codeFailureText(codeFailure), hint)];
     });
+    for (const found of await otherConfigs(client, deployment))
+      checks.push(problem('config', found, 'A worker reads its temporal.config when it starts.'));
     const what = 'workers';
     const unpolled = await unpolledQueuesOf(client, deployment);
     const text = unpolledText(unpolled);

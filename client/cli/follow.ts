@@ -11,7 +11,7 @@ import { hasColor, styled, writeJson } from '../../text/terminal.js';
 import { isAway } from '../away.js';
 import type { SrlmClient } from '../client.js';
 import { Pace } from '../pace.js';
-import { type Context, EXIT, type Exit, untilInterrupted } from './context.js';
+import { type Context, untilInterrupted } from './context.js';
 import { changes, lastKnown, progressLine } from './lines.js';
 import { countLines, roundsTable } from './tables.js';
 import { renderRun } from './tree.js';
@@ -68,11 +68,6 @@ export async function untilHalted(
     }
     await sleep(status ? pace.after(status) : everyMs);
   }
-}
-
-export function exitOf({ state }: RunStatus): Exit {
-  if (state === 'parked' || state === 'waiting') return EXIT.parked;
-  return state === 'failed' || state === 'aborted' || state === 'stopped' ? EXIT.failed : EXIT.done;
 }
 
 /** The rounds of a finished run and its best model, on stdout: what came before went to stderr. */

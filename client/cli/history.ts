@@ -2,6 +2,8 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { exportOf } from '../../audit/bundle.js';
+import { readEvals, renderEvals } from '../../audit/evals.js';
 import { exportRun } from '../../audit/export.js';
 import { buildTimeline } from '../../audit/history-reader.js';
 import { loadRun, type Origin } from '../../audit/load.js';
@@ -24,7 +26,9 @@ export function addHistoryCommands(program: Command): void {
         const timeline = await withoutTemporal(context, async (origin) =>
           buildTimeline(await loadRun({ ...origin, root: artifactRoot }, runId)),
         );
-        context.print(timeline, context.json ? [] : renderTimeline(timeline, context.width));
+        const evals = await readEvals(exportOf(artifactRoot, timeline.run, timeline.firstRunId));
+        const filed = evals.length > 0 ? ['', 'evaluated by other tools', ...renderEvals(evals)] : [];
+        context.print(timeline, context.json ? [] : [...renderTimeline(timeline, context.width), ...filed]);
         return EXIT.done;
       }),
     );

@@ -5,18 +5,16 @@
  */
 import './node-version.js';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
-import { CommandName } from '../../contracts/commands.js';
 import { Problem, temporalSettings } from '../../contracts/errors.js';
-import { packageRoot } from '../../processes/python.js';
 import { fileSystemProblem } from '../../storage/files.js';
 import { writeJson, writeNote } from '../../text/terminal.js';
 import { printable } from '../../text/text.js';
 import { isAway, missingNamespace } from '../away.js';
+import { addCommands } from './commands.js';
 import { EXIT, type Exit, Interrupted, UsageError } from './context.js';
 
-const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
+const { version } = JSON.parse(readFileSync(require.resolve('srlm/package.json'), 'utf8')) as { version: string };
 
 /** A run makes a damaged object again by itself; a command cannot. */
 const MADE_AGAIN = 'Start the run again with the same spec: what is intact is found, and the rest is made again.';
@@ -27,26 +25,14 @@ const program = new Command('srlm')
   )
   .version(version)
   .option('--config <file>', 'the deployment (default: temporal.config.ts of the current folder)')
-  .option('--json', 'one JSON document on stdout (watch: one a line)')
+  .option('--json', 'one JSON document on stdout (watch, show: one a line)')
   .configureHelp({ showGlobalOptions: true })
   .configureOutput({ outputError: () => {} })
   .exitOverride();
 
-// Every command. A group is loaded when one of its commands is called; all groups for help and for suggestions.
-const GROUPS: { names: string[]; load: () => Promise<(program: Command) => void> }[] = [
-  { names: ['up', 'worker'], load: async () => (await import('./up.js')).addWorkerCommands },
-  { names: ['start', 'sample'], load: async () => (await import('./start.js')).addStartCommands },
-  { names: ['watch', 'status', 'list'], load: async () => (await import('./runs.js')).addRunCommands },
-  { names: [...CommandName.options, 'fork'], load: async () => (await import('./operate.js')).addOperateCommands },
-  { names: ['history', 'audit'], load: async () => (await import('./history.js')).addHistoryCommands },
-  { names: ['ask'], load: async () => (await import('./ask.js')).addAskCommand },
-  { names: ['data', 'init', 'schema'], load: async () => (await import('./data.js')).addDataCommands },
-  { names: ['codec-server'], load: async () => (await import('./codec-server.js')).addCodecServerCommand },
-  { names: ['doctor'], load: async () => (await import('./doctor.js')).addDoctorCommand },
-];
 const words = process.argv.slice(2);
-const called = words.find((word, i) => !word.startsWith('-') && words[i - 1] !== '--config') ?? '';
-const wanted = GROUPS.filter(({ names }) => names.includes(called));
+const named = words.filter((word, i) => !word.startsWith('-') && words[i - 1] !== '--config');
+const called = (named[0] === 'help' ? named[1] : named[0]) ?? '';
 
 // `srlm list | head -1`: a reader that has enough closes the pipe, which is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -59,7 +45,7 @@ void main();
 
 async function main(): Promise<never> {
   try {
-    for (const { load } of wanted.length > 0 ? wanted : GROUPS) (await load())(program);
+    await addCommands(program, called);
     await program.parseAsync();
   } catch (error) {
     process.exitCode = report(error);

@@ -1,5 +1,5 @@
 /**
- * Commands that change a run's course: those of contracts/commands.ts, a row each, and fork. A command takes --why, which is
+ * Commands that change a run's course: those of contracts/commands.ts, a row each, fork and continue. A command takes --why, which is
  * recorded with who gave the command and when (`srlm history`). Throws run.refused and run.not-parked.
  */
 import { type Command, Option } from 'commander';
@@ -16,6 +16,7 @@ import {
   collect,
   EXIT,
   type Exit,
+  MAX_ROUND,
   number,
   pairs,
   patiently,
@@ -32,18 +33,17 @@ const ENDING = 'The command is sent; the run ends as soon as a worker takes it.'
 const TERMINATED = (runId: string) =>
   `GPU workers end its processes within a minute. The history of its last execution is not exported; while Temporal keeps it:  srlm audit export ${shellWord(runId)} --out DIR`;
 
-/** The bound of `rounds` in a spec. */
-const MAX_ROUND = 100;
-
 /** The options of all commands here. */
 interface Given {
   why: string;
   set?: string[];
   fromRound?: number;
   round?: number;
+  rounds?: number;
   after?: 'round' | 'step' | 'now';
   id?: string;
   terminate?: boolean;
+  acceptModel?: true;
 }
 
 interface Row<Name extends CommandName> {
@@ -61,9 +61,16 @@ const SET = ['--set <field=value>', 'set a field of the spec, such as sampling.k
 const COMMAND_LINES: { [Name in CommandName]: Row<Name> } = {
   retry: {
     description: 'try the parked step of a run again',
-    options: (command) => command.option(...SET),
-    fields: ({ set }) => (set ? { set: settings(set) } : {}),
-    line: (runId, step, { set }) => `${runId}: ${step} is tried again${set ? ` with ${describeSettings(set)}` : ''}.`,
+    options: (command) =>
+      command
+        .option(...SET)
+        .option('--accept-model', 'the model folder has changed since the run began: continue with it as it is now'),
+    fields: ({ set, acceptModel }) => ({
+      ...(set ? { set: settings(set) } : {}),
+      ...(acceptModel ? { acceptModel } : {}),
+    }),
+    line: (runId, step, { set, acceptModel }) =>
+      `${runId}: ${step} is tried again${acceptModel ? ' with the model folder as it is now' : ''}${set ? ` with ${describeSettings(set)}` : ''}.`,
   },
   skip: {
     description: 'continue without the parked step: an evaluation, or the enrichment of one round',
@@ -127,6 +134,7 @@ const COMMAND_LINES: { [Name in CommandName]: Row<Name> } = {
 export function addOperateCommands(program: Command): void {
   for (const name of CommandName.options) addCommand(program, name);
   addFork(program);
+  addContinue(program);
 }
 
 function addCommand<Name extends CommandName>(program: Command, name: Name): void {
@@ -185,6 +193,28 @@ function addFork(program: Command): void {
         });
         context.say(`Started. Follow it with:  srlm watch ${shellWord(runId)}`);
         context.print({ runId, of, fromRound }, [runId]);
+        return EXIT.done;
+      }),
+    );
+}
+
+function addContinue(program: Command): void {
+  program
+    .command('continue')
+    .description('start a new run that adds rounds to one that has ended, and reuses all of it')
+    .argument('<run>', 'id of the run', runName)
+    .requiredOption('--rounds <n>', 'how many rounds to add', number('--rounds', 1, MAX_ROUND))
+    .option('--id <id>', "the new run's id")
+    .action(
+      action(async (context, of: string, { rounds, id }: Given) => {
+        const runId = await beforeStart(async () => {
+          const own = checkId(id);
+          const client = await context.connect();
+          const added = { rounds: rounds!, ...(own === undefined ? {} : { id: own }) };
+          return (await patiently(context, NO_WORKER, client.continue(of, added))).runId;
+        });
+        context.say(`Started. Follow it with:  srlm watch ${shellWord(runId)}`);
+        context.print({ runId, of, rounds }, [runId]);
         return EXIT.done;
       }),
     );

@@ -3,10 +3,11 @@ import type { Command } from 'commander';
 import { Catalyst, Example } from '../../contracts/rows.js';
 import { codeFailureText, type Waiting } from '../../contracts/run.js';
 import type { Store } from '../../storage/store.js';
+import { table, wrap } from '../../text/columns.js';
 import { hasColor } from '../../text/terminal.js';
-import { duration, printable, table, wrap } from '../../text/text.js';
-import { action, EXIT, runName } from './context.js';
-import { exitOf, follow, printResult } from './follow.js';
+import { duration, printable } from '../../text/text.js';
+import { otherConfigs } from '../other-config.js';
+import { action, EXIT, exitOf, runName } from './context.js';
 import { countLines, roundsTable, usageTable } from './tables.js';
 import { renderRun } from './tree.js';
 
@@ -17,6 +18,7 @@ export function addRunCommands(program: Command): void {
     .argument('<run>', 'id of the run', runName)
     .action(
       action(async (context, runId: string) => {
+        const { follow, printResult } = await import('./follow.js');
         const client = await context.connect();
         const status = await follow(context, client, runId);
         await printResult(context, client, status);
@@ -33,6 +35,7 @@ export function addRunCommands(program: Command): void {
         const client = await context.connect();
         const status = await client.status(runId);
         const { width, json } = context;
+        if (!status.endedAt) status.warnings.push(...(await otherConfigs(client.temporal, client.deployment)));
         const { halt, rounds } = status;
         const parts = [
           renderRun(status, { width, color: hasColor(process.stdout), now: Date.now() }),

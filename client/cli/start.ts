@@ -21,8 +21,19 @@ import { printable, visibleJson } from '../../text/text.js';
 import type { SrlmClient } from '../client.js';
 import type { Checked } from '../preflight.js';
 import { loadSpec } from '../spec-file.js';
-import { action, beforeStart, type Context, checkId, collect, EXIT, number, pairs, patiently } from './context.js';
-import { exitOf, follow, printResult } from './follow.js';
+import {
+  action,
+  beforeStart,
+  type Context,
+  checkId,
+  collect,
+  EXIT,
+  exitOf,
+  number,
+  pairs,
+  patiently,
+} from './context.js';
+import { follow, printResult } from './follow.js';
 
 const CHECKING = 'Checking and storing the data ...';
 const CHECKING_MS = 10_000;
@@ -132,7 +143,9 @@ async function checkedStart(
   checked.warnings.push(...(await tryEngine(engine, await context.deployment())));
   for (const warning of checked.warnings) context.say(`warning: ${warning}`);
   const client = await context.connect();
-  return { ...(await client.startChecked(checked, { priority })), client };
+  const started = await client.startChecked(checked, { priority });
+  for (const warning of started.warnings.slice(checked.warnings.length)) context.say(`warning: ${warning}`);
+  return { ...started, client };
 }
 
 function started(context: Context, runId: string) {

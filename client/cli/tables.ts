@@ -3,7 +3,8 @@ import { countsText, isWhole } from '../../contracts/counts.js';
 import { Usage } from '../../contracts/refs.js';
 import type { RunStatus } from '../../contracts/run.js';
 import type { EvalResult, GateOutput, RoundSummary } from '../../contracts/steps.js';
-import { duration, percent, printable, table } from '../../text/text.js';
+import { table } from '../../text/columns.js';
+import { duration, percent, printable } from '../../text/text.js';
 
 export function roundsTable(rounds: readonly RoundSummary[]): string[] {
   return table(

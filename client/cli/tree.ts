@@ -6,7 +6,8 @@ import { countsText, isWhole } from '../../contracts/counts.js';
 import { shellWord } from '../../contracts/errors.js';
 import { codeFailureText, type Parked, type RunStatus, type StepState, type Waiting } from '../../contracts/run.js';
 import type { Approval } from '../../contracts/spec.js';
-import { clip, columns, duration, pad, printable, rate, visible, wrap } from '../../text/text.js';
+import { clip, columns, pad, wrap } from '../../text/columns.js';
+import { duration, printable, rate, visible } from '../../text/text.js';
 import { accuracyText, roundParts, VERDICTS } from './tables.js';
 
 export interface View {
@@ -218,7 +219,9 @@ export function progressOf(step: StepState, live: Live): Progress | null {
     const shards = live.filter(({ unit, total }) => unit === 'rows' && total > 0);
     const done = Math.min(step.rowsTotal, step.rowsDone + shards.reduce((sum, shard) => sum + shard.done, 0));
     const perSecond = shards.reduce((sum, shard) => sum + (shard.rate ?? 0), 0) || null;
-    const secondsLeft = perSecond === null ? null : (step.rowsTotal - done) / perSecond;
+    // A shard says how long it takes once that means something; how long the step takes is known no earlier.
+    const isKnown = perSecond !== null && shards.some((shard) => shard.secondsLeft !== null);
+    const secondsLeft = isKnown ? (step.rowsTotal - done) / perSecond : null;
     return { done, total: step.rowsTotal, unit: 'rows', perSecond, secondsLeft, note: null };
   }
   const one = live[0];

@@ -24,6 +24,9 @@ const LogprobReply = z.object({
 });
 const TokenizeReply = z.object({ tokens: z.array(z.union([z.int(), z.array(z.int())])), max_model_len: z.int() });
 
+/** The name that the server gives a model. */
+export const modelName = (sha256: string): string => `srlm-${sha256}`;
+
 export class BuiltinClient extends ChatClient {
   /** `stalled` aborts when the server is given up, with the reason. */
   constructor(
@@ -37,7 +40,7 @@ export class BuiltinClient extends ChatClient {
       name,
       baseUrl: `${server.baseUrl}/v1`,
       apiKey: server.token,
-      model: `srlm-${sha256}`,
+      model: modelName(sha256),
       limit,
       dialect: new Dialect(PLAIN),
       ownWeights: true,

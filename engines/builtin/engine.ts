@@ -12,8 +12,8 @@ import { endedForMemory } from '../../processes/detached.js';
 import { pythonPath } from '../../processes/python.js';
 import { isAlive } from '../../storage/files.js';
 import type { EngineClient } from '../client.js';
-import type { Capabilities, Engine, EngineCheck, EngineSite } from '../engine.js';
-import { BuiltinClient } from './client.js';
+import type { Capabilities, Engine, EngineCheck, EngineSite, PrivateServer } from '../engine.js';
+import { BuiltinClient, modelName } from './client.js';
 import { ModelServer, type ServerAddress } from './server.js';
 
 export class BuiltinEngine implements Engine {
@@ -77,19 +77,48 @@ export class BuiltinEngine implements Engine {
   }
 
   async withPrivateClient<T>(
-    { folder, sha256 }: { folder: string; sha256: string },
+    model: { folder: string; sha256: string },
     signal: AbortSignal,
     work: (client: EngineClient) => Promise<T>,
   ): Promise<T> {
+    return this.withPrivate(model, signal, 0, (_, address, stalled) =>
+      work(new BuiltinClient(this.name, address, model.sha256, this.limit, stalled)),
+    );
+  }
+
+  async withPrivateServer<T>(
+    model: { folder: string; sha256: string },
+    signal: AbortSignal,
+    work: (server: PrivateServer) => Promise<T>,
+    port = 0,
+  ): Promise<T> {
+    return this.withPrivate(model, signal, port, (server, { baseUrl, token }, stalled) =>
+      work({
+        baseUrl: `${baseUrl}/v1`,
+        apiKey: token,
+        model: modelName(model.sha256),
+        stalled,
+        isRunning: () => server.isRunning(),
+      }),
+    );
+  }
+
+  /** `port` 0: any that is free. */
+  private async withPrivate<T>(
+    { folder, sha256 }: { folder: string; sha256: string },
+    signal: AbortSignal,
+    port: number,
+    work: (server: ModelServer, address: ServerAddress, stalled: AbortSignal) => Promise<T>,
+  ): Promise<T> {
     await this.removeAbandoned();
     const state = this.folder(`${this.privatePrefix}${process.pid}`);
-    const server = this.serverIn(state, false);
+    const server = this.serverIn(state, false, port);
     try {
       const address = await server.ensure();
       signal.throwIfAborted();
       await server.load(folder, sha256);
       signal.throwIfAborted();
-      return await server.during((stalled) => work(new BuiltinClient(this.name, address, sha256, this.limit, stalled)));
+      return await server.during((stalled) => work(server, address, stalled));
     } finally {
       await server.stop();
       await rm(state, { recursive: true, force: true });
@@ -125,13 +154,13 @@ export class BuiltinEngine implements Engine {
     return `private-${this.site.deployment.host}~`;
   }
 
-  private serverIn(folder: string, deterministic: boolean): ModelServer {
+  private serverIn(folder: string, deterministic: boolean, port = 0): ModelServer {
     const { name, config: engine } = this;
     const { deployment } = this.site;
     const modelRoots = [join(deployment.artifactRoot, 'models'), ...deployment.modelRoots].map((root) => resolve(root));
     const python = () => pythonPath(deployment);
     const { stallMinutes } = deployment;
-    return new ModelServer({ name, engine, deterministic, folder, python, modelRoots, stallMinutes });
+    return new ModelServer({ name, engine, deterministic, folder, python, modelRoots, stallMinutes, port });
   }
 
   private folder(name: string): string {

@@ -3,7 +3,8 @@
  * (token, lock, server.json, requests.jsonl, log.txt), open to this user only: it outlives the worker, and the next worker
  * finds it again.
  * Weights are loaded and unloaded over HTTP and identified by their digest.
- * Throws engine.unreachable, engine.stalled (retried), python.missing, model.unusable, storage.full, storage.no-locks (not).
+ * Throws engine.unreachable, engine.stalled (retried), port.taken, python.missing, model.unusable, storage.full,
+ * storage.no-locks (not).
  */
 import { randomBytes } from 'node:crypto';
 import { chmod, readFile } from 'node:fs/promises';
@@ -18,6 +19,7 @@ import {
   modelUnusable,
   noFileLocks,
   Problem,
+  portTaken,
   storageFull,
 } from '../../contracts/errors.js';
 import { endGroup, isRunning, startDetached } from '../../processes/detached.js';
@@ -45,7 +47,7 @@ const ONCE = { retries: 0, timeoutMs: 0 };
 /** For the exit code of a process that a signal ended. */
 const KILLED = -1;
 /** Exit codes of server.py. */
-const EXIT = { folderHeld: 3, diskFull: 5, noLocks: 6 } as const;
+const EXIT = { folderHeld: 3, diskFull: 5, noLocks: 6, portTaken: 8 } as const;
 
 interface ServerSettings {
   /** The engine's name in temporal.config.ts, for messages. */
@@ -57,6 +59,8 @@ interface ServerSettings {
   python: () => string;
   modelRoots: readonly string[];
   stallMinutes: number;
+  /** Default: any that is free. */
+  port?: number;
 }
 
 /** Where a server listens, without /v1, and the token it asks for. */
@@ -149,7 +153,7 @@ export class ModelServer implements WeightServer {
   }
 
   private async start(): Promise<ServerAddress> {
-    const { folder, name } = this.settings;
+    const { folder, name, port = 0 } = this.settings;
     const log = join(folder, 'log.txt');
     const { pid, exited, said } = await this.spawn(log);
     this.started = pid;
@@ -160,6 +164,7 @@ export class ModelServer implements WeightServer {
       const code = await Promise.race([exited.then((exit) => exit ?? KILLED), sleep(100, 'alive' as const)]);
       if (code === 'alive') continue;
       if (code === EXIT.diskFull) throw storageFull(folder);
+      if (code === EXIT.portTaken) throw portTaken(port, '--port');
       if (code === EXIT.noLocks) throw noFileLocks(folder, 'workRoot');
       if (code === KILLED) throw engineUnreachable(name, 'it was killed');
       if (code !== EXIT.folderHeld) throw engineUnreachable(name, `it ended with ${code}: ${await said()}`);
@@ -182,7 +187,7 @@ export class ModelServer implements WeightServer {
   }
 
   private async spawn(log: string) {
-    const { engine, folder, modelRoots, deterministic } = this.settings;
+    const { engine, folder, modelRoots, deterministic, port } = this.settings;
     const python = this.settings.python();
     await checkPython(python);
     const { device, dtype, threads, maxBatch } = engine;
@@ -190,6 +195,7 @@ export class ModelServer implements WeightServer {
     for (const root of modelRoots) args.push('--model-root', root);
     if (deterministic) args.push('--deterministic');
     if (threads) args.push('--threads', String(threads));
+    if (port) args.push('--port', String(port));
     if (maxBatch) args.push('--max-batch', String(maxBatch));
     return startDetached(python, args, { log, env: { SRLM_ENGINE_TOKEN: this.token } });
   }

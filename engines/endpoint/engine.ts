@@ -60,6 +60,10 @@ export class EndpointEngine implements Engine {
     throw engineLacks(this.name, 'load weights', 'ask');
   }
 
+  async withPrivateServer<T>(): Promise<T> {
+    throw engineLacks(this.name, 'load weights', 'serve');
+  }
+
   async check(): Promise<EngineCheck> {
     const { baseUrl, apiKeyEnv } = this.config;
     const key = this.key();

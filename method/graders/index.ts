@@ -27,10 +27,13 @@ const GRADERS: readonly Grader[] = [choice, exact];
 
 const graderOf = (question: Question) => GRADERS.find((grader) => grader.grades(question))!;
 
+/** The question with its choices, as it is asked. */
+export const questionText = (question: Question): string => graderOf(question).ask(question);
+
 /** What is asked in an evaluation: the question with its choices, where training has the instruction. */
 export function evaluateMessages(templates: PromptTemplates, question: Question): Message[] {
   const { turns } = question;
-  const instruction = graderOf(question).ask({ ...question, question: turns?.at(-1)?.content ?? question.question });
+  const instruction = questionText({ ...question, question: turns?.at(-1)?.content ?? question.question });
   const last: Message = { role: 'user', content: instruction };
   return answerMessages(templates, { instruction, turns: turns && [...turns.slice(0, -1), last] });
 }

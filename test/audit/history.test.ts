@@ -11,7 +11,7 @@ import { RunFile } from '../../audit/bundle.js';
 import { Timeline } from '../../audit/timeline.js';
 import { MAX_PAYLOAD_BYTES } from '../../contracts/refs.js';
 import { packageRoot } from '../../processes/python.js';
-import { columns } from '../../text/text.js';
+import { columns } from '../../text/columns.js';
 import { Commands, NO_TEMPORAL, srlm } from '../cli/command.js';
 import { type Finished, Harness, harnessSpec, temporalAddress } from '../support/harness.js';
 

@@ -5,7 +5,7 @@ import { buildTimeline } from '../../audit/history-reader.js';
 import { renderTimeline } from '../../audit/render-timeline.js';
 import type { Entry, EntryOf, Timeline } from '../../audit/timeline.js';
 import type { SettingChange } from '../../contracts/run.js';
-import { columns } from '../../text/text.js';
+import { columns } from '../../text/columns.js';
 import {
   dataset,
   done,

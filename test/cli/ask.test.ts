@@ -87,6 +87,28 @@ describe('ask', () => {
     expect(votes[0]).toEqual({ answer: '4', count: 2, first: 1 });
   });
 
+  it('enriches each of several sampled rationales, and lets all answers vote', async () => {
+    const { sample, asked } = model(({ messages, continueReply, n, requestId }) => {
+      if (continueReply) return [said(messages[1]!.content.startsWith('Long A') ? ' 5' : ' 4')];
+      if (requestId === 'ask') return ['A', 'B', 'B'].map((text) => said(`${text}\nAnswer: 9`));
+      const of = messages[0]!.content.at(-1)!;
+      return Array.from({ length: n }, (_, k) => said(`Long ${of}${k}`));
+    });
+    const settings = { samples: 3, enrich: 2, maxTokens: 9 };
+    const { replies, votes } = await answer({ sample }, templates, 'q', settings, signal);
+    expect(asked[0]).toMatchObject({ n: 3, temperature: 0.7 });
+    const enriching = asked.filter(({ requestId }) => requestId.startsWith('ask:enrich'));
+    expect(enriching.map(({ n, temperature }) => [n, temperature])).toEqual(Array(3).fill([2, 0.7]));
+    // Equal rationales are not enriched alike.
+    expect(new Set(enriching.map(({ seed }) => seed)).size).toBe(3);
+    expect(replies).toHaveLength(6);
+    expect(votes.map(({ answer: given, count }) => [given, count])).toEqual([
+      ['4', 4],
+      ['5', 2],
+    ]);
+    expect(new Set(asked.map(({ requestId }) => requestId)).size).toBe(asked.length);
+  });
+
   it('falls back on the greedy reply when nothing was enriched', async () => {
     const { sample } = model(({ n }) => (n === 1 ? [said('Short.\nAnswer: 5')] : [said(''), said(' ')]));
     const { replies } = await answer({ sample }, templates, 'q', { enrich: 2, maxTokens: 9 }, signal);

@@ -34,7 +34,7 @@ beforeAll(() => {
   const folders = {
     good: MODEL,
     weightless: MODEL.filter((name) => name !== 'model.safetensors'),
-    pickled: [...MODEL, 'pytorch_model.bin'],
+    pickled: MODEL.map((name) => name.replace('model.safetensors', 'pytorch_model.bin')),
     chatless: MODEL.filter((name) => name !== 'chat_template.jinja'),
   };
   for (const [folder, names] of Object.entries(folders)) {
@@ -167,7 +167,7 @@ const cases: { what: string; args: string[]; says: string }[] = [
   {
     what: 'a model folder that is not there',
     args: ['run.yaml', '--model', 'no-model'],
-    says: `no-model: there is no such model folder. The model roots are LAB/models, LAB/.srlm/models (modelRoots in temporal.config.ts). ${NOTHING} [model.unusable]`,
+    says: `no-model: there is no such model folder. The model roots are LAB/models, LAB/.srlm/models (modelRoots in temporal.config.ts). Below them are chatless, good, pickled, weightless. ${NOTHING} [model.unusable]`,
   },
   {
     what: 'a model folder without weights',
@@ -304,9 +304,25 @@ describe('srlm refuses, in one sentence and with exit code 2,', () => {
     ['an option that is not there', ['list', '--nope'], "Unknown option '--nope'. See `srlm --help`."],
     ['a missing argument', ['watch'], "Missing required argument 'run'. See `srlm --help`."],
     [
-      'two ways of voting at once',
-      ['ask', 'r', 'q', '--enrich', '2', '--samples', '2'],
-      "Option '--enrich <n>' cannot be used with option '--samples <n>'. See `srlm --help`.",
+      'more answers than anybody waits for',
+      ['ask', 'r', 'q', '--enrich', '17', '--samples', '16'],
+      '--samples times --enrich: expected at most 256 answers, found 272.',
+    ],
+    [
+      'an evaluation of nothing',
+      ['eval', '--with', 'inspect'],
+      'RUN: expected the id of a run. `srlm list` shows them.',
+    ],
+    ['an evaluation without a tool', ['eval', 'r', '--task', 't'], '--with: expected lm-eval or inspect.'],
+    [
+      'an evaluation without a task',
+      ['eval', 'r', '--with', 'lm-eval'],
+      '--task: expected the name or the file of a task.',
+    ],
+    [
+      'a cache of a tool',
+      ['eval', 'r', '--with', 'lm-eval', '--task', 't', '--', '--use_cache=x'],
+      '--use_cache=x: srlm sets this itself, or it turns on a cache that does not know the weights.',
     ],
     [
       'a role nobody has',

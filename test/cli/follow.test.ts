@@ -1,8 +1,8 @@
 /** Following a run while Temporal comes and goes. */
 import { expect, it } from 'vitest';
 import { isAway } from '../../client/away.js';
-import { beforeStart, EXIT, untilInterrupted } from '../../client/cli/context.js';
-import { exitOf, untilHalted } from '../../client/cli/follow.js';
+import { beforeStart, EXIT, exitOf, untilInterrupted } from '../../client/cli/context.js';
+import { untilHalted } from '../../client/cli/follow.js';
 import { fileEmpty } from '../../contracts/errors.js';
 import type { RunStatus } from '../../contracts/run.js';
 

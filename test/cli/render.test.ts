@@ -5,7 +5,7 @@ import { roundsTable, usageTable } from '../../client/cli/tables.js';
 import { renderRun } from '../../client/cli/tree.js';
 import type { Parked, RunStatus, StepState } from '../../contracts/run.js';
 import type { RoundSummary, StepCost } from '../../contracts/steps.js';
-import { columns } from '../../text/text.js';
+import { columns } from '../../text/columns.js';
 
 const START = Date.parse('2026-01-01T00:00:00Z');
 const at = (seconds: number) => new Date(START + seconds * 1000).toISOString();
@@ -27,7 +27,7 @@ const cost = (step: string, seconds: number, tokens = 0): StepCost => ({
   ...{ step, seconds, reused: false, usage: tokens ? { tokens, gpuSeconds: tokens / 100, money: 0 } : null },
 });
 const beat = (live: Partial<RunStatus['live'][number]>): RunStatus['live'][number] => ({
-  ...{ step: 'sample', unit: 'rows', done: 0, total: 32, rate: null, secondsLeft: null, attempt: 1, lastFailure: null },
+  ...{ step: 'sample', unit: 'rows', done: 0, total: 32, rate: null, secondsLeft: 5, attempt: 1, lastFailure: null },
   ...live,
 });
 
@@ -283,7 +283,12 @@ describe('the lines of a log', () => {
   });
 
   it('shows what a training waits for before its first step', () => {
-    const waiting = beat({ step: 'fineTune', total: 0, note: 'waits for the hardware of this host' });
+    const waiting = beat({
+      step: 'fineTune',
+      total: 0,
+      secondsLeft: null,
+      note: 'waits for the hardware of this host',
+    });
     const status = { ...STATUS, steps: [running(2, 'fineTune')], live: [waiting] };
     expect(progressLine(status)).toMatch(/fineTune {2}waits for the hardware of this host$/);
     expect(renderRun(status, VIEW).join('\n')).toContain('fineTune  waits for the hardware of this host  ');
@@ -357,6 +362,9 @@ describe('the lines of a log', () => {
 
   it('report how far the running step is', () => {
     expect(progressLine(STATUS)).toBe('round 2/5 · logprob (reference)  332/640 rows · 8.2/s · 38 s left');
+    // No shard has done enough to say how long it takes.
+    const early = { ...STATUS, live: STATUS.live.map((one) => ({ ...one, secondsLeft: null })) };
+    expect(progressLine(early)).toBe('round 2/5 · logprob (reference)  332/640 rows · 8.2/s');
     expect(progressLine(PARKED)).toBe(null);
   });
 });

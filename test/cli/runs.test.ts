@@ -106,7 +106,14 @@ it('sample --out writes each text, or with --plain each prompt with its texts, o
   const id = expect.stringMatching(/^r-[0-9a-f]{16}$/);
   expect(out()).toEqual(
     asked.flatMap((instruction) =>
-      [0, 1].map((k) => ({ id, k, text: text(instruction, k), finish: 'other', tokens: null, seed: null })),
+      [0, 1].map((k) => ({
+        id,
+        k,
+        text: text(instruction, k),
+        finish: 'other',
+        tokens: null,
+        seed: expect.any(Number),
+      })),
     ),
   );
   const plain = await run('sample', 'teach.yaml', '--id', 'cli-plain', '--out', 'out.jsonl', '--plain');

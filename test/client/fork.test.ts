@@ -1,6 +1,6 @@
 /** What a fork takes from its parent. */
 import { expect, it } from 'vitest';
-import { recordOfFork } from '../../client/fork.js';
+import { continuation, recordOfFork } from '../../client/fork.js';
 import { RunSpec, splitRunSpec } from '../../contracts/spec.js';
 import { stateOf } from './states.js';
 
@@ -54,4 +54,24 @@ it.each([
   ],
 ])('refuses %s', (_, fork, message) => {
   expect(() => recordOfFork(parent, settings, fork)).toThrow(message);
+});
+
+it('adds rounds to a run that has ended, whatever number of them was set meanwhile', () => {
+  const changes = [{ fromRound: -1, set: { rounds: 3 } }, ...parent.changes];
+  const end = { kind: 'done' as const, at: '2026-11-28T00:00:00Z', message: null };
+  const { settings: now, fromRound, record } = continuation('r', { ...parent, changes, rounds: 4, end }, settings, 2);
+  expect([now.rounds, fromRound]).toEqual([5, 4]);
+  expect(now).toEqual({ ...settings, rounds: 5 });
+  expect(record.changes.map(({ set }) => set)).toEqual([{}, ...parent.changes.map(({ set }) => set)]);
+  expect(record.overrides).toEqual(parent.overrides);
+  expect(record.approved).toEqual(parent.approved);
+  expect(record.stopAfter).toBe(null);
+});
+
+it('adds no rounds to a run that has not ended, or has finished none', () => {
+  expect(() => continuation('r', { ...parent, rounds: 3, end: null }, settings, 2)).toThrow(
+    'Run "r" refuses "continue": it has not ended; `srlm set r rounds=4` lets it go to round 4. See `srlm status r`. [run.refused]',
+  );
+  const end = { kind: 'aborted' as const, at: '2026-11-28T00:00:00Z', message: null };
+  expect(() => continuation('r', { ...parent, rounds: 0, end }, settings, 2)).toThrow('it has finished no round');
 });

@@ -14,9 +14,12 @@ import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { decodeExecution } from '../../audit/decode.js';
 import type { WorkflowHistory } from '../../audit/events.js';
 import { addAskCommand } from '../../client/cli/ask.js';
+import { addExportCommand } from '../../client/cli/export.js';
+import { addGcCommand } from '../../client/cli/gc.js';
 import { addHistoryCommands } from '../../client/cli/history.js';
 import { addOperateCommands } from '../../client/cli/operate.js';
 import { addRunCommands } from '../../client/cli/runs.js';
+import { addShowCommand } from '../../client/cli/show.js';
 import { addStartCommands } from '../../client/cli/start.js';
 import type { KeepRoundInput, ReadRoundInput, RoundTable } from '../../contracts/steps.js';
 import { encryption } from '../../encryption/index.js';
@@ -86,13 +89,19 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
+const COMMANDS = [
+  ...[addStartCommands, addRunCommands, addOperateCommands, addHistoryCommands, addAskCommand],
+  addShowCommand,
+  addExportCommand,
+  addGcCommand,
+];
+
 const file = (name: string, content: string) => writeFileSync(join(folder, name), content);
 
 /** A command of the command line. Returns what it wrote to stdout and stderr, and the message that ended it. */
 async function srlm(words: string[], config = 'temporal.config.ts') {
   const program = new Command('srlm').option('--config <file>').option('--json').exitOverride();
-  for (const add of [addStartCommands, addRunCommands, addOperateCommands, addHistoryCommands, addAskCommand])
-    add(program);
+  for (const add of COMMANDS) add(program);
   const written = { stdout: '', stderr: '' };
   const spies = (['stdout', 'stderr'] as const).map((stream) =>
     vi.spyOn(process[stream], 'write').mockImplementation((text) => {
@@ -126,7 +135,7 @@ function stored(): Script {
   };
 }
 
-it('start, status, pause, resume, set, retry --set, watch, fork, promote, list, history, ask', async () => {
+it('start, status, pause, resume, set, retry --set, watch, fork, continue, promote, list, show, export, history, ask', async () => {
   let isBroken = true;
   const script: Script = {
     ...stored(),
@@ -166,10 +175,20 @@ it('start, status, pause, resume, set, retry --set, watch, fork, promote, list, 
   expect(forked).toMatchObject({ stdout: 'forked\n', error: '' });
   expect((await srlm(['watch', 'forked'])).stdout).toContain('best   round');
 
+  scenarios.expect({ id: 'continued', script: { ...script, ...stored() } });
+  const added = await srlm(['continue', 'encrypted', '--rounds', '1', '--id', 'continued']);
+  expect(added).toMatchObject({ stdout: 'continued\n', error: '' });
+  expect((await srlm(['watch', 'continued'])).stdout).toContain('best   round');
+  const continued = JSON.parse((await srlm(['status', 'continued', '--json'])).stdout);
+  expect(continued).toMatchObject({ state: 'done', lastRound: 2, forkOf: 'encrypted' });
+  expect(continued.rounds.map(({ round }: { round: number }) => round)).toEqual([0, 1, 2]);
+
   const { stdout: history } = await srlm(['history', 'encrypted']);
   for (const text of [SAID.failure, SAID.why, 'training.epochs = 7', 'done']) expect(history).toContain(text);
   expect(history).not.toContain('not shown');
   // What the run's result names is known; the scripted training has made no model.
+  expect((await srlm(['show', 'encrypted'])).error).toMatch(/objects\/.*\[artifact\.damaged\]/);
+  expect((await srlm(['export', 'encrypted', '--out', join(folder, 'data')])).error).toMatch(/\[artifact\.damaged\]/);
   expect((await srlm(['ask', 'encrypted', 'Why?'])).error).toMatch(/models\/[0-9a-f]{64}.*\[artifact\.damaged\]/);
 });
 
@@ -267,6 +286,9 @@ it('audit export has the histories as Temporal has them, which replay, and a tim
     read.push(base64Texts(history));
     await Worker.runReplayHistory({ workflowBundle: bundle, dataConverter }, file.history);
   }
+  const gc = await srlm(['gc', '--json']);
+  expect(gc.error).toBe('');
+  expect(JSON.parse(gc.stdout)).toMatchObject({ freed: false, runs: expect.arrayContaining([]) });
   // With the key, what is looked for is there to be found.
   const sought = [...Object.values(SAID), 'maxTokens', 'epochs', 'selector', 'round 1 · '];
   const found = sought.filter((text) => read.join().includes(text));
@@ -275,7 +297,7 @@ it('audit export has the histories as Temporal has them, which replay, and a tim
 
 it('nothing of it can be read in Temporal: histories, memos, queries, lists', async () => {
   const found: string[] = [];
-  for (const id of ['encrypted', 'forked', 'approved', 'skipped', 'sampled', 'pending']) {
+  for (const id of ['encrypted', 'forked', 'continued', 'approved', 'skipped', 'sampled', 'pending']) {
     found.push(texts(await described(id)));
     const query = {
       execution: { workflowId: id },
@@ -307,7 +329,10 @@ it('without the keys, list, status, history and export show the rest and say so;
   for (const words of [
     ['pause', 'encrypted'],
     ['fork', 'encrypted', '--from-round', '1'],
+    ['continue', 'encrypted', '--rounds', '1'],
+    ['gc'],
     ['ask', 'encrypted', 'Why?'],
+    ['export', 'encrypted', '--out', join(folder, 'data')],
   ])
     expect((await without(...words)).error).toMatch(REASON);
 });

@@ -1,6 +1,7 @@
 """The engine on a GPU that is not there.  Usage: python pretended_gpu.py PROGRAMS MODEL_DIR
 Its tensors are on the CPU, and say that they are on a GPU. An operation that mixes both kinds fails as it would there, and so
-does one that has no deterministic implementation there. Exit: 0 if samples and log-probabilities are those of the CPU.
+does one that has no deterministic implementation there. Exit: 0 if samples and log-probabilities are those of the CPU,
+and those of the CPU are those of a plain forward pass.
 Does not show that a kernel exists or is right: that needs a GPU (bench/python/gpu_check.py)."""
 
 import asyncio
@@ -92,7 +93,9 @@ def pretend():
 def replies(device, deterministic):
     how = [dict(top_k=0, top_p=1.0), dict(top_k=5, top_p=1.0), dict(top_k=0, top_p=0.8), dict(top_k=7, top_p=0.9)]
     rows = [Sample([3 + i % 50] * (4 + 3 * i), 4 + i * 5 % 17, 0.8, stop=["zz"] if i % 3 else [], seed=i, **how[i % 4]) for i in range(12)]
-    texts = [ScoredText([5 + j * (i + 1) % 200 for j in range(4 + 60 * i)], 2 + i) for i in range(5)]
+    rows += [Sample([7, 9], 5, 0.8, 0, 1.0, stop=[], seed=99, top=2)]
+    # One without a token to score, for the token that would follow alone.
+    texts = [ScoredText([5 + j * (i + 1) % 200 for j in range(4 + 60 * i)], 2 + i, [None, 3, 0][i % 3]) for i in range(5)] + [ScoredText([5], 1, 1)]
     torch.use_deterministic_algorithms(deterministic)
     engine = Engine(device, torch.float32, 1, 16, deterministic)
 
@@ -102,7 +105,26 @@ def replies(device, deterministic):
             engine.inbox.put(job)
             await job.future
     asyncio.run(work())
-    return [row.out for row in rows], torch.tensor([value for text in texts for value in text.logprobs])
+    if device == "cpu":
+        check_ranked([(text.ids, text.first, text.top, text.ranked) for text in texts if text.top is not None])
+        check_ranked([(row.prompt + row.out, len(row.prompt), row.top, row.ranked) for row in rows if row.top is not None])
+    return [row.out for row in rows], torch.tensor([value for text in texts for value in text.logprobs] +
+                                                   [value for one in [*texts, *rows] for at in one.ranked for _, value in at.top])
+
+
+def check_ranked(found):
+    model = AutoModelForCausalLM.from_pretrained(sys.argv[2], dtype=torch.float32)
+    for ids, first, top, ranked in found:
+        logprobs_TV = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        for at, one in enumerate(ranked, first):
+            plain_V = logprobs_TV[at - 1]
+            best = plain_V.topk(max(top, 1))
+            assert [token for token, _ in one.top][:top or 1] == best.indices.tolist(), (one, best)
+            assert (torch.tensor([value for _, value in one.top])[:top or 1] - best.values).abs().max() < 1e-4, (one, best)
+            if at < len(ids):
+                assert one.token == ids[at] and abs(one.logprob - plain_V[ids[at]]) < 1e-4, (one, plain_V[ids[at]])
+                assert one.rank == (plain_V >= plain_V[ids[at]]).sum(), one
+        assert len(ranked) >= len(ids) - first, (len(ranked), len(ids), first)
 
 
 def check_pick():

@@ -7,7 +7,7 @@ import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, wri
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import pLimit from 'p-limit';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type BuiltinEngine, Deployment, EngineConfig } from '../../contracts/deployment.js';
 import { BuiltinClient } from '../../engines/builtin/client.js';
 import { ModelServer } from '../../engines/builtin/server.js';
@@ -73,6 +73,179 @@ describe('a model server', () => {
       new BuiltinClient('local', address, 'f'.repeat(64), pLimit(4)).sample({ ...drawn, n: 1 }, never),
     ).rejects.toMatchObject({ type: 'engine.wrong-weights', retry: true });
   }, 60_000);
+
+  describe('of which other tools ask', () => {
+    interface Columns {
+      tokens: string[];
+      token_logprobs: (number | null)[];
+      text_offset: number[];
+      top_logprobs: (Record<string, number> | null)[];
+    }
+    interface Ranked {
+      logprob: number;
+      top_logprobs: { logprob: number }[];
+    }
+    interface Choice {
+      index: number;
+      text: string;
+      finish_reason: string;
+      logprobs: Columns;
+      prompt_logprobs: (Record<string, { logprob: number; rank: number; decoded_token: string }> | null)[];
+    }
+    interface Reply {
+      choices: Choice[];
+      tokens: number[];
+      usage: { completion_tokens: number };
+    }
+    let model = '';
+    let address = { baseUrl: '', token: '' };
+    const post = async (path: string, body: object) => {
+      const sent = { method: 'POST', headers: { authorization: `Bearer ${address.token}` } };
+      const reply = await fetch(address.baseUrl + path, { ...sent, body: JSON.stringify({ model, ...body }) });
+      return { status: reply.status, body: (await reply.json()) as Reply };
+    };
+    const choices = async (body: object): Promise<Choice[]> => (await post('/v1/completions', body)).body.choices;
+    /** Of this model each byte is a token, after three special ones. */
+    const idsOf = async (prompt: string): Promise<number[]> =>
+      (await post('/tokenize', { prompt, add_special_tokens: false })).body.tokens;
+    // The request of lm-eval for likelihoods.
+    const echo = { echo: true, logprobs: 1, max_tokens: 1, temperature: 0, seed: 1234 };
+
+    beforeAll(async () => {
+      const server = supervisor();
+      address = await server.ensure();
+      const path = join(models, 'tiny');
+      const sha256 = await folderDigest(path);
+      await server.load(path, sha256);
+      model = `srlm-${sha256}`;
+    }, 60_000);
+
+    it('echoes the log-probabilities of prompts, which are those that it scores with, and of the token that follows', async () => {
+      const ids = await idsOf('Two and three.');
+      const [choice, other] = await choices({ ...echo, prompt: [ids, ids.slice(0, 1)] });
+      const { tokens, token_logprobs, text_offset, top_logprobs } = choice!.logprobs;
+      expect(tokens.slice(0, -1).join('')).toBe('Two and three.');
+      expect(choice!.text.startsWith('Two and three.')).toBe(true);
+      expect(text_offset.slice(0, -1)).toEqual(ids.map((_, at) => at));
+      expect([token_logprobs[0], top_logprobs[0]]).toEqual([null, null]);
+      const best = (at: number) => Math.max(...Object.values(top_logprobs[at]!));
+      for (let at = 1; at < tokens.length; at++) {
+        expect(top_logprobs[at]![tokens[at]!]).toBe(token_logprobs[at]);
+        expect(best(at)).toBeGreaterThanOrEqual(token_logprobs[at]!);
+      }
+      // What follows is the most likely token.
+      expect(token_logprobs.at(-1)).toBe(best(tokens.length - 1));
+      expect(other!.logprobs.token_logprobs).toHaveLength(2);
+      const from = { prompt: [ids], logprobs_from: [1], echo: true, logprobs: 1, max_tokens: 0 };
+      const own = (await choices(from))[0]!.logprobs.token_logprobs;
+      for (const [at, value] of own.entries()) expect(token_logprobs[at] ?? 0).toBeCloseTo(value ?? 0, 4);
+    });
+
+    it('takes prompts as a text, token ids, or a list of either, with as many replies as asked for', async () => {
+      const ids = await idsOf('Two');
+      const greedy = { max_tokens: 3, temperature: 0 };
+      const texts = async (prompt: unknown, more = {}) =>
+        (await choices({ prompt, ...greedy, ...more })).map(({ index, text }) => [index, text]);
+      const [[, reply]] = (await texts('Two')) as [[number, string]];
+      expect(await texts(ids)).toEqual([[0, reply]]);
+      expect(await texts(['Two', ids], { n: 2 })).toEqual([0, 1, 2, 3].map((index) => [index, reply]));
+      expect(await texts(ids, { echo: true })).toEqual([[0, `Two${reply}`]]);
+      expect(await texts('Two', { echo: true, max_tokens: 0 })).toEqual([[0, 'Two']]);
+      const drawn = await texts([ids, ids], { temperature: 1, max_tokens: 16, seed: 7 });
+      expect(drawn[0]![1]).not.toBe(drawn[1]![1]);
+    });
+
+    it("reports a prompt's tokens with their ranks, the token itself before the most likely ones", async () => {
+      const ids = await idsOf('Two');
+      const [choice] = await choices({ prompt: ids, prompt_logprobs: 2, max_tokens: 1, temperature: 0 });
+      const found = choice!.prompt_logprobs;
+      expect(found[0]).toBeNull();
+      for (const [at, entry] of found.slice(1).entries()) {
+        const own = entry![ids[at + 1]!]!.rank;
+        const ranks = Object.values(entry!).map(({ rank }) => rank);
+        expect(ranks.sort((a, b) => a - b)).toEqual([...new Set([1, 2, own])]);
+      }
+      expect(found.slice(1).map((entry, at) => entry![ids[at + 1]!]!.decoded_token)).toEqual(['w', 'o']);
+      expect(choice!.logprobs).toBeNull();
+    });
+
+    it('reports the tokens of a reply, drawn or not, by their probability before temperature and top-k', async () => {
+      const asked = {
+        messages: [{ role: 'user', content: [{ type: 'text', text: 'Two' }] }],
+        max_completion_tokens: 4,
+      };
+      const { body } = await post('/v1/chat/completions', { ...asked, logprobs: true, top_logprobs: 2, top_k: 1 });
+      const { content } = body.choices[0]!.logprobs as unknown as { content: Ranked[] };
+      expect(content).toHaveLength(body.usage.completion_tokens);
+      for (const { logprob, top_logprobs } of content) {
+        expect(top_logprobs).toHaveLength(2);
+        expect(logprob).toBe(top_logprobs[0]!.logprob);
+        expect(logprob).toBeLessThan(0);
+      }
+    });
+
+    it.each<[string, object, RegExp]>([
+      ['completions', { prompt: 'a', frequency_penalty: 0.5 }, /does not support 'frequency_penalty' with this value/],
+      ['completions', { prompt: 'a', guided_json: {} }, /does not support 'guided_json' at/],
+      ['completions', { prompt: 'a', stream: 1 }, /stream must be true or false/],
+      ['completions', { prompt: 'a', best_of: 3 }, /does not support 'best_of'/],
+      ['completions', { prompt: 'a', logprobs: 21 }, /logprobs must be from 0 to 20/],
+      ['completions', { prompt: 'a', max_tokens: 0 }, /max_tokens 0 asks for nothing/],
+      ['completions', { prompt: [1, 'a'] }, /must be a text, or a list of token ids/],
+      ['completions', { prompt: [-1] }, /must be a text, or a list of token ids below 259/],
+      ['completions', { prompt: 'x'.repeat(4096), max_tokens: 1 }, /4096 tokens: none, or no room for an answer/],
+      ['completions', { prompt: '' }, /0 tokens: none/],
+      ['completions', { prompt: 'a', n: 1e9 }, /n must be at most/],
+      ['chat/completions', { messages: [{ role: 'user', content: 'a' }], tools: [{}] }, /does not support 'tools'/],
+      [
+        'chat/completions',
+        { messages: [{ role: 'user', content: 'a' }], top_logprobs: 2 },
+        /top_logprobs needs logprobs true/,
+      ],
+      ['chat/completions', { messages: [{ role: 'user', content: [{ type: 'image_url' }] }] }, /parts of type text/],
+    ])('refuses what it cannot do, at %s %#', async (path, body, message) => {
+      expect(await post(`/v1/${path}`, body)).toEqual({
+        status: 400,
+        body: { error: { message: expect.stringMatching(message), type: 'invalid_request_error' } },
+      });
+    });
+
+    it('sends a reply as events to a client that takes nothing else', async () => {
+      const stream = { stream: true, stream_options: { include_usage: true }, max_tokens: 2, temperature: 0 };
+      const streamed = async (path: string, body: object) => {
+        const sent = { method: 'POST', headers: { authorization: `Bearer ${address.token}` } };
+        const reply = await fetch(address.baseUrl + path, { ...sent, body: JSON.stringify({ model, ...body }) });
+        expect(reply.headers.get('content-type')).toContain('text/event-stream');
+        return (await reply.text()).split('\n\n').map((line) => line.replace(/^data: /, ''));
+      };
+      const messages = [{ role: 'user', content: 'Two' }];
+      const plain = (await post('/v1/chat/completions', { messages, max_tokens: 2, temperature: 0 })).body.choices[0]!;
+      const [first, usage, ...end] = await streamed('/v1/chat/completions', { messages, ...stream });
+      expect(JSON.parse(first!)).toMatchObject({
+        object: 'chat.completion.chunk',
+        choices: [{ index: 0, delta: (plain as unknown as { message: object }).message, finish_reason: 'length' }],
+      });
+      expect(JSON.parse(usage!).usage.completion_tokens).toBe(2);
+      expect(end).toEqual(['[DONE]', '']);
+      const [text] = await streamed('/v1/completions', { prompt: 'Two', ...stream });
+      expect(JSON.parse(text!).choices[0]).toMatchObject({ text: expect.any(String), finish_reason: 'length' });
+    });
+
+    it('accepts what changes nothing, and a prompt that fills the context where nothing is to follow', async () => {
+      const same = {
+        user: 'me',
+        metadata: {},
+        frequency_penalty: 0,
+        logit_bias: null,
+        stream: false,
+        n: 2,
+        best_of: 2,
+      };
+      expect((await post('/v1/completions', { prompt: 'a', ...same })).status).toBe(200);
+      const full = { prompt: 'x'.repeat(4096), echo: true, logprobs: 1, max_tokens: 0 };
+      expect((await choices(full))[0]!.logprobs.tokens).toHaveLength(4096);
+    });
+  });
 
   it('refuses a folder that cannot be loaded, with a sentence', async () => {
     const server = supervisor();

@@ -97,6 +97,7 @@ const LARGEST = {
     adamBetas: [REAL, REAL],
     maxGradNorm: REAL,
     maxLength: 1_000_000,
+    overlong: 'leave-out',
     precision: 'bf16-autocast',
     gradientCheckpointing: false,
     checkpoint: { everySteps: MAX, everyMinutes: REAL, keep: 20 },
@@ -149,7 +150,7 @@ const SCRIPT: Script = {
       steps: MAX,
       trainLoss: REAL,
       tokens: MAX,
-      precision: 'bf16-autocast',
+      precision: 'bf16, optimizer fp32',
       counts: LEFT_OUT,
     };
     return done(trained, { ...used, tokens: 1e9 });

@@ -1,6 +1,6 @@
 /** Model folders that would hang a server or a trainer, or fill its memory: each is refused in time, with a sentence. */
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { MockActivityEnvironment } from '@temporalio/testing';
@@ -43,6 +43,58 @@ const doubling = {
   content: 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx',
 };
 
+/** The weights in one file that an index names, after a change of the index. */
+const sharded = (change: (index: Record<string, string>) => void) => (model: string) => {
+  const names = Object.keys(headerOf(model)).filter((name) => name !== '__metadata__');
+  renameSync(join(model, 'model.safetensors'), join(model, 'model-1.safetensors'));
+  const index = Object.fromEntries(names.map((name) => [name, 'model-1.safetensors']));
+  change(index);
+  writeFileSync(join(model, 'model.safetensors.index.json'), JSON.stringify({ metadata: {}, weight_map: index }));
+};
+const headerOf = (model: string): Record<string, { shape: number[] }> => {
+  const bytes = readFileSync(join(model, 'model.safetensors'));
+  return JSON.parse(bytes.subarray(8, 8 + Number(bytes.readBigUInt64LE(0))).toString());
+};
+/** Weights of these names and shapes, all zero. */
+const putWeights = (model: string, shapes: Record<string, number[]>) => {
+  let end = 0;
+  const header = Object.fromEntries(
+    Object.entries(shapes).map(([name, shape]) => {
+      const begin = end;
+      end += 4 * shape.reduce((product, side) => product * side, 1);
+      return [name, { dtype: 'F32', shape, data_offsets: [begin, end] }];
+    }),
+  );
+  const text = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(text.length));
+  writeFileSync(join(model, 'model.safetensors'), Buffer.concat([length, text, Buffer.alloc(end)]));
+};
+const shapesOf = (model: string) =>
+  Object.entries(headerOf(model)).flatMap(([name, { shape }]): [string, number[]][] =>
+    name === '__metadata__' ? [] : [[name, shape]],
+  );
+const without = (beginning: string) => (model: string) =>
+  putWeights(model, Object.fromEntries(shapesOf(model).filter(([name]) => !name.startsWith(beginning))));
+/** With a third layer, so that most layers have what one lacks. */
+const deeper = (model: string) => {
+  const third = shapesOf(model).flatMap(([name, shape]): [string, number[]][] =>
+    name.includes('layers.0.') ? [[name.replace('layers.0.', 'layers.2.'), shape]] : [],
+  );
+  putWeights(model, Object.fromEntries([...shapesOf(model), ...third]));
+  config({ num_hidden_layers: 3 })(model);
+};
+/** A token of the tokenizer with another number. */
+const added = (content: string, id: number) => (model: string) => {
+  const file = join(model, 'tokenizer.json');
+  const { model: inner, added_tokens: tokens, ...rest } = JSON.parse(readFileSync(file, 'utf8'));
+  inner.vocab[content] = id;
+  const others = tokens.filter((token: { content: string }) => token.content !== content);
+  const token = { ...tokens[0], content, id };
+  writeFileSync(file, JSON.stringify({ ...rest, added_tokens: [...others, token], model: inner }));
+};
+const HYBRID = { linear_num_key_heads: 2, linear_num_value_heads: 2, linear_key_head_dim: 8, linear_value_head_dim: 8 };
+
 const SIGXCPU = constants.signals.SIGXCPU;
 const NESTED = `{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}`;
 
@@ -56,8 +108,8 @@ const CASES: [string, (model: string) => void, string | RegExp][] = [
   ],
   [
     'a chat template that adds a text of moderate length',
-    template(`{{ 'a' * 200000 }}`),
-    'its chat template makes 200000 characters of a question of 14.',
+    template(`{{ 'a' * 200000 }}{% for m in messages %}{{ m.content + eos_token }}{% endfor %}`),
+    'its chat template makes 200034 characters of a question of 14.',
   ],
   [
     'a chat template that reaches for the interpreter',
@@ -123,6 +175,100 @@ const CASES: [string, (model: string) => void, string | RegExp][] = [
     'weights that are elsewhere',
     elsewhere,
     "model.safetensors.index.json names '../private.safetensors', which is not a file of weights in the folder.",
+  ],
+  [
+    'a shard that is missing',
+    sharded((index) => {
+      index['model.norm.weight'] = 'model-2.safetensors';
+    }),
+    "model.safetensors.index.json names 'model-2.safetensors', which is not a file of weights in the folder.",
+  ],
+  [
+    'a shard that lacks what the index says',
+    sharded((index) => {
+      index['lm_head.weight'] = 'model-1.safetensors';
+    }),
+    'model.safetensors.index.json says that model-1.safetensors holds lm_head.weight, and it does not.',
+  ],
+  [
+    'an index of weights that is not one',
+    (model) => {
+      sharded(() => {})(model);
+      writeFileSync(join(model, 'model.safetensors.index.json'), '[]');
+    },
+    'model.safetensors.index.json is not an index of weights (weight_map).',
+  ],
+  [
+    'several files of weights without an index',
+    (model) => {
+      sharded(() => {})(model);
+      rmSync(join(model, 'model.safetensors.index.json'));
+    },
+    'model-1.safetensors is not read: the weights must be in model.safetensors, or model.safetensors.index.json must name their files.',
+  ],
+  [
+    'weights that were cut off while downloading',
+    (model) => truncateSync(join(model, 'model.safetensors'), 400_000),
+    /^model\.safetensors is damaged: it has 400000 bytes, and its header describes \d+; download it again\.$/,
+  ],
+  ['a layer that is not there', without('model.layers.0.'), 'its weights lack layer 0 of 2.'],
+  [
+    'a layer without one of its parts',
+    (model) => {
+      deeper(model);
+      without('model.layers.1.self_attn.q_proj.weight')(model);
+    },
+    'its weights lack model.layers.1.self_attn.q_proj.weight.',
+  ],
+  [
+    'a vocabulary of another size',
+    config({ vocab_size: 258 }),
+    'config.json: vocab_size is 258, and model.embed_tokens.weight has 259 rows.',
+  ],
+  [
+    'a width that no tensor has',
+    config({ hidden_size: 56 }),
+    'config.json: hidden_size is 56, and no tensor of the weights has that size.',
+  ],
+  [
+    'no output layer',
+    config({ tie_word_embeddings: false }),
+    'config.json: tie_word_embeddings is false, and the weights have no output layer (lm_head.weight).',
+  ],
+  [
+    'layers that keep a recurrent state',
+    config({ ...HYBRID, model_type: 'qwen3_next', layer_types: ['linear_attention', 'full_attention'] }),
+    'config.json: qwen3_next models have layers (linear_attention) that keep more than keys and values of a text; the built-in server and trainer cannot run them.',
+  ],
+  [
+    'layers of convolutions, as LFM2',
+    config({ model_type: 'lfm2', layer_types: ['conv', 'full_attention'] }),
+    'config.json: lfm2 models have layers (conv) that keep more than keys and values of a text; the built-in server and trainer cannot run them.',
+  ],
+  [
+    'attention beside a state in each layer, as Falcon-H1',
+    config({ model_type: 'falcon_h1' }),
+    'config.json: falcon_h1 models have layers (hybrid) that keep more than keys and values of a text; the built-in server and trainer cannot run them.',
+  ],
+  [
+    'a recurrent state only',
+    config({ model_type: 'rwkv' }),
+    'config.json: rwkv models keep a recurrent state; the built-in server and trainer cannot run them.',
+  ],
+  [
+    'an encoder',
+    config({ model_type: 't5' }),
+    'config.json: transformers has no causal language model of the type t5.',
+  ],
+  [
+    'tokens that the embeddings lack',
+    added('<|im_start|>', 300),
+    'its tokenizer gives token 300 (<|im_start|>), and the embeddings have 259 rows; it is the tokenizer of another model, or tokens were added to it alone.',
+  ],
+  [
+    'a chat template that leaves out replies',
+    template('{{ messages[0].content }}'),
+    'its chat template leaves out the text of a reply.',
   ],
   [
     'a tokenizer that is not one',
@@ -215,6 +361,40 @@ it.each([
       reason,
     });
     expect(problem.message).toContain('Use another model, or an unchanged copy of this one. [model.unusable]');
+  },
+  120_000,
+);
+
+it.each([
+  ['an ordinary model', () => {}, [], true],
+  [
+    'a template that opens a think block',
+    template(
+      `{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}`,
+    ),
+    [
+      'its chat template opens a think block before each reply, and replies are written inside it; prompts.reply "{rationale}\\n</think>\\n\\n{answer}" makes the rationale the thought, and closes it before the answer',
+    ],
+    true,
+  ],
+  [
+    'a template without an end of turn, which refuses a system message',
+    template(
+      `{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}`,
+    ),
+    ['its chat template puts no end of turn after a reply; <|im_end|> is put there'],
+    false,
+  ],
+  [
+    'a tokenizer with more tokens than embeddings',
+    added('<pad>', 300),
+    ['its tokenizer has 260 tokens, and the embeddings 259 rows; a text with one of the others cannot be used'],
+    true,
+  ],
+] as [string, (model: string) => void, string[], boolean][])(
+  '%s: what somebody should know is a warning',
+  async (name, change, warnings, takesSystem) => {
+    expect(await probeModel(python, modelWith(name, change))).toEqual({ warnings, takesSystem });
   },
   120_000,
 );

@@ -153,7 +153,7 @@ it('a template that hangs at a text that nobody tried stops that request, not /h
   mkdirSync(own);
   for (const name of ['requests.jsonl', 'log.txt']) writeFileSync(join(own, name), `${name} of old\n`.repeat(100));
   const script =
-    'import sys; sys.path.insert(0, sys.argv.pop(1)); import server; server.TEXT_SECONDS, server.FILE_BYTES = 5, 1000; sys.exit(server.main())';
+    'import sys; sys.path.insert(0, sys.argv.pop(1)); import logs, server; server.TEXT_SECONDS, logs.FILE_BYTES = 5, 1000; sys.exit(server.main())';
   const args = ['-c', script, dirname(pythonProgram('server.py')), '--state-dir', own];
   const log = openSync(join(own, 'log.txt'), 'a');
   const child = spawn(python, [...args, '--model-root', join(folder, 'models'), '--device', 'cpu', '--threads', '1'], {

@@ -55,6 +55,15 @@ it('stops with one sentence when a file is not the one in the lock, and is not c
   await expect(readFile(join(folder, 'srlm-requirements.sha256'))).rejects.toThrow('ENOENT');
 });
 
+it('installs the evaluation tools from their own lock, complete without what would have to be built', async () => {
+  await fakePython({ offers: `99.0.0+cpu` });
+  await setUpPython(folder, () => {}, 'requirements-evals');
+  const evals = join(packageRoot, 'python/requirements-evals.txt');
+  expect(await installs()).toEqual([
+    expect.stringContaining(`--require-hashes --only-binary :all: --requirement ${evals} --no-deps`),
+  ]);
+});
+
 /** A `python` that runs nothing: it appends its arguments to a file, and answers the version and what torch there is. */
 async function fakePython({ offers, fails = '' }: { offers: string | undefined; fails?: string }): Promise<void> {
   await mkdir(join(folder, 'bin'));

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { checkModelFolder, findProblem, folderDigest, folderState } from '../../storage/model-folder.js';
@@ -107,9 +107,18 @@ describe('a model folder', () => {
       `${path}: LICENSE is a link to something that is not a file of the model. Put a copy of the file in its place, or remove it. [model.unusable]`,
     );
     await rm(join(path, 'LICENSE'));
-    await writeFile(join(path, 'pytorch_model.bin'), 'x');
+    await rename(join(path, 'model.safetensors'), join(path, 'pytorch_model.bin'));
     expect((await problemOf(checkModelFolder(path))).message).toBe(
       `${path}: pytorch_model.bin is a pickle, which can run code when loaded; only safetensors are read. Save the model with safe_serialization=True. [model.unusable]`,
+    );
+    const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 269060552\n`;
+    await writeFile(join(path, 'model.safetensors'), pointer);
+    expect((await problemOf(checkModelFolder(path))).message).toBe(
+      `${path}: model.safetensors is a Git LFS pointer, not the file itself. Fetch it with \`git lfs pull\` in that folder, or download the model again. [model.unusable]`,
+    );
+    await writeFile(join(path, 'adapter_config.json'), '{}');
+    expect((await problemOf(checkModelFolder(path))).message).toBe(
+      `${path}: it holds a LoRA adapter (adapter_config.json), not a whole model. Merge it into its model with peft's merge_and_unload(), and save that. [model.unusable]`,
     );
     expect((await problemOf(checkModelFolder(join(path, 'none')))).message).toBe(
       `${path}/none: there is no such model folder. [model.unusable]`,

@@ -122,7 +122,7 @@ describe('a model below a root', () => {
     expect(await host('elsewhere', 'mounted').local(ref)).toBe(at('mounted/qwen'));
     expect(await host('elsewhere', 'mounted').has(ref)).toBe(true);
     expect((await problemOf(host('elsewhere').local(ref))).message).toBe(
-      `${at('elsewhere/qwen')}: the model is not the one this run began with (digest ${ref.sha256.slice(0, 12)}). Restore its files, then \`srlm retry\`; or abort and start another run. [model.changed]`,
+      `${at('elsewhere/qwen')}: the model is not the one this run began with (digest ${ref.sha256.slice(0, 12)}). Restore its files, then \`srlm retry\`; or continue with it as it is: \`srlm retry --accept-model\`. [model.changed]`,
     );
   });
 

@@ -49,6 +49,7 @@ export class MemoryBucket implements Bucket {
     this.reads.push(name);
     return this.blobs.get(checkName(name)) ?? null;
   }
+  async touch(): Promise<void> {}
   async size(name: string): Promise<number | null> {
     this.mostSizes = Math.max(this.mostSizes, ++this.sizes);
     await new Promise(setImmediate);

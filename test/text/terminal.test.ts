@@ -2,8 +2,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { columns, table, wrap } from '../../text/columns.js';
 import { styled } from '../../text/terminal.js';
-import { columns, table, visible, visibleJson, wrap } from '../../text/text.js';
+import { visible, visibleJson } from '../../text/text.js';
 
 const HOSTILE: [string, string][] = [
   ['a colour', '\u001b[31m'],

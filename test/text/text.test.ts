@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { clip, columns, duration, pad, percent, printable, rate, table, wrap } from '../../text/text.js';
+import { clip, columns, pad, table, wrap } from '../../text/columns.js';
+import { duration, percent, printable, rate } from '../../text/text.js';
 
 const FAMILY = '👩‍👩‍👧';
 const messages = fc

@@ -105,7 +105,7 @@ describe('a job folder', () => {
   describe('with a result', () => {
     const result = {
       ...{ key: '0'.repeat(64), sha256: 'a'.repeat(64), bytes: 5, steps: 2, trainLoss: 0.00001, tokens: 9 },
-      ...{ precision: 'fp32', seconds: 1.5 },
+      ...{ precision: 'fp32', seconds: 1.5, leftOut: 1, cut: 0 },
     };
     /** As the trainer writes it. */
     const write = (value: object, name = 'result.json') => {

@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ApplicationFailure } from '@temporalio/activity';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { jsonBytes, MAX_PAYLOAD_BYTES } from '../../contracts/refs.js';
-import type { Parked } from '../../contracts/run.js';
+import type { Parked, RunState } from '../../contracts/run.js';
+import type { FineTuneInput } from '../../contracts/steps.js';
 import { Scenarios, SMALL, type Start } from './scenario.js';
 import { dataset, done, FOUND, fails, failure, model, set, shard, trained, usage } from './script.js';
 import { busy, gate, once } from './waiting.js';
@@ -226,6 +227,54 @@ describe.concurrent('a round whose enrichment and evaluation are skipped', () =>
     expect(summary).toMatchObject({ evaluation: null, gate: null });
     expect(run.asked()).not.toContain('srlmGate');
     expect(result).toMatchObject({ best: 0, model: model('model 0') });
+  });
+});
+
+describe.concurrent('a run whose model folder has changed', () => {
+  const needs = (name: string) => (input: FineTuneInput) =>
+    input.base.sha256 === model(name).sha256 ? trained(input) : fails('model.changed')();
+
+  it('continues with it as it is now on the word of an operator, on record', async () => {
+    const run = await scenarios.start({
+      settings: SMALL,
+      script: {
+        srlmPrepareModel: (_, call) => model(call === 1 ? 'start' : 'repaired'),
+        srlmMix: (_, call) => (call === 1 ? fails('engine.refused')() : dataset('mixture')),
+        srlmFineTune: needs('repaired'),
+      },
+    });
+    await run.parked('mix');
+    const refused = await run.refused('retry', { acceptModel: true });
+    expect(refused).toBe('there is no changed model to accept: leave --accept-model out');
+    await run.command('retry');
+    await run.parked('fineTune');
+    await run.command('retry', { acceptModel: true, why: 'a shard was fetched again' });
+    await run.result();
+    expect(run.calls('srlmPrepareModel')).toHaveLength(2);
+    const { interventions, prepared, head } = (await run.state()) as RunState;
+    const [before, after] = [model('start'), model('repaired')].map(({ sha256 }) => sha256.slice(0, 12));
+    expect(interventions.slice(-2)).toMatchObject([
+      { kind: 'retry', who: 'ana', why: 'a shard was fetched again' },
+      { kind: 'decision', who: 'ana', why: `the model ${before} is now ${after}`, step: 'fineTune' },
+    ]);
+    expect(prepared?.model).toEqual(model('repaired'));
+    expect(head?.round).toBe(0);
+  });
+
+  it('parks again where the folder is not usable as it is now', async () => {
+    const run = await scenarios.start({
+      settings: SMALL,
+      script: {
+        srlmPrepareModel: (_, call) => (call === 2 ? fails('model.unusable')() : model(call === 1 ? 'start' : 'whole')),
+        srlmFineTune: needs('whole'),
+      },
+    });
+    await run.parked('fineTune');
+    await run.command('retry', { acceptModel: true });
+    await run.until(({ halt }) => halt?.kind === 'parked' && halt.type === 'model.unusable', 'parked again');
+    await run.command('retry', { acceptModel: true });
+    await run.result();
+    expect(run.calls('srlmPrepareModel')).toHaveLength(3);
   });
 });
 

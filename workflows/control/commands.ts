@@ -15,17 +15,23 @@ interface CommandRule<Name extends CommandName> {
   apply(run: RunControl, command: Command<Name>): void;
 }
 
+/** A folder that changed, and one that was accepted before it was whole. */
+const MODEL_PROBLEMS = ['model.changed', 'model.unusable'];
+
 export const COMMAND_RULES: { [Name in CommandName]: CommandRule<Name> } = {
   retry: {
     allowed(run, command) {
       const { type } = parked(run, command);
       if (command.set) run.assertSettable(command.set);
+      if (command.acceptModel && !(MODEL_PROBLEMS.includes(type) && run.state.prepared))
+        throw new Error('there is no changed model to accept: leave --accept-model out');
       if (type !== 'budget.spent') return;
       const bound = usedUpBound(run, run.preview(command.set ?? {}).budget);
       if (bound) throw new Error(`${bound} is still used up: raise it with --set ${bound}=N`);
     },
     apply(run, command) {
       if (command.set) run.change(command.set);
+      if (command.acceptModel) run.acceptsModel = command;
       run.answer = { kind: 'retry', command };
     },
   },

@@ -26,7 +26,7 @@ import {
   STATE_QUERY,
   updateName,
 } from '../../contracts/commands.js';
-import { jsonBytes, MAX_PAYLOAD_BYTES } from '../../contracts/refs.js';
+import { jsonBytes, MAX_PAYLOAD_BYTES, type ObjectRef } from '../../contracts/refs.js';
 import type { Intervention, OperatorRecord, RunProgress, RunState, Waiting } from '../../contracts/run.js';
 import { assertUndecided, withSettings } from '../../contracts/settings.js';
 import type { Approval, RunSettings, SampleSettings } from '../../contracts/spec.js';
@@ -67,6 +67,10 @@ export class RunControl<S extends AnySettings = AnySettings> {
   answer: Answer | null = null;
   /** The round can do without the step that runs now. */
   skippable = false;
+  /** The texts of the spec, where the run has a starting model. */
+  texts: ObjectRef | null = null;
+  /** Who has accepted the starting model as its folder is now. */
+  acceptsModel: Actor | null = null;
   /** Who ended the run. */
   aborted: Actor | null = null;
   /** All of the run's work: an abort cancels it. */

@@ -28,6 +28,7 @@ import { now, type RunControl } from '../control/control.js';
 import { clipped } from '../control/record.js';
 import { countPark, countParkEnded, countStep, countUsage } from '../metrics.js';
 import { publish } from '../status.js';
+import { acceptModel } from './accept-model.js';
 import { cpu, gpu } from './proxies.js';
 
 /** Somebody chose to continue without this step. */
@@ -87,6 +88,7 @@ export async function step<T>(
     publish(run);
     try {
       const summary = label(run, name);
+      if (run.acceptsModel) await acceptModel(run, run.texts!, name);
       const done = await work({ state, cpu: cpu(run.config, summary), gpu: gpu(run.config, summary) });
       state.state = 'done';
       state.seconds = (Date.now() - startedAt) / 1000;
