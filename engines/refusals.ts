@@ -121,9 +121,9 @@ function numberIn(patterns: readonly RegExp[], text: string): number | null {
 // --- parameters -------------------------------------------------------------------------------------------------------
 const UNSUPPORTED =
   /unsupported|not (?:\w+ )?(?:supported|permitted|allowed|accepted|available)|(?:does|do)(?: not|n't) (?:support|accept|take|allow)|unrecogni[sz]ed|unknown|unexpected|extra (?:inputs?|fields?|forbidden)|invalid (?:parameter|argument|field)|only .{0,40}(?:supported|allowed|default)|use '?max_|no such (?:field|parameter)|cannot find field|additional propert/i;
-/** How one of several is asked for; other limits are the user's own settings. */
-const ONLY_ONE =
-  /(?:must|should|can only|has to) be (?:at most |less than or equal to |<= ?|equal to |exactly )?(?:1|one)\b|only .{0,20}\b(?:1|one)\b|less than or equal to 1\b|multiple (?:choices|completions|generations)|(?:greater|more|larger) than (?:1|one)/i;
+/** Of `n`, a bound is as good as none: the texts are asked for one by one. The bounds of others are the user's affair. */
+const BOUNDED =
+  /(?:must|should|can only|has to) be\b|\bonly\b|at most|maximum|less than|(?:greater|more|larger) than|exceed|between|multiple (?:choices|completions|generations)/i;
 
 /** Does the refusal say that the endpoint does not take this parameter, whatever its value? */
 export function isUnsupported(error: HttpError, name: string): boolean {
@@ -133,7 +133,7 @@ export function isUnsupported(error: HttpError, name: string): boolean {
     (one) => UNSUPPORTED.test(one.replaceAll('_', ' ')) || UNSUPPORTED.test(one),
   );
   const isNamed = error.reply.param?.split('.').at(-1) === name || isQuoted(text, name);
-  return isNamed && (words || (name === 'n' && ONLY_ONE.test(text)));
+  return isNamed && (words || (name === 'n' && BOUNDED.test(text)));
 }
 
 /** A short or common word counts where it is marked as a name. */

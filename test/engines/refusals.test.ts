@@ -419,6 +419,12 @@ describe('a parameter', () => {
       'seed',
       true,
     ],
+    [
+      'a bound of n',
+      errorOf(400, { error: { message: 'Too big: expected number to be <= 8, which is the maximum', param: 'n' } }),
+      'n',
+      true,
+    ],
     ['another one', says("Unsupported parameter: 'seed'"), 'top_k', false],
     ['a value of the user', says("'temperature' must be at most 2"), 'temperature', false],
     ['a word', says('unknown error: it fell on stony seed ground'), 'seed', false],
