@@ -366,9 +366,9 @@ export class ChatClient implements EngineClient {
     );
   };
 
-  /** The rows that wait would get the same. */
+  /** The rows that wait would get the same, and pay for it. */
   private ended(problem: unknown): unknown {
-    if (problem instanceof Problem && !problem.retry) this.broken ??= problem;
+    if (problem instanceof Problem && !problem.retry && !this.options.ownWeights) this.broken ??= problem;
     return problem;
   }
 
