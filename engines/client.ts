@@ -297,7 +297,7 @@ export class ChatClient implements EngineClient {
   ): Promise<boolean> {
     if (this.answeredAt > since) return true;
     const system = request.messages.filter(({ role }) => role === 'system');
-    const asked: SampleRequest = { ...request, n: 1, messages: [...system, { role: 'user', content: PROBE }] };
+    const asked: SampleRequest = { ...request, messages: [...system, { role: 'user', content: PROBE }] };
     delete asked.continueReply;
     try {
       const found = await this.completions(asked, this.bodyOf(asked), signal, cost);
@@ -366,9 +366,9 @@ export class ChatClient implements EngineClient {
     );
   };
 
-  /** The rows that wait would get the same. */
+  /** The rows that wait would get the same, and pay for it. */
   private ended(problem: unknown): unknown {
-    if (problem instanceof Problem && !problem.retry) this.broken ??= problem;
+    if (problem instanceof Problem && !problem.retry && !this.options.ownWeights) this.broken ??= problem;
     return problem;
   }
 
@@ -390,7 +390,7 @@ export class ChatClient implements EngineClient {
       return engineNotUnderstood(name, address, error.what, beginning);
     }
     if (!(error instanceof HttpError)) return error;
-    return this.problemOf(error, this.shown(error.message, MAX_MESSAGE_CHARS) || messageWithout(error.status));
+    return this.problemOf(error, this.shown(error.message, MAX_MESSAGE_CHARS) || 'without a reason');
   }
 
   private tooManyTokens(error: HttpError): Problem {
@@ -459,11 +459,6 @@ const unescaped = (text: string): string =>
 
 /** Also of the page of a proxy. */
 const oneLine = (text: string): string => text.replace(/[\s\p{C}]+/gu, ' ').trim();
-
-const messageWithout = (status: number): string =>
-  status >= 300 && status < 400
-    ? 'it redirects to another address, to which no key is sent; set baseUrl to the one that answers'
-    : 'without a reason';
 
 interface Bounds {
   /** Length of the text that the tokens make up. */

@@ -32,8 +32,12 @@ export class HttpError extends Error {
 
   /** The same request may succeed later. */
   get isTransient(): boolean {
-    if (this.advice !== null) return this.advice;
     return isTransient(this.status) && !isExhausted(this.reply);
+  }
+
+  /** It may succeed at once. */
+  get isWorthAnotherTry(): boolean {
+    return this.advice ?? this.isTransient;
   }
 
   /** The wait that the server asks for, where it is longer than what a request itself waits. */
@@ -172,7 +176,7 @@ export async function retrying<T>(
         error = thrown;
       }
     }
-    if (tries === retries || (error instanceof HttpError && !error.isTransient)) throw error;
+    if (tries === retries || (error instanceof HttpError && !error.isWorthAnotherTry)) throw error;
     await pause(tries, signal, { pauseMs, askedMs: error instanceof HttpError ? error.pauseMs : undefined });
   }
 }
@@ -241,8 +245,17 @@ const isExhausted = ({ code, type, message }: ErrorReply): boolean =>
 /** What an error reply says, and for how long to wait. */
 export function errorOf({ status, headers, body }: Reply): HttpError {
   const advice = headers['x-should-retry'];
-  const says = describeError(textOf(body, headers));
+  const isRedirect = status >= 300 && status < 400;
+  const says = isRedirect ? ErrorReply.of(redirection(headers.location)) : describeError(textOf(body, headers));
   return new HttpError(status, says, requestedWaitMs(headers, status), advisory(advice));
+}
+
+/** Not followed: the key is meant for the address that was asked. */
+function redirection(location: unknown): string {
+  const found =
+    typeof location === 'string' && /^https?:/i.test(location) && URL.canParse(location) && new URL(location);
+  const where = found ? `${found.origin}${found.pathname}` : 'another address';
+  return `it redirects to ${where}, to which no key is sent; set baseUrl to the one that answers`;
 }
 
 const advisory = (advice: unknown) => (advice === 'true' || advice === 'false' ? advice === 'true' : null);

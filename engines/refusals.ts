@@ -43,9 +43,11 @@ export type Fit = 'prompt' | 'unclear' | { room: number } | { most: number };
 
 const LENGTH_CODE =
   /context_(length|window)|exceed_?context|(prompt|input|request|string|tokens?)_?(is_)?(too_(long|large)|above_max)|max_?tokens_?exceeded/i;
-const ABOUT_LENGTH = /tokens?\b|context|prompt|input|messages|sequence|string/i;
 const TOO_LONG =
-  /(context|sequence)[ _-](length|size|window|limit)|context of \d|maximum[\w ]{0,20} length|max(imum)?[ _](seq|model|input|context)\w*[ _]len|too (long|large|many tokens)|longer than|(exceed|surpass)\w*|more than|(at most|less than|<=?|up to|no more than)\s*`?\d|(reduce|shorten) (the |your )?(length|input|prompt|size)|does ?n[o']t fit|> *\d+/i;
+  /(context|sequence)[ _-](length|size|window|limit)|context of \d|maximum[\w ]{0,20} length|max(imum)?[ _](seq|model|input|context)\w*[ _]len|\b(prompt|input|request|message|text|string|context|token)\w*\b.{0,60}(too (long|large)|longer than|does ?n[o']t fit)|too many tokens|too (long|large) for .{0,20}model|(reduce|shorten) (the |your )?(length|input|prompt|size)/i;
+/** Other things are bounded, too: these words count where they are about tokens. */
+const TOO_MANY = /(exceed|surpass)\w*|more than|(at most|less than|<=?|up to|no more than)\s*`?\d|> *\d+/i;
+const OF_TOKENS = /\btokens?\b/i;
 /** The tokens of the reply have a part in it. */
 const WITH_REPLY =
   /max_\w*tokens|maxtokens|completion|max_?new_?tokens|new tokens|output|generat(e|ion)|\brequested:? (?:a total of )?\d/i;
@@ -85,13 +87,10 @@ export function fitOf(error: HttpError, maxTokens: number): Fit | null {
   const most = numberIn(OUTPUT_LIMIT, text);
   if (most !== null && most > 0 && most < maxTokens) return { most };
   const byCode = labelsOf(error).some((label) => LENGTH_CODE.test(label));
-  if (!byCode && !(ABOUT_LENGTH.test(text) && TOO_LONG.test(text) && isAboutTokens(text))) return null;
+  if (!byCode && !TOO_LONG.test(text) && !(OF_TOKENS.test(text) && TOO_MANY.test(text))) return null;
   if (!WITH_REPLY.test(text)) return 'prompt';
   return fitIn(text, maxTokens);
 }
-
-/** The number of something else may be too large, too: choices, stop sequences, a temperature. */
-const isAboutTokens = (text: string): boolean => /token|context|prompt|input|too long|length/i.test(text);
 
 function fitIn(text: string, maxTokens: number): Fit {
   const limit = numberIn(LIMIT, text);
@@ -122,9 +121,9 @@ function numberIn(patterns: readonly RegExp[], text: string): number | null {
 // --- parameters -------------------------------------------------------------------------------------------------------
 const UNSUPPORTED =
   /unsupported|not (?:\w+ )?(?:supported|permitted|allowed|accepted|available)|(?:does|do)(?: not|n't) (?:support|accept|take|allow)|unrecogni[sz]ed|unknown|unexpected|extra (?:inputs?|fields?|forbidden)|invalid (?:parameter|argument|field)|only .{0,40}(?:supported|allowed|default)|use '?max_|no such (?:field|parameter)|cannot find field|additional propert/i;
-/** How one of several is asked for; other limits are the user's own settings. */
-const ONLY_ONE =
-  /(?:must|should|can only|has to) be (?:at most |less than or equal to |<= ?|equal to |exactly )?(?:1|one)\b|only .{0,20}\b(?:1|one)\b|less than or equal to 1\b|multiple (?:choices|completions|generations)|(?:greater|more|larger) than (?:1|one)/i;
+/** Of `n`, a bound is as good as none: the texts are asked for one by one. The bounds of others are the user's affair. */
+const BOUNDED =
+  /(?:must|should|can only|has to) be\b|\bonly\b|at most|maximum|less than|(?:greater|more|larger) than|exceed|between|multiple (?:choices|completions|generations)/i;
 
 /** Does the refusal say that the endpoint does not take this parameter, whatever its value? */
 export function isUnsupported(error: HttpError, name: string): boolean {
@@ -134,7 +133,7 @@ export function isUnsupported(error: HttpError, name: string): boolean {
     (one) => UNSUPPORTED.test(one.replaceAll('_', ' ')) || UNSUPPORTED.test(one),
   );
   const isNamed = error.reply.param?.split('.').at(-1) === name || isQuoted(text, name);
-  return isNamed && (words || (name === 'n' && ONLY_ONE.test(text)));
+  return isNamed && (words || (name === 'n' && BOUNDED.test(text)));
 }
 
 /** A short or common word counts where it is marked as a name. */

@@ -93,7 +93,7 @@ export class EndpointEngine implements Engine {
     const key = this.key();
     if (!key || !SENDABLE.test(key)) return null;
     const { n, seed, topK, maxTokensField, extraBody } = this.config;
-    const retry = { retries: 0, timeoutMs: TRIAL_TIMEOUT_MS };
+    const retry = { retries: 1, timeoutMs: TRIAL_TIMEOUT_MS };
     const open = (options: ClientOptions) => new ChatClient(options);
     const signal = new AbortController().signal;
     try {

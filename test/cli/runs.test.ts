@@ -16,7 +16,6 @@ import { python } from '../support/python.js';
 import { srlm } from './command.js';
 
 let folder: string;
-let baseUrl: string;
 let endpoint: Server;
 let worker: ChildProcess;
 let up = true;
@@ -54,12 +53,11 @@ beforeAll(async () => {
   });
   await new Promise<void>((resolve) => endpoint.listen(0, '127.0.0.1', resolve));
   const { port } = endpoint.address() as { port: number };
-  baseUrl = `http://127.0.0.1:${port}/v1`;
   const config = {
     taskQueue: folder.slice(folder.lastIndexOf('/') + 1),
     engines: {
       teacher: {
-        ...{ kind: 'endpoint', baseUrl, model: 'stub', apiKeyEnv: 'TEACHER_KEY' },
+        ...{ kind: 'endpoint', baseUrl: `http://127.0.0.1:${port}/v1`, model: 'stub', apiKeyEnv: 'TEACHER_KEY' },
         price: { inputPerMillion: 1, outputPerMillion: 1 },
       },
     },
@@ -128,9 +126,15 @@ it('sample --out writes each text, or with --plain each prompt with its texts, o
 it('a run that parks ends watch with 3, waits, and continues after retry', async () => {
   up = false;
   const parked = await run('sample', 'teach.yaml', '--id', 'cli-parked', '--set', 'seed=1', '--out', 'parked.jsonl');
-  expect(parked.stderr.trimEnd().split('\n').slice(-5)).toEqual([
+  expect(
+    parked.stderr
+      .replace(/127\.0\.0\.1:\d+/, 'THERE')
+      .trimEnd()
+      .split('\n')
+      .slice(-5),
+  ).toEqual([
     'sample  parked after 1 attempt: engine.refused',
-    `Engine "teacher" at ${baseUrl}/chat/completions refused the request (401: no, Bearer [the key]). Set the variable that apiKeyEnv names to a valid key, start the worker again, then \`srlm retry\`. [engine.refused]`,
+    'Engine "teacher" at http://THERE/v1/chat/completions refused the request (401: no, Bearer [the key]). Set the variable that apiKeyEnv names to a valid key, start the worker again, then `srlm retry`. [engine.refused]',
     'Fix the cause, then: srlm retry cli-parked',
     'Or end the run: srlm abort cli-parked',
     'parked.jsonl is not written. When the run is done, the same command with another --id writes it; nothing is sampled twice.',

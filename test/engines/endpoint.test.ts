@@ -82,6 +82,69 @@ describe('a request to an endpoint', () => {
   });
 });
 
+describe('a trial', () => {
+  const engineOf = (settings: object) => {
+    process.env.STUB_KEY = KEY;
+    return new EndpointEngine(
+      'stub',
+      Config.parse({ kind: 'endpoint', model: 'm', apiKeyEnv: 'STUB_KEY', ...settings }),
+    );
+  };
+  /** Refuses these fields by name, ignores `n`, and reports no usage. */
+  async function strict(names: string[]) {
+    let requests = 0;
+    const server = createServer(async (incoming, response) => {
+      let text = '';
+      for await (const part of incoming) text += part;
+      requests++;
+      const name = names.find((one) => one in JSON.parse(text));
+      const message = `Unsupported parameter: '${name}'`;
+      response.writeHead(name ? 400 : 200, { connection: 'close' });
+      response.end(name ? JSON.stringify({ error: { message } }) : YES);
+    });
+    servers.push(server);
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return { baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, requests: () => requests };
+  }
+
+  it('says what an endpoint takes, with a few requests', async () => {
+    const { baseUrl, requests } = await strict(['top_k', 'max_tokens']);
+    const trial = await engineOf({ baseUrl }).tryOut();
+    expect(trial).toEqual({
+      ok: true,
+      text: 'takes seed; does not take n (n: false), top_k (topK: false); It does not take max_tokens: requests have max_completion_tokens (maxTokensField: max_completion_tokens); It reports no usage: tokens are estimated',
+      remarks: [
+        'It does not take n (n: false).',
+        'It does not take top_k (topK: false).',
+        'It does not take max_tokens: requests have max_completion_tokens (maxTokensField: max_completion_tokens).',
+        'It reports no usage: tokens are estimated.',
+      ],
+    });
+    expect(requests()).toBeLessThanOrEqual(12);
+  });
+
+  it('does not try what the config says already', async () => {
+    const { baseUrl, requests } = await strict([]);
+    const trial = await engineOf({ baseUrl, n: false, seed: false, topK: false }).tryOut();
+    expect(trial).toMatchObject({ ok: true, remarks: ['It reports no usage: tokens are estimated.'] });
+    expect(requests()).toBe(1);
+  });
+
+  it('says why an endpoint does not answer', async () => {
+    const trial = await engineOf({ baseUrl: 'http://127.0.0.1:1' }).tryOut();
+    expect(trial).toMatchObject({
+      ok: false,
+      text: 'Engine "stub" at http://127.0.0.1:1/chat/completions does not answer (ECONNREFUSED).',
+    });
+  });
+
+  it('is not made where the key is elsewhere', async () => {
+    const engine = engineOf({ baseUrl: 'http://127.0.0.1:1' });
+    delete process.env.STUB_KEY;
+    expect(await engine.tryOut()).toBeNull();
+  });
+});
+
 describe('addresses', () => {
   it.each([
     ['http://a/v1', 'http://a/v1'],

@@ -65,8 +65,8 @@ describe('postJson', () => {
       headers: { date: new Date(Date.UTC(2020, 1, 1)).toUTCString(), ...headers },
       body: '',
     });
-    const found = await post(await serve(listener), { retries: 0, timeoutMs: 0 }).catch((error) => error);
-    expect((found as { waitMs?: number }).waitMs).toBe(waitMs);
+    const found = await post(await serve(listener), { retries: 0, timeoutMs: 0 }).catch((error: unknown) => error);
+    expect(found).toHaveProperty('waitMs', waitMs);
   });
 
   it('takes a date that the server asks it to wait for by the clock of the server', async () => {

@@ -256,7 +256,12 @@ const CASES: [string, Reply, unknown][] = [
   ['the end in an error', `HTTP/1.1 401 x\r\ncontent-length: 100\r\n\r\nno`, CUT],
   // To elsewhere.
   ['file:', http(301, '', ['location: file:///etc/passwd']), parks(`301: ${REDIRECTS}`)],
-  ['a cloud', http(302, '', ['location: http://169.254.169.254/latest/meta-data']), parks(`302: ${REDIRECTS}`)],
+  [
+    'a cloud',
+    http(302, '', ['location: http://u:p@169.254.169.254/latest/meta-data?q']),
+    parks(`302: ${REDIRECTS.replace('another address', 'http://169.254.169.254/latest/meta-data')}`),
+  ],
+  ['with a page', http(301, '<html>Moved', ['location: /']), parks(`301: ${REDIRECTS}`)],
   ['another site', http(307, '', ['location: //evil.example/v1']), parks(`307: ${REDIRECTS}`)],
   ['itself', http(308, '', ['location: /v1/chat/completions']), parks(`308: ${REDIRECTS}`)],
   ['not modified', `HTTP/1.1 304 x\r\n\r\n`, parks(`304: ${REDIRECTS}`)],

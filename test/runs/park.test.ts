@@ -114,8 +114,8 @@ describe('a parked run', { timeout: 240_000 }, () => {
     );
   });
 
-  it('is one whose engine gives fewer texts than it was asked for, after the first attempt: each is paid for', async () => {
-    const teacher = await startTeacher(port, { takesN: false });
+  it('is one whose engine sends pages, after the first attempt: each may be paid for', async () => {
+    const teacher = await startTeacher(port, { page: '<html>Sign in' });
     try {
       const { runId } = await harness.client.startSample(
         { engine: 'teacher', data: { path: 'questions.jsonl' }, sampling: { k: 2, maxTokens: 4 } },
@@ -125,7 +125,7 @@ describe('a parked run', { timeout: 240_000 }, () => {
       expect(halt).toMatchObject({ step: 'sample', attempts: 1 });
       expect(halt).toHaveProperty(
         'message',
-        'Engine "teacher" refused the request (200: it returned 1 choice for n=2). Fix the cause, then `srlm retry`. [engine.refused]',
+        `Engine "teacher" at http://127.0.0.1:${port}/v1/chat/completions sent an HTML page in place of an answer of OpenAI's chat API; it begins: <html>Sign in. Check baseUrl in temporal.config.ts, and what is between it and this machine; then \`srlm retry\`. [engine.not-understood]`,
       );
       await harness.client.abort(runId);
     } finally {
