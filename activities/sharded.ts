@@ -114,6 +114,7 @@ export const srlmShard = (deps: Deps) =>
             const cost: RequestCost = noCost();
             const tools = { store, client, signal: stop.signal, cost, onRow: () => progress.add(1) };
             const { rows, counts } = await kind.work(step, texts, chunks, tools);
+            if (cost.estimated) out.estimated = true;
             const made = await store.objects.putRows(rows);
             const alone = hasSuspects(counts) ? mayHave(engine, suspects) : null;
             return { holds: [{ kind: 'rows', ref: made }], output: counts, usage: usageOf(kind, cost, engine), alone };

@@ -204,6 +204,8 @@ export const ShardOutput = z.strictObject({
   complete: z.boolean(),
   /** By all attempts of this shard. */
   usage: Usage,
+  /** The endpoint reports no usage: the tokens are those that its texts are likely to take. */
+  estimated: z.boolean().optional(),
   /** For the next activity of this shard, if there is one. */
   countedUntil: z.number().min(0),
 });

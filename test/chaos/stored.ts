@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { z } from 'zod';
 import { DatasetIndex, type DatasetRef, DatasetRef as DatasetSchema, type StepRecord } from '../../contracts/refs.js';
 import { SpecTexts } from '../../contracts/spec.js';
-import { IngestOutput, RoundTable, ShardedStep, TrainingSet } from '../../contracts/steps.js';
+import { AddRationalesOutput, Assembled, IngestOutput, RoundTable, ShardedStep } from '../../contracts/steps.js';
 import { type ObjectKind, objectName } from '../../storage/objects.js';
 import { recordName } from '../../storage/records.js';
 import type { Harness } from '../support/harness.js';
@@ -34,8 +34,8 @@ export class StoredFiles {
     if (parsed.length > 0) return this.of(parsed);
     const samples = await harness.records('sample');
     const enrichments = samples.filter((record) => purposeOf(record) === 'enrich');
-    if (enrichments.length > 0) return this.of(outputs(enrichments, DatasetSchema));
-    const sets = outputs(await harness.records('addRationales'), TrainingSet).map(({ dataset }) => dataset);
+    if (enrichments.length > 0) return this.of(assembled(enrichments));
+    const sets = outputs(await harness.records('addRationales'), AddRationalesOutput).map(({ set }) => set.dataset);
     const questions = await this.ingested('questions');
     const whole = await this.of([...sets, ...questions.map(({ dataset }) => dataset)]);
     const candidates = (await this.unfinishedChunks()).map(({ holds }) => this.path('rows', holds[0]!.ref.sha256));
@@ -44,7 +44,7 @@ export class StoredFiles {
 
   /** Records of sampled chunks whose step is not finished. */
   async unfinishedChunks(): Promise<StepRecord[]> {
-    const finished = outputs(await this.harness.records('sample'), DatasetSchema);
+    const finished = assembled(await this.harness.records('sample'));
     const listed = new Set((await this.of(finished)).chunks);
     const all = await this.harness.records('sample-chunk');
     return all.filter(({ holds }) => !listed.has(this.path('rows', holds[0]!.ref.sha256)));
@@ -103,3 +103,4 @@ const fieldsOf = (inputs: unknown) => inputs as Record<string, unknown>;
 const purposeOf = ({ inputs }: StepRecord) => (fieldsOf(inputs).recipe as { purpose?: string }).purpose;
 const outputs = <T>(records: readonly StepRecord[], schema: z.ZodType<T>): T[] =>
   records.map(({ output }) => schema.parse(output));
+const assembled = (records: readonly StepRecord[]) => outputs(records, Assembled).map(({ dataset }) => dataset);

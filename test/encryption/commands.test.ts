@@ -227,13 +227,13 @@ it('sample, which writes its texts to a file', async () => {
     id: 'sampled',
     script: {
       srlmIngest: () => done({ dataset: prompts, missingRationales: 0, meanRationaleChars: 0 }),
-      srlmAssemble: () => done(candidates),
+      srlmAssemble: () => done({ dataset: candidates, counts: null }),
     },
   });
   const out = join(folder, 'texts.jsonl');
   const sampled = await srlm(['sample', join(folder, 'sample.yaml'), '--id', 'sampled', '--out', out]);
   expect(sampled.error).toBe('');
-  expect(JSON.parse(readFileSync(out, 'utf8'))).toEqual({ id: 'a', instruction: SAID.prompt, texts: [SAID.reply] });
+  expect(JSON.parse(readFileSync(out, 'utf8'))).toMatchObject({ id: 'a', k: 0, text: SAID.reply });
 });
 
 it('status of an activity that is tried again, abort, and the failure of what has ended', async () => {

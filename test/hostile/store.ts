@@ -107,7 +107,7 @@ async function validInputs(root: string, store: Store, run: Run): Promise<Pick<H
   const questions = await dataset((id) => ({ id, question: 'What is 1+1?', choices: null, answer: '2' }));
   // Not by its activity, which tries a model out in Python.
   const base = await store.models.prepare(join(root, 'models/base'));
-  const { chunkSize: _, ...sampling } = settings.sampling;
+  const { chunkSize: _, maxFailedShare: __, ...sampling } = settings.sampling;
   const sample = {
     ...{ step: 'sample', purpose: 'enrich', engine: 'local', model: base, data, texts, enrichFrom: 'original' },
     ...{ sampling: { ...sampling, stop: [] }, seed: 0, round: 1, deterministic: false },

@@ -77,7 +77,6 @@ describe('a sampling run', { timeout: 120_000 }, () => {
     const before = endpoint.answered.length;
     expect(paused.steps.at(-1)).toMatchObject({ step: 'sample', rowsDone: before, rowsTotal: PROMPTS });
     expect(before).toBeLessThan(PROMPTS);
-    expect(before % CHUNK).toBe(0);
     await sleep(1000);
     expect(endpoint.answered.length).toBe(before);
     await expect(harness.client.send(runId, 'pause', {})).rejects.toThrow(/already paused by /);
@@ -105,7 +104,6 @@ describe('a sampling run', { timeout: 120_000 }, () => {
     expect(await harness.stopWorker()).toBe(0);
     const before = endpoint.answered.length;
     expect(before).toBeLessThan(PROMPTS);
-    expect(before % CHUNK).toBe(0);
     endpoint.delayMs = 0;
     await harness.startWorker();
     const { steps } = await harness.status(runId, 'it is done', is('done'));

@@ -103,6 +103,7 @@ async function window(
         const done = await pausable(run, () => gpu(run.config, summary).srlmShard(input));
         if (done) {
           spend(run, state, done.usage);
+          if (done.estimated) warnOfEstimate(run);
           rowsDone.set(from, done.rows);
           countedUntil.set(from, done.countedUntil);
           count();
@@ -116,6 +117,13 @@ async function window(
   };
   await Promise.all(Array.from({ length: lanes }, lane));
   if (failed !== null) throw failed;
+}
+
+/** Where a budget depends on it. */
+function warnOfEstimate({ settings: { budget }, state: { warnings } }: RunControl): void {
+  if (budget.tokens === undefined && budget.money === undefined) return;
+  const warning = 'An endpoint reports no usage: its tokens, and what they cost, are estimated from the length of its texts.';
+  if (!warnings.includes(warning)) warnings.push(warning);
 }
 
 /** Chunk ranges: enough to fill the window, then CHUNKS_PER_SHARD each, never more than MAX_SHARDS. */
