@@ -45,7 +45,7 @@ export const ingestInputs = (
   { kind, file, limit, chunkSize }: IngestInput,
   { fields, skipInvalid }: { fields: Fields; skipInvalid: boolean },
 ) => ({
-  versions: [VERSION.ingest, FORMATS, CHUNKS, PROMPTS],
+  versions: [VERSION.ingest, FORMATS, CHUNKS, PROMPTS, RANDOM],
   kind,
   file: file.sha256,
   fields,

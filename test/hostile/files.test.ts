@@ -222,13 +222,18 @@ describe('the file of --out', () => {
   const row = { id: 'r', instruction: '=cmd|calc', texts: ['\u202eltr \u009b2J \u200b \u0000 \u2028', '@SUM(1)'] };
   const result = { prompts: { rows: 1 }, candidates: {} };
   const store = {
-    datasets: { chunks: async () => [{}] },
+    datasets: {
+      chunks: async () => [{}],
+      rows: async function* () {
+        for (const one of texts) yield { ...one, reason: null };
+      },
+    },
     objects: {
-      readRows: async (_ref: unknown, schema: { shape: object }) =>
-        'text' in schema.shape ? row.texts.map((text, k) => ({ id: 'r', k, text })) : [row],
+      readRows: async (_ref: unknown, schema: { shape: object }) => ('text' in schema.shape ? texts : [row]),
     },
   };
-  const write = async (path: string) => (await fileWriter(path))(store as never, result as never);
+  const texts = row.texts.map((text, k) => ({ id: 'r', k, text }));
+  const write = async (path: string, plain = true) => (await fileWriter(path, plain))(store as never, result as never);
 
   it('may have the longest name that there is, and its text steers no terminal', async () => {
     const path = at(`${'x'.repeat(249)}.jsonl`);
@@ -236,6 +241,15 @@ describe('the file of --out', () => {
     const text = await readFile(path, 'utf8');
     expect(text).not.toMatch(STEERS);
     expect(JSON.parse(text)).toEqual(row);
+    await write(path, false);
+    const lines = await readFile(path, 'utf8');
+    expect(lines).not.toMatch(STEERS);
+    expect(
+      lines
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line)),
+    ).toEqual(texts);
   });
 
   it.each([

@@ -58,7 +58,9 @@ describe('a finished run, started again', { timeout: 240_000 }, () => {
     const requests = harness.requests().length;
     const result = await harness.finish(await harness.start(harnessSpec(), id));
     const { warnings } = await harness.client.status(id);
-    return { result, warnings, requests: harness.requests().slice(requests) };
+    // The tiny model writes without end.
+    const others = warnings.filter((one) => !one.includes('were cut at maxTokens'));
+    return { result, warnings: others, requests: harness.requests().slice(requests) };
   }
 
   it('has left files of the kinds only that `npm run chaos -- --at-rest` damages', () => {
