@@ -33,7 +33,7 @@ export interface Served {
 }
 
 interface Call {
-  /** Of Python. */
+  /** Python's arguments. */
   args: string[];
   env: Record<string, string>;
 }

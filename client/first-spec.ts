@@ -27,7 +27,7 @@ export interface FirstSpecRequest {
 /** A token of English has about four characters; of figures and other languages, fewer. */
 const CHARS_PER_TOKEN = 3;
 const [LEAST_LENGTH, MOST_LENGTH] = [256, 4096];
-/** Of an enriched rationale. Its prompt has about a hundred tokens besides the row. */
+/** The tokens of an enriched rationale. Its prompt has about a hundred tokens besides the row. */
 const RATIONALE_TOKENS = 256;
 const PROMPT_TOKENS = 128;
 /** Where the model does not say how long its texts may be. */

@@ -8,10 +8,10 @@ import { type Candidate, encodable, Guard } from './rows.js';
 
 const Count = z.int().min(0);
 
-/** Of a chunk, whose record is a file; and of a step, whose counts are part of a payload. */
+/** A chunk's record is a file; a step's counts are part of a payload. */
 const MAX_REASONS = { chunk: 50, step: 4 };
 const MAX_REASON_CHARS = 60;
-/** Of its JSON. */
+/** The bytes of its JSON. */
 const MAX_REASON_BYTES = 90;
 /** Why something is missing, the most frequent first. */
 const Reasons = z

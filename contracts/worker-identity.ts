@@ -12,9 +12,9 @@ import type { Deployment } from './deployment.js';
 const OF_HOST = ['device', 'dtype', 'threads', 'maxBatch', 'concurrency', 'timeoutSeconds', 'accelerateConfig'];
 
 export interface ConfigDigests {
-  /** Of what all hosts have alike: engines and trainers. */
+  /** The digest of what all hosts have alike: engines and trainers. */
   shared: string;
-  /** Of what a client and a worker of one host have alike: also folders. */
+  /** The digest of what a client and a worker of one host have alike: also folders. */
   local: string;
 }
 

@@ -121,7 +121,7 @@ function numberIn(patterns: readonly RegExp[], text: string): number | null {
 // --- parameters -------------------------------------------------------------------------------------------------------
 const UNSUPPORTED =
   /unsupported|not (?:\w+ )?(?:supported|permitted|allowed|accepted|available)|(?:does|do)(?: not|n't) (?:support|accept|take|allow)|unrecogni[sz]ed|unknown|unexpected|extra (?:inputs?|fields?|forbidden)|invalid (?:parameter|argument|field)|only .{0,40}(?:supported|allowed|default)|use '?max_|no such (?:field|parameter)|cannot find field|additional propert/i;
-/** Of `n`, a bound is as good as none: the texts are asked for one by one. The bounds of others are the user's affair. */
+/** A bound on `n` is as good as none: the texts are asked for one by one. The bounds of others are the user's affair. */
 const BOUNDED =
   /(?:must|should|can only|has to) be\b|\bonly\b|at most|maximum|less than|(?:greater|more|larger) than|exceed|between|multiple (?:choices|completions|generations)/i;
 

@@ -72,7 +72,7 @@ async function fileSize(path: string): Promise<Pick<Item, 'bytes' | 'usedAtMs'> 
   return found && { bytes: found.size, usedAtMs: found.mtimeMs };
 }
 
-/** Of all files below a folder; the newest of them says when it was used. */
+/** All files below a folder together; the newest of them says when it was used. */
 async function sizeOf(folder: string): Promise<Pick<Item, 'bytes' | 'usedAtMs'>> {
   let { bytes, usedAtMs } = { bytes: 0, usedAtMs: (await fileSize(folder))?.usedAtMs ?? 0 };
   for (const entry of (await readdir(folder, { withFileTypes: true, recursive: true }).catch(nullIfMissing)) ?? []) {

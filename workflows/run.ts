@@ -154,7 +154,7 @@ const costs = ({ state }: RunControl, round: number | null): StepCost[] =>
     .filter((one) => one.round === round && one.step !== 'record')
     .map(({ step, seconds, usage, reused }) => ({ step, seconds: seconds ?? 0, usage, reused }));
 
-/** Of the steps of this execution: those of a round, and before the first one those of the preparation. */
+/** What the steps of this execution have counted: those of a round, and before the first one those of the preparation. */
 const counts = ({ state }: RunControl): StepCounts =>
   state.steps.flatMap(({ step, round, counts }) => (counts ? [{ round, step, counts }] : []));
 

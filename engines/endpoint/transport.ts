@@ -57,7 +57,7 @@ async function open({ baseUrl, apiKey, headers, azure }: Address): Promise<Clien
   const dispatcher = dispatcherFor(baseUrl);
   const options = {
     apiKey,
-    // Of OpenAI's own variables, none is meant for this address.
+    // None of OpenAI's own variables is meant for this address.
     organization: null,
     project: null,
     adminAPIKey: null,

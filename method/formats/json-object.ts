@@ -27,7 +27,7 @@ const isOpening = (byte: number) => byte === 0x7b || byte === 0x5b;
 
 interface List {
   name: string;
-  /** Of its bracket. */
+  /** Where its bracket is. */
   at: number;
   line: number;
   hasObjects: boolean;

@@ -9,7 +9,7 @@ import type { RowPosition, UserObject } from './form.js';
 import { KINDS } from './index.js';
 import { isMissing } from './text.js';
 
-/** Of the rows that are tried, so many must be read. */
+/** So many of the rows that are tried must be read. */
 const SHARE = 0.9;
 const MOST_ROWS = 100;
 const MOST_CANDIDATES = 6;

@@ -105,7 +105,7 @@ describe('a model server', () => {
       return { status: reply.status, body: (await reply.json()) as Reply };
     };
     const choices = async (body: object): Promise<Choice[]> => (await post('/v1/completions', body)).body.choices;
-    /** Of this model each byte is a token, after three special ones. */
+    /** Each byte is a token of this model, after three special ones. */
     const idsOf = async (prompt: string): Promise<number[]> =>
       (await post('/tokenize', { prompt, add_special_tokens: false })).body.tokens;
     // The request of lm-eval for likelihoods.

@@ -45,10 +45,10 @@ describe('a finished run, started again', { timeout: 240_000 }, () => {
       const { recipe } = inputs as { recipe: { purpose: string; weights: string } };
       return recipe.purpose === purpose && (weights === undefined || recipe.weights === weights);
     });
-  /** Of a step that counts, too. */
+  /** The dataset of a step that counts, too. */
   const datasetOf = ({ output }: StepRecord) => DatasetRef.parse((output as { dataset?: unknown }).dataset ?? output);
   const chunksOf = (record: StepRecord) => harness.chunkPaths(datasetOf(record));
-  /** Of the rows that a chunk of texts is about. */
+  /** The ids of the rows that a chunk of texts is about. */
   const idsIn = async (path: string): Promise<string[]> => {
     const lines = (await readFile(path, 'utf8')).trim().split('\n');
     return [...new Set(lines.map((line) => (JSON.parse(line) as { id: string }).id))];

@@ -122,7 +122,8 @@ async function window(
 /** Where a budget depends on it. */
 function warnOfEstimate({ settings: { budget }, state: { warnings } }: RunControl): void {
   if (budget.tokens === undefined && budget.money === undefined) return;
-  const warning = 'An endpoint reports no usage: its tokens, and what they cost, are estimated from the length of its texts.';
+  const warning =
+    'An endpoint reports no usage: its tokens, and what they cost, are estimated from the length of its texts.';
   if (!warnings.includes(warning)) warnings.push(warning);
 }
 
