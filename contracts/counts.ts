@@ -174,7 +174,7 @@ function most(reasons: Map<string, number>, limit: number): Reasons {
 export function countsText(counts: Counts): string {
   switch (counts.of) {
     case 'texts': {
-      const { rows, withText, cut, empty, filtered, refused, maxTokens, reasons } = counts;
+      const { rows, asked, withText, cut, empty, filtered, refused, maxTokens, reasons } = counts;
       const missing = [
         [cut, `cut at maxTokens ${maxTokens}`],
         [empty, 'empty'],
@@ -183,7 +183,9 @@ export function countsText(counts: Counts): string {
       ] as const;
       const parts = missing.flatMap(([count, what]) => (count > 0 ? [`${number(count)} ${what}`] : []));
       const why = reasons.length === 0 ? '' : ` (${reasons.map(reasonText(reasons.length > 1)).join('; ')})`;
-      const unless = parts.length === 0 ? '' : `; ${parts.join(', ')}${why}`;
+      // Where a row has several texts, the rest is not counted in rows.
+      const of = asked === rows ? '' : `of ${number(asked)} texts, `;
+      const unless = parts.length === 0 ? '' : `; ${of}${parts.join(', ')}${why}`;
       return `${number(withText)} of ${number(rows)} rows have texts${unless}`;
     }
     case 'scores':

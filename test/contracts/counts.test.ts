@@ -34,7 +34,7 @@ describe('the counts of a sampling step', () => {
     // What the model itself left empty is no failure.
     expect(failedTexts(counts)).toBe(4);
     expect(countsText(counts)).toBe(
-      '3 of 6 rows have texts; 2 cut at maxTokens 48, 2 empty, 2 filtered, 1 refused (content_filter 2; no choices 1; too long 1)',
+      '3 of 6 rows have texts; of 9 texts, 2 cut at maxTokens 48, 2 empty, 2 filtered, 1 refused (content_filter 2; no choices 1; too long 1)',
     );
   });
 

@@ -21,7 +21,9 @@ describe.concurrent('a sampling step', () => {
     const { steps, ...parked } = await run.parked('sample');
     const halt = parked.halt as Parked;
     expect(halt).toMatchObject({ type: 'sampling.failed', skippable: true });
-    expect(halt.message).toContain('0 of 32 rows have texts; 128 empty. Look at the endpoint, then ask again');
+    expect(halt.message).toContain(
+      '0 of 32 rows have texts; of 128 texts, 128 empty. Look at the endpoint, then ask again',
+    );
     expect(halt.message).not.toContain('maxFailedShare');
     expect(steps.at(-1)).toMatchObject({ step: 'sample', counts: NOTHING });
     expect(run.inputs('srlmShard')[0].suspects).toEqual({ since: 0, forkOf: null });
