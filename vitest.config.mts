@@ -20,8 +20,14 @@ class LongestFirst extends BaseSequencer {
 }
 
 const WORKFLOWS = 'test/workflows/*.test.ts';
-/** Functions of values: they change nothing of their process. */
-const PURE = ['method', 'contracts', 'text'].map((folder) => `test/${folder}/*.test.ts`);
+/** They change nothing of their process: a new one for each file takes longer than the tests of most. */
+const SHARING = [
+  ...['method', 'contracts', 'text', 'activities'].map((folder) => `test/${folder}/*.test.ts`),
+  'test/client/!(operate).test.ts',
+  'test/audit/!(history).test.ts',
+  'test/storage/!(model|models|model-folder).test.ts',
+  'test/engines/{refusals,outcomes,client,http}.test.ts',
+];
 
 export default defineConfig({
   test: {
@@ -32,8 +38,8 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 120_000,
     projects: [
-      { extends: true, test: { name: 'all others', include: ['test/**/*.test.ts'], exclude: [WORKFLOWS, ...PURE] } },
-      { extends: true, test: { name: 'pure', include: PURE, isolate: false } },
+      { extends: true, test: { name: 'all others', include: ['test/**/*.test.ts'], exclude: [WORKFLOWS, ...SHARING] } },
+      { extends: true, test: { name: 'sharing a process', include: SHARING, isolate: false } },
       {
         extends: true,
         test: {
