@@ -2,6 +2,7 @@
  * What an endpoint takes of a request: what temporal.config.ts says of it, and what its refusals have shown since this
  * process began. Each thing that is found out is said once.
  */
+import type { SampleRequest } from './client.js';
 import type { HttpError } from './http.js';
 import { isUnsupported } from './refusals.js';
 
@@ -17,14 +18,7 @@ export interface DialectSettings {
   extraBody?: Record<string, unknown> | undefined;
 }
 
-interface Asked {
-  n: number;
-  seed: number;
-  temperature: number;
-  topP: number;
-  topK: number;
-  maxTokens: number;
-}
+type Asked = Pick<SampleRequest, 'n' | 'seed' | 'temperature' | 'topP' | 'topK' | 'maxTokens'>;
 
 /** What an endpoint may do without; the setting that says so, where there is one. */
 const OPTIONAL = { seed: 'seed: false', top_k: 'topK: false', n: 'n: false', temperature: null, top_p: null } as const;

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 
-FILE_BYTES = 50_000_000  # of requests.jsonl and log.txt
+FILE_BYTES = 50_000_000  # the largest requests.jsonl or log.txt
 
 
 class Log:

@@ -1,6 +1,6 @@
 /**
- * Which `fields` would make rows readable that names do not suffice for: the mapping, of those that the names and values
- * of their fields speak for, with which most of the rows are read. It is tried, not only guessed. Throws nothing.
+ * Which `fields` would make rows readable whose names are not known. Names and values of their fields suggest some
+ * mappings; each is tried on the rows, and the one that reads most of them wins. Throws nothing.
  */
 import { Problem } from '../../contracts/errors.js';
 import type { Fields } from '../../contracts/spec.js';
