@@ -33,9 +33,9 @@ const VERSION = {
   ingest: 2,
   addRationales: 2,
   sample: 2,
-  logprob: 2,
+  logprob: 3,
   parse: 1,
-  select: 2,
+  select: 3,
   mix: 1,
   fineTune: 2,
   grade: 2,
@@ -82,8 +82,13 @@ export function sampleRecipe(
 }
 
 /** Guards take no part: every distinct candidate gets its log-probability. */
-export const logprobRecipe = ({ deterministic }: LogprobStep, prompts: PromptTemplates, weights: string) => ({
+export const logprobRecipe = (
+  { candidates, deterministic }: LogprobStep,
+  prompts: PromptTemplates,
+  weights: string,
+) => ({
   versions: [VERSION.logprob, PROMPTS],
+  rationales: candidates ? 'candidates' : 'none',
   weights,
   deterministic,
   templates: { answer: prompts.answer, reply: prompts.reply },
@@ -108,13 +113,14 @@ export const parseInputs = ({ candidates }: ParseInput, { reply }: PromptTemplat
 });
 
 export const selectInputs = (
-  { data, candidates, scores, enrichFrom, selection, seed, round }: SelectInput,
+  { data, candidates, scores, withoutRationale, enrichFrom, selection, seed, round }: SelectInput,
   { enrich }: PromptTemplates,
 ) => ({
   versions: [VERSION.select, GUARDS, SELECTORS, PROMPTS, RANDOM],
   data: data.sha256,
   candidates: candidates.sha256,
-  scores: Object.fromEntries(Object.entries(scores).map(([name, ref]) => [name, ref.sha256])),
+  scores: digestsOf(scores),
+  withoutRationale: digestsOf(withoutRationale),
   templates: { enrich },
   enrichFrom,
   selection,
@@ -122,6 +128,9 @@ export const selectInputs = (
   // Only chance needs a seed.
   ...(draws(selection.selector) ? { seed } : {}),
 });
+
+const digestsOf = (datasets: Record<string, ObjectRef>) =>
+  Object.fromEntries(Object.entries(datasets).map(([name, { sha256 }]) => [name, sha256]));
 
 export const mixInputs = ({ data, catalysts, copies, use }: MixInput, prompts: PromptTemplates) => ({
   versions: [VERSION.mix, MIXTURE, PROMPTS],

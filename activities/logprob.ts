@@ -1,10 +1,10 @@
 /**
- * Log-probabilities: how likely a model finds the answer after the incumbent rationale and after each distinct
- * candidate. Guards take no part in it: which candidates are sound is decided by the selection, so that a changed guard
+ * Log-probabilities: how likely a model finds the answer after the incumbent rationale and after each distinct candidate,
+ * or without any rationale: the reply as the model is trained to write it where a row has none. Guards take no part in it: which candidates are sound is decided by the selection, so that a changed guard
  * costs no new request.
  */
 import type { ObjectRef } from '../contracts/refs.js';
-import { Example, INCUMBENT, ParsedCandidate, type Score } from '../contracts/rows.js';
+import { Example, INCUMBENT, NO_RATIONALE, ParsedCandidate, type Score } from '../contracts/rows.js';
 import type { LogprobStep } from '../contracts/steps.js';
 import { answerMessages, answerSuffix, replyPrefix } from '../method/prompts.js';
 import { groupById } from '../method/rows.js';
@@ -14,44 +14,56 @@ import { type ShardedKind, settleAll, weightsOf } from './sharded-kind.js';
 /** The scores of a row, and how many rationales it has to score. */
 interface Scored {
   scores: Score[];
-  candidates: number;
+  rationales: number;
 }
 
 export const logprob: ShardedKind<LogprobStep> = {
   needs: () => ['loadsWeights', 'promptLogprobs'],
   recipe: (step, { prompts }, engine) => logprobRecipe(step, prompts, weightsOf(step, engine)),
-  data: ({ data, candidates }) => [data, candidates],
+  data: ({ data, candidates }) => (candidates ? [data, candidates] : [data]),
   // Paid for by what was read.
   tokens: ({ promptTokens }) => promptTokens,
-  async work(_, { prompts }, [chunk, candidateChunk], { store, client, signal, cost, onRow }) {
-    const candidates = groupById(await store.objects.readRows(candidateChunk as ObjectRef, ParsedCandidate));
+  async work({ candidates: asked }, { prompts }, [chunk, candidateChunk], { store, client, signal, cost, onRow }) {
     const examples = await store.objects.readRows(chunk as ObjectRef, Example);
-    const logprobs_E = await settleAll(
+    const candidates = asked
+      ? groupById(await store.objects.readRows(candidateChunk as ObjectRef, ParsedCandidate))
+      : null;
+    const scored_E = await settleAll(
       examples.map(async (example): Promise<Scored> => {
-        const { id, rationale, answer } = example;
-        const candidates_K = candidates.get(id) ?? [];
-        const rationales = [{ k: INCUMBENT, rationale }, ...candidates_K];
-        // Candidates that say the same are computed once. Without a candidate there is nothing to compare.
-        const distinct = candidates_K.length === 0 ? [] : [...new Set(rationales.map((one) => one.rationale))];
+        const { id, answer } = example;
+        const rationales = candidates
+          ? compared(example, candidates.get(id) ?? [])
+          : [{ k: NO_RATIONALE, rationale: '' }];
+        // Those that say the same are computed once.
+        const distinct = [...new Set(rationales.map((one) => one.rationale))];
         if (distinct.length === 0) {
           onRow();
-          return { scores: [], candidates: 0 };
+          return { scores: [], rationales: 0 };
         }
         const messages = answerMessages(prompts, example);
         const prefixes = distinct.map((one) => replyPrefix(prompts, one));
         const suffix = answerSuffix(prompts, answer);
         const request = { messages, prefixes_K: prefixes, suffix, requestId: `logprob:${id}` };
-        const found = await client.logprobs(request, signal, cost);
+        const { nats_KT } = await client.logprobs(request, signal, cost);
         onRow();
-        const scores = rationales.flatMap((one) => {
-          const score = found.logprobNats_K[distinct.indexOf(one.rationale)] ?? null;
-          return score === null ? [] : [{ id, k: one.k, score }];
+        const scores = rationales.flatMap(({ k, rationale }) => {
+          const nats_T = nats_KT[distinct.indexOf(rationale)];
+          return nats_T ? [{ id, k, ...scoreOf(nats_T) }] : [];
         });
-        return { scores, candidates: rationales.length };
+        return { scores, rationales: rationales.length };
       }),
     );
-    const rows = logprobs_E.flatMap(({ scores }) => scores);
-    const asked = logprobs_E.reduce((sum, one) => sum + one.candidates, 0);
-    return { rows, counts: { of: 'scores', candidates: asked, without: asked - rows.length } };
+    const rows = scored_E.flatMap(({ scores }) => scores);
+    const total = scored_E.reduce((sum, { rationales }) => sum + rationales, 0);
+    return { rows, counts: { of: 'scores', candidates: total, without: total - rows.length } };
   },
 };
+
+/** Without a candidate there is nothing to compare the incumbent with. */
+const compared = ({ rationale }: Example, candidates_K: readonly ParsedCandidate[]) =>
+  candidates_K.length === 0 ? [] : [{ k: INCUMBENT, rationale }, ...candidates_K];
+
+function scoreOf(nats_T: readonly number[]): Pick<Score, 'score' | 'logprobs'> {
+  const mean = nats_T.reduce((sum, value) => sum + value, 0) / nats_T.length;
+  return { score: mean, logprobs: nats_T.map((value) => Math.round(value * 100) / 100) };
+}

@@ -5,42 +5,48 @@
 import type { GuardCounts } from '../contracts/counts.js';
 import { inputInvalid } from '../contracts/errors.js';
 import type { ObjectRef } from '../contracts/refs.js';
-import { type Decision, Example, INCUMBENT, ParsedCandidate, Score, type ScoreName } from '../contracts/rows.js';
+import {
+  type Decision,
+  Example,
+  INCUMBENT,
+  NO_RATIONALE,
+  ParsedCandidate,
+  SCORES,
+  Score,
+  type ScoreName,
+} from '../contracts/rows.js';
 import type { PromptTemplates } from '../contracts/spec.js';
 import { SelectInput, SelectOutput } from '../contracts/steps.js';
 import { guardOf } from '../method/guards/index.js';
 import { groupById } from '../method/rows.js';
-import { choose, scoresOf } from '../method/selectors/index.js';
+import { type CandidateRow, decide, scoresOf } from '../method/selectors/index.js';
 import { activity, type Deps } from './activity.js';
 import { selectInputs } from './keys.js';
 import { memoize } from './memoize.js';
 import { textsOf } from './texts.js';
 
-type ScoreTable = ReadonlyMap<string, Partial<Record<ScoreName, number>>>;
+/** What a model says of a line of the table; a name that is not a key was not asked. */
+type ScoreTable = ReadonlyMap<ScoreName, ReadonlyMap<string, Score>>;
 
 export const srlmSelect = ({ store }: Deps) =>
   activity('select', SelectInput, async (input, progress) => {
     const { data, candidates, scores, selection, texts, round } = input;
     const missing = scoresOf(selection.selector).find((name) => !scores[name]);
-    if (missing) throw inputInvalid('select', `selector ${selection.selector} needs the score ${missing}`);
+    if (missing) throw inputInvalid('select', `the selector needs the score ${missing}`);
     const { prompts } = await textsOf(store, texts);
     progress.expect(data.rows);
     return memoize(store, 'select', selectInputs(input, prompts), SelectOutput, async () => {
       const candidateChunks = await store.datasets.chunks(candidates);
-      const scoreChunks = await Promise.all(
-        Object.entries(scores).map(
-          async ([name, ref]) => [name as ScoreName, await store.datasets.chunks(ref)] as const,
-        ),
-      );
+      const tables = [...(await chunksOf(scores)), ...(await chunksOf(input.withoutRationale))];
       const decisionChunks: ObjectRef[] = [];
       const count = { changed: 0, enriched: 0, chars: 0 };
       const guards: GuardCounts = { of: 'guards', candidates: 0, guards: {} };
       const dataset = await store.datasets.map(data, async (chunk, i) => {
-        const table = await scoreTable(scoreChunks.map(([name, chunks]) => [name, chunks[i]!] as const));
+        const table = await scoreTable(tables.map(([name, chunks]) => [name, chunks[i]!] as const));
         const byExample = groupById(await store.objects.readRows(candidateChunks[i]!, ParsedCandidate));
         const decisions: Decision[] = [];
         const next = (await store.objects.readRows(chunk, Example)).map((example) => {
-          const lines = decide(example, byExample.get(example.id) ?? [], table, input, prompts);
+          const lines = linesOf(example, byExample.get(example.id) ?? [], table, input, prompts);
           decisions.push(...lines);
           countGuards(guards, lines);
           const winner = lines.find(({ chosen }) => chosen)!;
@@ -69,13 +75,18 @@ export const srlmSelect = ({ store }: Deps) =>
       };
     });
 
+    function chunksOf(datasets: SelectInput['scores']): Promise<(readonly [ScoreName, ObjectRef[]])[]> {
+      const asked = SCORES.flatMap((name) => (datasets[name] ? [[name, datasets[name]] as const] : []));
+      return Promise.all(asked.map(async ([name, ref]) => [name, await store.datasets.chunks(ref)] as const));
+    }
+
     async function scoreTable(chunks: readonly (readonly [ScoreName, ObjectRef])[]): Promise<ScoreTable> {
-      const table = new Map<string, Partial<Record<ScoreName, number>>>();
-      for (const [name, chunk] of chunks)
-        for (const { id, k, score } of await store.objects.readRows(chunk, Score)) {
-          const key = lineKey(id, k);
-          table.set(key, { ...table.get(key), [name]: score });
-        }
+      const table = new Map<ScoreName, Map<string, Score>>();
+      for (const [name, chunk] of chunks) {
+        const lines = table.get(name) ?? new Map<string, Score>();
+        for (const score of await store.objects.readRows(chunk, Score)) lines.set(lineKey(score.id, score.k), score);
+        table.set(name, lines);
+      }
       return table;
     }
   });
@@ -91,27 +102,40 @@ function countGuards(counts: GuardCounts, lines: readonly Decision[]): void {
 const lineKey = (id: string, k: number) => `${k} ${id}`;
 
 /** One line for the incumbent and one for each candidate; one of them is chosen. */
-function decide(
+function linesOf(
   example: Example,
   candidates: readonly ParsedCandidate[],
   table: ScoreTable,
-  { scores, enrichFrom, selection, seed, round }: SelectInput,
+  { enrichFrom, selection, seed, round }: SelectInput,
   templates: PromptTemplates,
 ): Decision[] {
   const { id } = example;
-  const names = Object.keys(scores) as ScoreName[];
-  const lines = [
+  const rationales = [
     { k: INCUMBENT, rationale: example.rationale, guard: null },
     ...candidates.map((candidate) => ({
       ...{ k: candidate.k, rationale: candidate.rationale },
       guard: guardOf(candidate, { example, templates, enrichFrom }),
     })),
-  ].map((line) => ({
-    id,
-    ...line,
-    chars: line.rationale.length,
-    scores: Object.fromEntries(names.map((name) => [name, table.get(lineKey(id, line.k))?.[name] ?? null])),
-  }));
-  const chosen = choose(lines, selection, `${seed} ${round} ${id}`);
-  return lines.map((line) => ({ ...line, chosen: line.k === chosen }));
+  ];
+  const lines = rationales.map((line) => {
+    const withoutRationale = line.k === INCUMBENT ? tokensOf(table, id, NO_RATIONALE) : undefined;
+    return {
+      ...{ id, ...line, chars: line.rationale.length },
+      scores: scoresAt(table, id, line.k),
+      logprobs: tokensOf(table, id, line.k),
+      ...(withoutRationale ? { withoutRationale } : {}),
+    };
+  });
+  return decide(lines, selection, `${seed} ${round} ${id}`);
+}
+
+const scoresAt = (table: ScoreTable, id: string, k: number): Partial<Record<ScoreName, number | null>> =>
+  Object.fromEntries([...table].map(([name, lines]) => [name, lines.get(lineKey(id, k))?.score ?? null]));
+
+function tokensOf(table: ScoreTable, id: string, k: number): CandidateRow['logprobs'] {
+  const known = [...table].flatMap(([name, lines]) => {
+    const logprobs = lines.get(lineKey(id, k))?.logprobs;
+    return logprobs ? [[name, logprobs] as const] : [];
+  });
+  return known.length > 0 ? Object.fromEntries(known) : undefined;
 }

@@ -33,7 +33,7 @@ import { batchProblem } from '../contracts/training.js';
 import { requireCapability } from '../engines/engine.js';
 import { EngineHost } from '../engines/index.js';
 import type { DataRow } from '../method/formats/index.js';
-import { scoresOf } from '../method/selectors/index.js';
+import { describeSelector, scoresToKeep } from '../method/selectors/index.js';
 import { type ProbedModel, probeModelIfPossible } from '../processes/probe-model.js';
 import { pythonPath } from '../processes/python.js';
 import { notAFile } from '../storage/files.js';
@@ -171,8 +171,8 @@ function checkMachines(spec: RunSpec, deployment: Deployment): void {
   if (rationalizeEngine) engines.engine(rationalizeEngine);
   const trainer = Object.hasOwn(deployment.trainers, name) ? deployment.trainers[name] : undefined;
   if (!trainer) throw nameUnknown('trainer', name, Object.keys(deployment.trainers));
-  if (scoresOf(selection.selector).length > 0)
-    requireCapability(engine, 'promptLogprobs', `selection.selector: ${selection.selector}`);
+  if (scoresToKeep(selection).names.length > 0)
+    requireCapability(engine, 'promptLogprobs', `selection.selector: ${describeSelector(selection.selector)}`);
   requireCapability(engine, 'loadsWeights', 'a run, which samples from the model it has just trained,');
   const problem = batchProblem(training, trainer.processes);
   if (problem) throw trainingInvalid(name, problem);

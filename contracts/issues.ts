@@ -22,15 +22,16 @@ export function explain(found: Issue): { field: string; reason: string } {
   return { field: issue.path.join('.'), reason: `${wanted(issue)}${foundIn(issue)}` };
 }
 
-/** In a union (`none` or a map of fields): the issue of the branch that matches the value best. */
+/** In a union (`none` or a map of fields): the issue of the branch that matches the value best, with the fewest issues. */
 export function deepest(issue: Issue): Issue {
   if (issue.code !== 'invalid_union') return issue;
   const branches = issue.errors.map((branch) =>
     branch.map((inner) => ({ ...inner, path: [...issue.path, ...inner.path] }) as Issue),
   );
-  const objectBranch = branches.find((branch) =>
+  const objectBranches = branches.filter((branch) =>
     branch.every((inner) => inner.path.length > issue.path.length || inner.code === 'unrecognized_keys'),
   );
+  const [objectBranch] = objectBranches.sort((a, b) => a.length - b.length);
   return objectBranch?.[0] ? deepest(objectBranch[0]) : issue;
 }
 
@@ -45,7 +46,7 @@ function wanted(issue: Issue): string {
     case 'invalid_value':
       return `expected ${issue.values.map((value) => show(value)).join(' or ')}`;
     case 'invalid_union':
-      return isKind(issue) ? 'there is no such kind' : 'expected "none" or a map of fields';
+      return isKind(issue) ? 'there is no such kind' : `expected ${alternatives(issue).join(' or ')}`;
     case 'custom':
       return issue.message.startsWith('must') ? `it ${issue.message}` : issue.message;
     case 'invalid_format':
@@ -54,6 +55,12 @@ function wanted(issue: Issue): string {
     default:
       return issue.message;
   }
+}
+
+/** What each branch of a union wants, once. */
+function alternatives(issue: Issue): string[] {
+  if (issue.code !== 'invalid_union') return [wanted(issue).replace(/^expected /, '')];
+  return [...new Set(issue.errors.flatMap((branch) => branch.slice(0, 1).flatMap(alternatives)))];
 }
 
 /** The value of a discriminator is unknown: there is no branch that the value could match. */

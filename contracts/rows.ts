@@ -5,6 +5,8 @@
 import { z } from 'zod';
 
 export const INCUMBENT = -1;
+/** The k of the answer's log-probability without any rationale. */
+export const NO_RATIONALE = -2;
 
 /** The text as it can be encoded: half of a surrogate pair is no character, and becomes U+FFFD. */
 export const encodable = (text: string): string => text.replace(/\p{Surrogate}/gu, '\uFFFD');
@@ -100,15 +102,26 @@ export const Guard = z.enum(GUARDS);
 export type Guard = z.infer<typeof Guard>;
 
 /**
- * Scores that a selector may ask for: the mean log-probability (nats per token, natural log) of the answer given the
- * instruction and a rationale, under the reference model and under the current one.
+ * Log-probabilities that a selector may read: those of the answer given the instruction and a rationale, under the
+ * reference model (off-policy) and under the current one (on-policy).
  */
 export const SCORES = ['off-policy', 'on-policy'] as const;
 export const ScoreName = z.enum(SCORES);
 export type ScoreName = z.infer<typeof ScoreName>;
 
-/** One score of one rationale; the higher the better. */
-export const Score = z.strictObject({ id: z.string(), k: z.int().min(INCUMBENT), score: z.number() });
+/** Of each token of the answer, in nats, rounded to 0.01: what is added to a table of scores must not make it much larger. */
+const TokenLogprobs = z.array(z.number().max(0));
+
+/**
+ * How likely a model finds the answer after one rationale, or without any. `score`: the mean over the tokens, in nats per
+ * token, exact. A release before 0.4 kept it alone.
+ */
+export const Score = z.strictObject({
+  id: z.string(),
+  k: z.int().min(NO_RATIONALE),
+  score: z.number(),
+  logprobs: TokenLogprobs.optional(),
+});
 export type Score = z.infer<typeof Score>;
 
 /** One line of the table "candidates x scores", kept whole: what was seen, every score, and what won. */
@@ -118,8 +131,15 @@ export const Decision = z.strictObject({
   rationale: z.string(),
   guard: Guard.nullable(),
   chars: z.int(),
-  /** The scores that the selector asked for; null: the text is longer than the model's context. */
-  scores: z.partialRecord(ScoreName, z.number().nullable()),
+  /**
+   * Mean log-probabilities of the answer, under each model that was asked, and the other values that the selector
+   * compared; null: the text is longer than the model's context.
+   */
+  scores: z.record(z.string(), z.number().nullable()),
+  /** Of each token of the answer, under each model that was asked. */
+  logprobs: z.partialRecord(ScoreName, TokenLogprobs).optional(),
+  /** Of the incumbent only: the same without a rationale. */
+  withoutRationale: z.partialRecord(ScoreName, TokenLogprobs).optional(),
   chosen: z.boolean(),
 });
 export type Decision = z.infer<typeof Decision>;

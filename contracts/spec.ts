@@ -109,14 +109,95 @@ export const Sampling = z.strictObject({
 });
 export type Sampling = z.infer<typeof Sampling>;
 
-export const SELECTORS = ['length', 'off-policy', 'on-policy', 'vote', 'rank-sum', 'random'] as const;
+/** Values that selectors compare, by name. docs/method.md has the formula and the source of each. */
+export const MEASURES = [
+  'length',
+  'off-policy',
+  'on-policy',
+  'verifree',
+  'rlpr',
+  'r3',
+  'likelihood-rank',
+  'efficiency',
+] as const;
+export const MeasureName = z.enum(MEASURES);
+export type MeasureName = z.infer<typeof MeasureName>;
+
+/** A value made of the log-probabilities of the answer's tokens: three choices. */
+export const AnswerScore = z.strictObject({
+  model: z.enum(['reference', 'current']).describe('reference: the starting model; current: that of the round before'),
+  reduce: z
+    .enum(['mean-logprob', 'mean-prob', 'sequence-prob', 'weighted-logprob'])
+    .default('mean-logprob')
+    .describe('one number of the tokens; weighted-logprob weighs those most that vary with the rationale'),
+  minus: z
+    .enum(['nothing', 'no-rationale'])
+    .default('nothing')
+    .describe('no-rationale: minus the same without a rationale'),
+});
+export type AnswerScore = z.infer<typeof AnswerScore>;
+
+export const Measure = z.union([MeasureName, AnswerScore]);
+export type Measure = z.infer<typeof Measure>;
+
+/** Several measures, each with the same say, or by weights. */
+export const Combination = z
+  .strictObject({
+    combine: z.enum(['vote', 'rank-sum', 'weights']),
+    of: z.array(Measure).min(2).max(8),
+    weights: z.array(z.number()).min(2).max(8).optional().describe('of each measure; for weights only'),
+  })
+  .refine(
+    ({ combine, of, weights }) => (combine === 'weights') === (weights?.length === of.length),
+    'must hold one weight for each measure, and for combine: weights only',
+  );
+export type Combination = z.infer<typeof Combination>;
+
+export const SELECTORS = [
+  'length',
+  'off-policy',
+  'on-policy',
+  'vote',
+  'rank-sum',
+  'verifree',
+  'rlpr',
+  'r3',
+  'nover',
+  'random',
+] as const;
 export const SelectorName = z.enum(SELECTORS);
 export type SelectorName = z.infer<typeof SelectorName>;
-export const Selection = z.strictObject({
-  selector: SelectorName.default('off-policy').describe('random is a control arm, not part of the method'),
-  minChars: z.int().min(0).default(1).describe('the length selector takes no shorter rationale'),
-  maxChars: z.int().min(1).default(8000).describe('the length selector takes no longer one'),
-});
+const hasValue = (selector: string | AnswerScore | Combination): boolean =>
+  !['vote', 'rank-sum', 'random'].includes(
+    typeof selector === 'object' && 'combine' in selector ? selector.combine : String(selector),
+  );
+
+export const Selection = z
+  .strictObject({
+    selector: z
+      .union([SelectorName, AnswerScore, Combination])
+      .default('off-policy')
+      .describe('a name of docs/method.md, a score, or a combination; random is a control arm, not part of the method'),
+    minChars: z.int().min(0).default(1).describe('the length selector takes no shorter rationale'),
+    maxChars: z.int().min(1).default(8000).describe('the length selector takes no longer one'),
+    minGain: z
+      .number()
+      .min(0)
+      .default(0)
+      .describe(
+        'a rationale is replaced only by one whose value is higher by more than this; not for vote and rank-sum',
+      ),
+    scores: z
+      .enum(['all', 'needed'])
+      .optional()
+      .describe(
+        'log-probabilities to keep. all: both models, with and without a rationale, so that every selector can be tried later; needed: what the selector reads; left out: all if it reads any',
+      ),
+  })
+  .superRefine(({ selector, minGain }, { addIssue }) => {
+    const message = 'must be 0 for vote, rank-sum and random, which compare no values';
+    if (minGain > 0 && !hasValue(selector)) addIssue({ code: 'custom', path: ['minGain'], message, input: minGain });
+  });
 export type Selection = z.infer<typeof Selection>;
 
 export const Evaluation = Source.extend({

@@ -129,14 +129,14 @@ export const SampleStep = z.strictObject({
 });
 export type SampleStep = z.infer<typeof SampleStep>;
 
-/** Log-probability of the answer under `model`, for the incumbent and for every distinct candidate. */
+/** Log-probabilities of the answer under `model`, for the incumbent and for every distinct candidate. */
 export const LogprobStep = z.strictObject({
   step: z.literal('logprob'),
   engine: Name,
   model: ModelRef,
   data: DatasetRef,
-  /** Parsed candidates, chunk by chunk beside `data`. */
-  candidates: DatasetRef,
+  /** Parsed candidates, chunk by chunk beside `data`; null: the answer without any rationale. */
+  candidates: DatasetRef.nullable(),
   texts: ObjectRef,
   deterministic: z.boolean(),
 });
@@ -226,6 +226,8 @@ export const SelectInput = z.strictObject({
   /** Parsed. */
   candidates: DatasetRef,
   scores: z.partialRecord(ScoreName, DatasetRef),
+  /** The same without a rationale. Absent where a release before 0.4 began the round. */
+  withoutRationale: z.partialRecord(ScoreName, DatasetRef).default({}),
   texts: ObjectRef,
   enrichFrom: EnrichFrom,
   selection: Selection,

@@ -64,10 +64,8 @@ export interface LogprobRequest {
 }
 
 export interface Logprobs {
-  /** Mean over the tokens of the suffix, in nats per token. null: the text is longer than the model's context. */
-  logprobNats_K: (number | null)[];
-  /** Length of the suffix. */
-  tokens: number;
+  /** Of each token of the suffix, in nats. null: the text is longer than the model's context. */
+  nats_KT: (number[] | null)[];
 }
 
 /**

@@ -2,12 +2,13 @@
  * One round, M(t-1) -> M(t). Round 0 trains on the data as it came; round t >= 1 enriches it first. A step that runs out
  * of retries parks the run; it never fails it.
  */
-import type { DatasetRef, ModelRef, ObjectRef } from '../contracts/refs.js';
+import { patched } from '@temporalio/workflow';
+import type { DatasetRef, ModelRef } from '../contracts/refs.js';
 import type { ScoreName } from '../contracts/rows.js';
 import type { RunInput } from '../contracts/run.js';
 import type { RunSettings } from '../contracts/spec.js';
-import type { EvalResult, GateOutput, RoundSummary, SelectOutput, ShardedStep, StepName } from '../contracts/steps.js';
-import { scoresOf } from '../method/selectors/index.js';
+import type { EvalResult, GateOutput, RoundSummary, SelectInput, SelectOutput } from '../contracts/steps.js';
+import { scoresOf, scoresToKeep } from '../method/selectors/index.js';
 import type { RunControl } from './control/control.js';
 import { stopped } from './failures.js';
 import { sharded } from './steps/shards.js';
@@ -74,47 +75,43 @@ async function enrich(run: Run, { texts }: RunInput): Promise<{ candidates: Data
     };
   });
   const parsed = await step(run, 'parse', ({ cpu }) => cpu.srlmParse({ candidates, texts }));
-  const scores: Partial<Record<ScoreName, DatasetRef>> = {};
-  // A selector that needs no score pays for none; another selector later costs the scores, not the samples.
-  for (let score = missingScore(run, scores); score; score = missingScore(run, scores)) {
-    const { name, step: make } = SCORED_BY[score];
-    scores[score] = await sharded(run, name, () => {
-      const models = { current: head!.model, reference: prepared!.model };
-      return make({ run, models, data, candidates: parsed, texts });
+  const found: Scores = { scores: {}, withoutRationale: {} };
+  for (let missing = missingScore(run, found); missing; missing = missingScore(run, found)) {
+    const { of, model, alone } = missing;
+    const name = `logprob (${model}${alone ? ', no rationale' : ''})` as const;
+    found[alone ? 'withoutRationale' : 'scores'][of] = await sharded(run, name, () => {
+      const { engine, deterministic } = run.settings;
+      const scoredBy = of === 'on-policy' ? head!.model : prepared!.model;
+      // The answer alone is the same in all rounds: under the reference model it is found from the second one on.
+      const rows = alone ? { data: prepared!.set.dataset, candidates: null } : { data, candidates: parsed };
+      return { step: 'logprob', engine, model: scoredBy, ...rows, texts, deterministic };
     });
   }
   const selected = await step(run, 'select', ({ cpu }) => {
     const { enrichFrom, selection, seed } = run.settings;
-    const input = { data, candidates: parsed, scores, texts, enrichFrom, selection, seed, round };
-    return cpu.srlmSelect(input);
+    return cpu.srlmSelect({ data, candidates: parsed, ...found, texts, enrichFrom, selection, seed, round });
   });
   return { candidates, selected };
 }
 
-/** What a score is computed from. */
-interface Scored {
-  run: Run;
-  models: { current: ModelRef; reference: ModelRef };
-  data: DatasetRef;
-  candidates: DatasetRef;
-  texts: ObjectRef;
-}
+type Scores = Required<Pick<SelectInput, 'scores' | 'withoutRationale'>>;
 
-/** The step that computes a score. In this order: the current model is loaded already. */
-const SCORED_BY: Record<ScoreName, { name: StepName; step: (of: Scored) => ShardedStep }> = {
-  'on-policy': { name: 'logprob (current model)', step: (of) => logprobStep(of, of.models.current) },
-  'off-policy': { name: 'logprob (reference)', step: (of) => logprobStep(of, of.models.reference) },
-};
-
-function logprobStep({ run, data, candidates, texts }: Scored, model: ModelRef): ShardedStep {
-  const { engine, deterministic } = run.settings;
-  return { step: 'logprob', engine, model, data, candidates, texts, deterministic };
-}
+/** In this order: the current model is loaded already, and each model once. */
+const SCORED: { of: ScoreName; model: string; alone: boolean }[] = [
+  { of: 'on-policy', model: 'current model', alone: false },
+  { of: 'on-policy', model: 'current model', alone: true },
+  { of: 'off-policy', model: 'reference', alone: false },
+  { of: 'off-policy', model: 'reference', alone: true },
+];
 
 /** Asked again after each of them: an operator may choose another selector while one is parked, which is then the last. */
-function missingScore({ settings }: Run, scores: Partial<Record<ScoreName, DatasetRef>>): ScoreName | undefined {
-  const wanted = scoresOf(settings.selection.selector);
-  return (Object.keys(SCORED_BY) as ScoreName[]).find((score) => wanted.includes(score) && !scores[score]);
+function missingScore({ settings: { selection } }: Run, { scores, withoutRationale }: Scores) {
+  const keep = patched('scores-for-all-selectors')
+    ? scoresToKeep(selection)
+    : { names: scoresOf(selection.selector), withoutRationale: [] };
+  return SCORED.find(({ of, alone }) =>
+    alone ? keep.withoutRationale.includes(of) && !withoutRationale[of] : keep.names.includes(of) && !scores[of],
+  );
 }
 
 async function evaluate(run: Run, { texts }: RunInput, model: ModelRef): Promise<EvalResult | null> {

@@ -63,8 +63,8 @@ export class BuiltinClient extends ChatClient {
     const tokens = tail!.length;
     const prompts_K = bodies_K.map((body) => [...(head.tokens as number[]), ...body, ...tail!]);
     const fits = prompts_K.flatMap((prompt, k) => (prompt.length < head.max_model_len ? [k] : []));
-    const logprobNats_K = new Array<number | null>(prefixes_K.length).fill(null);
-    if (fits.length === 0 || tokens === 0) return { logprobNats_K, tokens };
+    const nats_KT = new Array<number[] | null>(prefixes_K.length).fill(null);
+    if (fits.length === 0 || tokens === 0) return { nats_KT };
     const starts = fits.map((k) => prompts_K[k]!.length - tokens);
     const body = {
       model: this.options.model,
@@ -85,9 +85,9 @@ export class BuiltinClient extends ChatClient {
       const answer_T = logprobs.token_logprobs.slice(at, at + tokens);
       if (answer_T.length !== tokens || answer_T.some((value) => value === null))
         throw engineRefused(this.options.name, 200, 'it gives no log-probabilities of the prompt');
-      logprobNats_K[fits[index]!] = Math.min(0, answer_T.reduce<number>((sum, value) => sum + value!, 0) / tokens);
+      nats_KT[fits[index]!] = answer_T.map((value) => Math.min(0, value!));
     }
-    return { logprobNats_K, tokens };
+    return { nats_KT };
   }
 
   protected override problemOf(error: HttpError, message: string): Problem {

@@ -1,55 +1,146 @@
 /**
  * Which candidate becomes r(t), or does the incumbent r(t-1) stay? [paper] three selectors, none of which assumes an
  * instruction type or an answer format. [ours] what the three are, and how they are combined: the paper's own could not
- * be obtained. Pure: a table of what was seen -> k, so another selector needs no new samples.
+ * be obtained. A selector compares one measure with the incumbent's, or several, together. Pure: a table of what was seen
+ * -> k, so another selector needs no new samples.
  * Throws a plain Error for a table without an incumbent.
  */
-import { INCUMBENT, type ScoreName } from '../../contracts/rows.js';
-import type { Selection, SelectorName } from '../../contracts/spec.js';
+import { INCUMBENT, SCORES, type ScoreName } from '../../contracts/rows.js';
+import type { AnswerScore, Combination, Measure, Selection } from '../../contracts/spec.js';
+import { answerScore } from './answer-score.js';
 import { length } from './length.js';
-import { offPolicy } from './off-policy.js';
-import { onPolicy } from './on-policy.js';
-import { random } from './random.js';
-import { rankSum } from './rank-sum.js';
-import type { CandidateRow, Selector } from './selector.js';
-import { vote } from './vote.js';
+import { efficiency, likelihoodRank } from './nover.js';
+import { COMBINATIONS, SCORES as NAMED_SCORES } from './presets.js';
+import { draw } from './random.js';
+import { lowestRankSum } from './rank-sum.js';
+import { best, type CandidateRow, type Choice, type Measured, type Table } from './selector.js';
+import { majority } from './vote.js';
 
 export type { CandidateRow };
+
+type Selector = Selection['selector'];
 
 /** One version for all selectors, which a new one does not change. Enters the keys of selections. */
 export const VERSION = 1;
 
-const TABLE: Record<SelectorName, Selector> = {
-  length,
-  'off-policy': offPolicy,
-  'on-policy': onPolicy,
-  vote,
-  'rank-sum': rankSum,
-  random,
+/** The log-probabilities that a selector reads. */
+export const scoresOf = (selector: Selector): ScoreName[] => {
+  const read = measuresOf(selector).flatMap((measure) => measured(measure).reads);
+  return SCORES.filter((name) => read.includes(name));
 };
 
-/** The scores that a selector reads; no others need to be computed. */
-export const scoresOf = (selector: SelectorName): ScoreName[] => [...TABLE[selector].scores];
+/** The log-probabilities to compute: what the selector reads, or all, so that another one can be tried later. */
+export function scoresToKeep({ selector, scores }: Selection): { names: ScoreName[]; withoutRationale: ScoreName[] } {
+  const needed = scoresOf(selector);
+  const isAll = scores === 'all' || (scores === undefined && needed.length > 0);
+  if (isAll) return { names: [...SCORES], withoutRationale: [...SCORES] };
+  const alone = measuresOf(selector)
+    .map(measured)
+    .filter((measure) => measure.withoutRationale);
+  const names = alone.flatMap(({ reads }) => reads);
+  return { names: needed, withoutRationale: SCORES.filter((name) => names.includes(name)) };
+}
 
 /** Whether its choice depends on the seed, which then is in the key of the selection. */
-export const draws = (selector: SelectorName): boolean => TABLE[selector].draws ?? false;
+export const draws = (selector: Selector): boolean => selector === 'random';
 
 /**
- * The chosen k. Never chosen: a candidate with a guard, and one without a score that the selector reads, since it cannot
- * be compared. An incumbent without such a score stays, for the same reason.
+ * The chosen k. Never chosen: a candidate with a guard, and one without what the selector reads, since it cannot be
+ * compared. An incumbent without that stays, for the same reason.
  * `seed`: for a selector that draws; it differs between examples.
  */
 export function choose(table: readonly CandidateRow[], selection: Selection, seed: string): number {
+  const rows_N = comparable(table, selection.selector);
+  if (rows_N.length < 2) return INCUMBENT;
+  const choice = draws(selection.selector) ? draw(rows_N.length - 1, seed) : choiceOf(rows_N, selection);
+  return choice === 'incumbent' ? INCUMBENT : rows_N[choice]!.k;
+}
+
+/** The lines with what the selector compared, and which one it chooses. What another selector compared is left out. */
+export function decide<Line extends CandidateRow>(
+  lines: readonly Line[],
+  selection: Selection,
+  seed: string,
+): (Line & { scores: Record<string, number | null>; chosen: boolean })[] {
+  const chosen = choose(lines, selection, seed);
+  const values = Object.entries(valuesOf(lines, selection)).filter(([name]) => !SCORES.includes(name as ScoreName));
+  return lines.map((line) => ({
+    ...line,
+    scores: {
+      ...Object.fromEntries(SCORES.flatMap((name) => (name in line.scores ? [[name, line.scores[name] ?? null]] : []))),
+      ...Object.fromEntries(values.map(([name, of]) => [name, of.get(line.k) ?? null])),
+    },
+    chosen: line.k === chosen,
+  }));
+}
+
+/** What the selector compares: for each of its measures by name, the value of each row that it can compare, by k. */
+function valuesOf(table: readonly CandidateRow[], selection: Selection): Record<string, Map<number, number>> {
+  const rows_N = comparable(table, selection.selector);
+  if (rows_N.length < 2) return {};
+  const named = measuresOf(selection.selector).map((measure) => {
+    const values_N = measured(measure).values(rows_N, selection);
+    return [nameOf(measure), new Map(rows_N.map(({ k }, i) => [k, values_N[i]!]))] as const;
+  });
+  return Object.fromEntries(named);
+}
+
+/** Sound candidates by ascending k, then the incumbent; empty if the incumbent cannot be compared. */
+function comparable(table: readonly CandidateRow[], selector: Selector): Table {
   const incumbent = table.find(({ k }) => k === INCUMBENT);
   if (!incumbent) throw new Error('the table has no incumbent');
-  const selector = TABLE[selection.selector];
-  const isComparable = ({ scores }: CandidateRow) =>
-    selector.scores.every((name) => scores[name] !== null && scores[name] !== undefined);
-  if (!isComparable(incumbent)) return INCUMBENT;
-  const sound_K = table
-    .filter((row) => row.k !== INCUMBENT && row.guard === null && isComparable(row))
-    .sort((a, b) => a.k - b.k);
-  if (sound_K.length === 0) return INCUMBENT;
-  const choice = selector.choose(sound_K, incumbent, selection, seed);
-  return choice === 'incumbent' ? INCUMBENT : sound_K[choice]!.k;
+  const measures = measuresOf(selector).map(measured);
+  const isComparable = (row: CandidateRow) => measures.every((measure) => canRead(measure, row, incumbent));
+  if (!isComparable(incumbent)) return [];
+  const sound_K = table.filter((row) => row.k !== INCUMBENT && row.guard === null && isComparable(row));
+  return [...sound_K.sort((a, b) => a.k - b.k), incumbent];
+}
+
+function choiceOf(table_N: Table, selection: Selection): Choice {
+  const values_MN = measuresOf(selection.selector).map((measure) => measured(measure).values(table_N, selection));
+  const { combine, weights } = combinationOf(selection.selector) ?? { combine: 'weights', weights: [1] };
+  if (combine === 'vote') return majority(values_MN.map((values_N) => best(values_N)));
+  if (combine === 'rank-sum') return lowestRankSum(values_MN);
+  const sums_N = table_N.map((_, i) => values_MN.reduce((sum, values_N, m) => sum + weights![m]! * values_N[i]!, 0));
+  return best(sums_N, selection.minGain);
+}
+
+/** `nover`, or `vote of length, rlpr`. */
+export const describeSelector = (selector: Selector): string =>
+  typeof selector === 'object' && 'combine' in selector
+    ? `${selector.combine} of ${selector.of.map(nameOf).join(', ')}`
+    : selector === 'random' || typeof selector === 'string'
+      ? selector
+      : nameOf(selector);
+
+/** `rlpr`, or `current mean-prob minus no-rationale`. */
+export const nameOf = (measure: Measure): string =>
+  typeof measure === 'string'
+    ? measure
+    : `${measure.model} ${measure.reduce}${measure.minus === 'nothing' ? '' : ` minus ${measure.minus}`}`;
+
+function canRead({ reads, tokens, withoutRationale }: Measured, row: CandidateRow, incumbent: CandidateRow): boolean {
+  return reads.every(
+    (name) =>
+      typeof row.scores[name] === 'number' &&
+      (!tokens || row.logprobs?.[name] !== undefined) &&
+      (!withoutRationale || incumbent.withoutRationale?.[name] !== undefined),
+  );
+}
+
+function measuresOf(selector: Selector): readonly Measure[] {
+  const combination = combinationOf(selector);
+  if (combination) return combination.of;
+  return selector === 'random' ? [] : [selector as Measure];
+}
+
+function combinationOf(selector: Selector): Combination | undefined {
+  if (typeof selector === 'string') return COMBINATIONS[selector];
+  return 'combine' in selector ? selector : undefined;
+}
+
+function measured(measure: Measure): Measured {
+  const score = typeof measure === 'string' ? NAMED_SCORES[measure] : measure;
+  if (score) return answerScore(score as AnswerScore);
+  return measure === 'length' ? length : measure === 'efficiency' ? efficiency : likelihoodRank;
 }

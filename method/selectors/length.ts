@@ -1,11 +1,11 @@
-/** Length selector [ours]: the longest candidate within the bounds, if it is longer than the incumbent. */
-import { best, boundedChars, type Selector } from './selector.js';
+/** Length [ours]: the longest candidate within the bounds; one outside of them is worth less than any other. */
+import type { Bounds, Measured } from './selector.js';
 
-export const length: Selector = {
-  scores: [],
-  choose: (candidates_K, incumbent, bounds) =>
-    best(
-      candidates_K.map(({ chars }) => boundedChars(chars, bounds)),
-      incumbent.chars,
-    ),
+export const length: Measured = {
+  reads: [],
+  values: (table_N, bounds) =>
+    table_N.map(({ chars }, i) => (i === table_N.length - 1 ? chars : boundedChars(chars, bounds))),
 };
+
+const boundedChars = (chars: number, { minChars, maxChars }: Bounds) =>
+  chars >= minChars && chars <= maxChars ? chars : -1;

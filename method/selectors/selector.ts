@@ -1,5 +1,6 @@
 /**
- * What a selector is, and what selectors share. Axis: K sound candidates (no guard, every needed score), by ascending k.
+ * What selectors share: the table that they choose from, and the comparison with the incumbent.
+ * Axes: N rows, the candidates by ascending k and then the incumbent; T tokens of the answer.
  */
 import type { Guard, ScoreName } from '../../contracts/rows.js';
 import type { Selection } from '../../contracts/spec.js';
@@ -11,46 +12,39 @@ export interface CandidateRow {
   /** Length of the rationale. */
   chars: number;
   guard: Guard | null;
-  scores: Partial<Record<ScoreName, number | null>>;
+  /** Mean log-probability of the answer, in nats per token, by the model that gives it. */
+  scores: { readonly [Name in ScoreName]?: number | null };
+  /** Of each token of the answer, in nats. */
+  logprobs?: Logprobs | undefined;
+  /** Of the incumbent: the same without a rationale. */
+  withoutRationale?: Logprobs | undefined;
 }
-
-/** Position among the K candidates, or the incumbent. */
-export type Choice = number | 'incumbent';
-
-export interface Selector {
-  /** Rows without one of these are never passed to `choose`. */
-  scores: readonly ScoreName[];
-  /** It draws random numbers by `seed`. */
-  draws?: true;
-  /** `candidates_K` has at least one row. */
-  choose(candidates_K: readonly CandidateRow[], incumbent: CandidateRow, bounds: Bounds, seed: string): Choice;
-}
+export type Logprobs = { [Name in ScoreName]?: number[] };
 
 export type Bounds = Pick<Selection, 'minChars' | 'maxChars'>;
 
-/** Equal is not better: a tie must not rewrite the training set. Of equal candidates the first. */
-export function best(values_K: readonly number[], incumbent: number): Choice {
-  let choice: Choice = 'incumbent';
-  let highest = incumbent;
-  for (const [i, value] of values_K.entries()) {
-    if (value > highest) [choice, highest] = [i, value];
-  }
-  return choice;
+/** Rows that a measure can compare: each has what it reads. The last one is the incumbent. */
+export type Table = readonly CandidateRow[];
+
+/** Values of the rows of a table; the higher the better. Pure. */
+export interface Measured {
+  /** The models whose log-probabilities it reads. */
+  reads: readonly ScoreName[];
+  /** It reads those of each token, and without a rationale. */
+  tokens?: boolean;
+  withoutRationale?: boolean;
+  values(table_N: Table, bounds: Bounds): number[];
 }
 
-/** A rationale outside the bounds is worth less than any other. */
-export const boundedChars = (chars: number, { minChars, maxChars }: Bounds) =>
-  chars >= minChars && chars <= maxChars ? chars : -1;
+/** Position among the candidates, or the incumbent. */
+export type Choice = number | 'incumbent';
 
-/** A score that the selector lists, which `choose` in index.ts has found to be there. */
-export const scoreOf = (row: CandidateRow, name: ScoreName): number => row.scores[name]!;
-
-/** The candidate with the highest score, if it is higher than the incumbent's. */
-export const byScore = (name: ScoreName): Selector => ({
-  scores: [name],
-  choose: (candidates_K, incumbent) =>
-    best(
-      candidates_K.map((row) => scoreOf(row, name)),
-      scoreOf(incumbent, name),
-    ),
-});
+/**
+ * The first of the highest values, if it is above the incumbent's, the last one, by more than `minGain`. Equal is not
+ * better: a tie must not rewrite the training set.
+ */
+export function best(values_N: readonly number[], minGain = 0): Choice {
+  const candidates_K = values_N.slice(0, -1);
+  const highest = Math.max(...candidates_K);
+  return highest > values_N.at(-1)! + minGain ? candidates_K.indexOf(highest) : 'incumbent';
+}

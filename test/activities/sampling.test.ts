@@ -37,7 +37,7 @@ beforeEach(() => {
     },
     async logprobs({ messages, prefixes_K }) {
       asked.push(messages);
-      return { logprobNats_K: prefixes_K.map(() => -1), tokens: 1 };
+      return { nats_KT: prefixes_K.map(() => [-1]) };
     },
   };
   const engine = {

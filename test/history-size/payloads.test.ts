@@ -114,6 +114,7 @@ const COUNTS = {
   ...texts({ rows: MAX, withText: MAX, asked: MAX, texts: MAX, empty: MAX, cut: 1, filtered: 1e15, refused: 1e15 }),
   ...{ suspect: 1e15, reasons: Array.from({ length: 4 }, () => ({ reason: '"'.repeat(45), count: MAX })) },
 };
+const SCORES = { of: 'scores', candidates: MAX, without: MAX };
 const KEPT_OUT = {
   of: 'guards',
   candidates: MAX,
@@ -126,15 +127,12 @@ const SCRIPT: Script = {
   srlmIngest: ({ kind }) => done({ dataset: dataset(kind), missingRationales: 1, meanRationaleChars: REAL }),
   srlmAddRationales: () => done({ set: set('with rationales'), counts: { of: 'rationales', rows: MAX, without: MAX } }),
   // The replies to the questions are sampled, all else is found.
-  srlmOpenStep: (step: ShardedStep) => ({
-    step: object(JSON.stringify(step)),
-    rows: MAX,
-    chunks: 2,
-    done:
-      'purpose' in step && step.purpose === 'evaluate'
-        ? null
-        : done({ dataset: dataset(JSON.stringify(step)), counts: COUNTS }, used, true),
-  }),
+  srlmOpenStep: (step: ShardedStep) => {
+    const counts = step.step === 'sample' ? COUNTS : SCORES;
+    const found = done({ dataset: dataset(JSON.stringify(step)), counts }, used, true);
+    const isSampled = step.step === 'sample' && step.purpose === 'evaluate';
+    return { step: object(JSON.stringify(step)), rows: MAX, chunks: 2, done: isSampled ? null : found };
+  },
   srlmShard: () => shard(1, { usage: { ...used, tokens: 1e9 } }),
   srlmAssemble: () => done({ dataset: dataset('replies'), counts: COUNTS }, used),
   srlmParse: () => done(dataset('parsed')),

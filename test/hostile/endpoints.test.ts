@@ -407,7 +407,7 @@ describe('log-probabilities', () => {
     return new BuiltinClient('stub', { baseUrl: url, token: KEY }, 'a', limit)
       .logprobs(asked, new AbortController().signal)
       .then(
-        ({ logprobNats_K }) => logprobNats_K,
+        ({ nats_KT }) => nats_KT.map((nats_T) => nats_T?.[0] ?? null),
         ({ message }) => message,
       );
   }

@@ -290,28 +290,40 @@ const BOUNDS = [
   { minChars: 1, maxChars: 8000 },
   { minChars: 3, maxChars: 6 },
 ];
-/** Small numbers, so that ties occur; some rows have a guard, some lack a score. */
+/** Small numbers, so that ties occur; some rows have a guard, some lack a score or the log-probabilities of tokens. */
 const TABLES = times(300, (t) => {
-  let state = t;
-  const below = (bound: number) => {
-    state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
-    return (state >> 16) % bound;
-  };
+  const below = numbers(t);
+  // Numbers of its own, so that the tables of the selectors that read no tokens stay as they were.
+  const token = numbers(t + 1000);
   return times(1 + below(7), (i): selectors.CandidateRow => {
     const score = () => (below(12) === 0 ? null : -below(5));
-    return {
+    const row: selectors.CandidateRow = {
       k: i - 1,
       chars: below(9),
       guard: i > 0 && below(6) === 0 ? 'repetition' : null,
       scores: { 'off-policy': score(), 'on-policy': score() },
     };
+    const tokens = () => ({ 'off-policy': times(3, () => -token(4) / 4), 'on-policy': times(3, () => -token(4) / 4) });
+    if (token(12) > 0) row.logprobs = tokens();
+    if (i === 0 && token(12) > 0) row.withoutRationale = tokens();
+    return row;
   });
 });
+
+function numbers(seed: number) {
+  let state = seed;
+  return (bound: number) => {
+    state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
+    return (state >> 16) % bound;
+  };
+}
 
 function selectorOutputs(selector: SelectorName) {
   return [
     selectors.scoresOf(selector),
-    cross(BOUNDS, TABLES, (bounds, table) => selectors.choose(table, { selector, ...bounds }, `0 1 ${table.length}`)),
+    cross(BOUNDS, TABLES, (bounds, table) =>
+      selectors.choose(table, { selector, minGain: 0, ...bounds }, `0 1 ${table.length}`),
+    ),
   ];
 }
 

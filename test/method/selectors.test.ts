@@ -1,12 +1,18 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { SELECTORS, Selection } from '../../contracts/spec.js';
-import { type CandidateRow, choose, scoresOf } from '../../method/selectors/index.js';
+import type { z } from 'zod';
+import type { ScoreName } from '../../contracts/rows.js';
+import { type AnswerScore, SELECTORS, Selection } from '../../contracts/spec.js';
+import { answerScore } from '../../method/selectors/answer-score.js';
+import { type CandidateRow, choose, decide, scoresOf, scoresToKeep } from '../../method/selectors/index.js';
+import { efficiency, likelihoodRank } from '../../method/selectors/nover.js';
 import { lowestRankSum } from '../../method/selectors/rank-sum.js';
 import { best } from '../../method/selectors/selector.js';
 import { majority } from '../../method/selectors/vote.js';
 
-const select = (selector: Selection['selector'], bounds = {}) => Selection.parse({ selector, ...bounds });
+const select = (selector: z.input<typeof Selection>['selector'], bounds = {}) =>
+  Selection.parse({ selector, ...bounds });
+/** Each token of the answer is as likely as the mean says, and without a rationale less. */
 const line = (
   k: number,
   chars: number,
@@ -18,6 +24,12 @@ const line = (
   chars,
   guard,
   scores: { 'off-policy': off, 'on-policy': on },
+  logprobs: tokens(off, on),
+  ...(k === -1 ? { withoutRationale: tokens(-6, -6) } : {}),
+});
+const tokens = (off: number | null, on: number | null) => ({
+  ...(off === null ? {} : { 'off-policy': [off, off] }),
+  ...(on === null ? {} : { 'on-policy': [on, on] }),
 });
 
 const nats = fc.integer({ min: -5, max: 0 });
@@ -99,8 +111,8 @@ describe('off-policy and on-policy', () => {
     expect(choose([...table, line(3, 5, -0.9, -0.1)], select('on-policy'), 's')).toBe(3);
   });
   it('a tie keeps the incumbent', () => {
-    expect(best([-1, -2], -1)).toBe('incumbent');
-    expect(best([-1, -0.5, -0.5], -1)).toBe(1);
+    expect(best([-1, -2, -1])).toBe('incumbent');
+    expect(best([-1, -0.5, -0.5, -1])).toBe(1);
     for (const selector of ['off-policy', 'on-policy'] as const)
       expect(choose([line(-1, 5, -1, -1), line(0, 9, -1, -1), line(1, 9, -2, -2)], select(selector), 's')).toBe(-1);
   });
@@ -241,6 +253,170 @@ it('a selector reads these scores and no others', () => {
     'on-policy': ['on-policy'],
     vote: ['off-policy', 'on-policy'],
     'rank-sum': ['off-policy', 'on-policy'],
+    verifree: ['on-policy'],
+    rlpr: ['on-policy'],
+    r3: ['on-policy'],
+    nover: ['off-policy'],
     random: [],
+  });
+});
+
+describe('the scores that a run keeps', () => {
+  const all = ['off-policy', 'on-policy'];
+  const kept = (selector: z.input<typeof Selection>['selector'], scores?: 'all' | 'needed') =>
+    scoresToKeep(select(selector, scores ? { scores } : {}));
+
+  it('are all of them if the selector reads any, so that every selector can be tried later', () => {
+    expect(kept('off-policy')).toEqual({ names: all, withoutRationale: all });
+    expect(kept('length')).toEqual({ names: [], withoutRationale: [] });
+  });
+  it('are all or only what the selector reads, where the spec says so', () => {
+    expect(kept('length', 'all')).toEqual({ names: all, withoutRationale: all });
+    expect(kept('off-policy', 'needed')).toEqual({ names: ['off-policy'], withoutRationale: [] });
+    expect(kept('rlpr', 'needed')).toEqual({ names: ['on-policy'], withoutRationale: ['on-policy'] });
+  });
+});
+
+describe('the formulas of the papers', () => {
+  // Recorded with NumPy, from this table:
+  //   lp = np.array([[-.1,-2.3,-.05], [-.2,-.7,-.04], [-1.5,-.6,-.06], [-.3,-1.9,-.05]]); alone = np.array([-.4,-2.5,-.05])
+  //   chars = np.array([120, 80, 60, 100]); ppl = np.exp(-lp.mean(1))
+  const chars = [120, 80, 60, 100];
+  const logprobs_NT = [
+    [-0.1, -2.3, -0.05],
+    [-0.2, -0.7, -0.04],
+    [-1.5, -0.6, -0.06],
+    [-0.3, -1.9, -0.05],
+  ];
+  const alone_T = [-0.4, -2.5, -0.05];
+  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+  /** The same numbers under both models; the last row is the incumbent. */
+  const tableOf = (rows_NT: readonly number[][], alone: number[]): CandidateRow[] =>
+    rows_NT.map((row_T, i) => ({
+      k: i === rows_NT.length - 1 ? -1 : i,
+      chars: chars[i % chars.length]!,
+      guard: null,
+      scores: { 'off-policy': mean(row_T), 'on-policy': mean(row_T) },
+      logprobs: { 'off-policy': row_T, 'on-policy': row_T },
+      ...(i === rows_NT.length - 1 ? { withoutRationale: { 'off-policy': alone, 'on-policy': alone } } : {}),
+    }));
+  const table = tableOf(logprobs_NT, alone_T);
+  const values = (reduce: AnswerScore['reduce'], minus: AnswerScore['minus'] = 'nothing', of = table) =>
+    answerScore({ model: 'current', reduce, minus }).values(of, { minChars: 1, maxChars: 8000 });
+  const agree = (found: number[], expected: number[]) =>
+    expect(found.map((value) => value.toFixed(12))).toEqual(expected.map((value) => value.toFixed(12)));
+
+  it('ours: lp.mean(1)', () => agree(values('mean-logprob'), [-0.8166666666666665, -0.3133333333333333, -0.72, -0.75]));
+  it('VeriFree: np.exp(lp.sum(1))', () =>
+    agree(
+      values('sequence-prob'),
+      [0.08629358649937054, 0.39062783535852114, 0.11532512103806251, 0.10539922456186439],
+    ));
+  it('RLPR: np.exp(lp).mean(1), and minus np.exp(alone).mean(), clipped at zero', () => {
+    agree(values('mean-prob'), [0.6521085620864925, 0.7587018320072382, 0.5712354432755683, 0.6138720881350223]);
+    const gains = [0.08423040569974183, 0.19082367562048752, 0.0033572868888176455, 0.0459939317482716];
+    agree(values('mean-prob', 'no-rationale'), gains);
+    const better = tableOf(logprobs_NT, [0, 0, 0]);
+    agree(values('mean-prob', 'no-rationale', better), [0, 0, 0, 0]);
+  });
+  it('R3: sd = lp.std(0); (lp * sd / sd.sum()).sum(1)', () =>
+    agree(
+      values('weighted-logprob'),
+      [-1.3379496047736983, -0.4805522736655445, -0.9857064121190184, -1.1991772686488085],
+    ));
+  it('NOVER: its share of ranks by perplexity, and its efficiency', () => {
+    const bounds = { minChars: 1, maxChars: 8000 };
+    agree(likelihoodRank.values(table, bounds), [0.25, 1, 0.75, 0.5]);
+    agree(efficiency.values(table, bounds), [0, 2 / 3, 2 / 3, 1 / 3]);
+  });
+
+  const tokenTables = fc
+    .tuple(fc.integer({ min: 1, max: 5 }), fc.integer({ min: 2, max: 5 }))
+    .chain(([tokens, rows]) => {
+      const logprob = fc.integer({ min: -20, max: 0 }).map((value) => value / 4);
+      const row = fc.array(logprob, { minLength: tokens, maxLength: tokens });
+      return fc.tuple(fc.array(row, { minLength: rows, maxLength: rows }), row);
+    });
+  it('change with a constant that is added to every log-probability as they must', () =>
+    fc.assert(
+      fc.property(tokenTables, ([rows_NT, alone]) => {
+        const shift = (row_T: readonly number[]) => row_T.map((value) => value - 1);
+        const [one, other] = [tableOf(rows_NT, alone), tableOf(rows_NT.map(shift), shift(alone))];
+        const both = (reduce: AnswerScore['reduce'], minus: AnswerScore['minus'] = 'nothing') =>
+          [values(reduce, minus, one), values(reduce, minus, other)] as const;
+        const close = ([before, after]: readonly [number[], number[]], change: (value: number) => number) => {
+          for (const [i, value] of before.entries()) expect(after[i]).toBeCloseTo(change(value), 9);
+        };
+        close(both('mean-logprob'), (value) => value - 1);
+        close(both('weighted-logprob'), (value) => value - 1);
+        close(both('mean-prob', 'no-rationale'), (value) => value / Math.E);
+        close(both('sequence-prob'), (value) => value * Math.exp(-rows_NT[0]!.length));
+      }),
+    ));
+});
+
+describe('a table made by hand, where each selector has its own winner', () => {
+  /** An answer of two tokens, whose likelihoods under each model are given. */
+  const row = (k: number, chars: number, reference: [number, number], current: [number, number]): CandidateRow => {
+    const logprobs = { 'off-policy': reference.map(Math.log), 'on-policy': current.map(Math.log) };
+    const score = (name: ScoreName) => (logprobs[name][0]! + logprobs[name][1]!) / 2;
+    return {
+      ...{ k, chars, guard: null, logprobs },
+      scores: { 'off-policy': score('off-policy'), 'on-policy': score('on-policy') },
+      ...(k === -1 ? { withoutRationale: { 'off-policy': [-3, -3], 'on-policy': [-3, -3] } } : {}),
+    };
+  };
+  const table = [
+    row(-1, 50, [0.2, 0.2], [0.2, 0.2]),
+    row(0, 400, [0.3, 0.3], [0.21, 0.22]),
+    row(1, 90, [0.7, 0.7], [0.3, 0.3]),
+    row(2, 40, [0.6, 0.6], [0.25, 0.25]),
+    // The mean probability is highest; the product is not, since one token is unlikely.
+    row(3, 95, [0.1, 0.1], [0.98, 0.15]),
+    // The product is highest.
+    row(4, 96, [0.1, 0.1], [0.5, 0.5]),
+  ];
+  it.each([
+    ['length', 0],
+    ['off-policy', 1],
+    ['nover', 2],
+    ['rlpr', 3],
+    ['verifree', 4],
+    ['on-policy', 4],
+  ] as const)('%s chooses k = %i', (selector, k) => {
+    expect(choose(table, select(selector), 's')).toBe(k);
+  });
+  it('r3 looks at the tokens that vary', () => {
+    // Only the second token varies: by it k = 0 is better, though k = 1 has the higher mean.
+    const varied = [
+      row(-1, 50, [0.2, 0.2], [0.9, 0.1]),
+      row(0, 60, [0.2, 0.2], [0.9, 0.5]),
+      row(1, 60, [0.2, 0.2], [0.97, 0.49]),
+    ];
+    expect(choose(varied, select('r3'), 's')).toBe(0);
+    expect(choose(varied, select('on-policy'), 's')).toBe(1);
+  });
+  it('a score of three choices, and weights of several measures, are selectors', () => {
+    expect(choose(table, select({ model: 'reference', reduce: 'sequence-prob' }), 's')).toBe(1);
+    const of = ['length', 'verifree'] as const;
+    expect(choose(table, select({ combine: 'weights', of: [...of], weights: [1, 0] }), 's')).toBe(0);
+    expect(choose(table, select({ combine: 'weights', of: [...of], weights: [0, 1] }), 's')).toBe(4);
+    expect(choose(table, select({ combine: 'vote', of: ['verifree', 'on-policy', 'length'] }), 's')).toBe(4);
+  });
+  it('minGain leaves an example as it is unless the gain is above it', () => {
+    const gain = Math.log(0.7) - Math.log(0.2);
+    expect(choose(table, select('off-policy', { minGain: gain - 0.01 }), 's')).toBe(1);
+    expect(choose(table, select('off-policy', { minGain: gain + 0.01 }), 's')).toBe(-1);
+  });
+  it('a decision shows what the selector compared, and forgets what another one did', () => {
+    const decided = decide(table, select('rlpr'), 's');
+    expect(decided.map(({ chosen }) => chosen)).toEqual([false, false, false, false, true, false]);
+    expect(Object.keys(decided[0]!.scores)).toEqual(['off-policy', 'on-policy', 'rlpr']);
+    expect(Object.keys(decide(decided, select('length'), 's')[0]!.scores)).toEqual([
+      'off-policy',
+      'on-policy',
+      'length',
+    ]);
   });
 });

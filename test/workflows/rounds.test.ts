@@ -30,7 +30,8 @@ describe.concurrent('a run with catalysts, an evaluation and both scores', () =>
     const end = ['srlmMix', 'srlmFineTune', ...sharded, 'srlmGrade'];
     expect(run.asked()).toEqual([
       ...['srlmPrepareModel', 'srlmIngest', 'srlmIngest', 'srlmIngest', ...end, 'srlmKeepRound'],
-      ...[...sharded, 'srlmParse', ...sharded, ...sharded, 'srlmSelect', ...end, 'srlmGate', 'srlmKeepRound'],
+      ...[...sharded, 'srlmParse', ...sharded, ...sharded, ...sharded, ...sharded, 'srlmSelect'],
+      ...[...end, 'srlmGate', 'srlmKeepRound'],
     ]);
   });
 
@@ -50,11 +51,20 @@ describe.concurrent('a run with catalysts, an evaluation and both scores', () =>
     expect(sample.data).toEqual(rounds[0].set.dataset);
   });
 
-  it('scores under the model of the round before, and under the starting model', async () => {
+  it('scores under the model of the round before, and under the starting model, with and without rationales', async () => {
     const { run, rounds } = await story();
     const scores = run.inputs('srlmOpenStep').filter(({ step }) => step === 'logprob');
-    expect(scores.map((one) => one.model)).toEqual([rounds[0].model, model('start')]);
-    expect(Object.keys(run.inputs('srlmSelect')[0].scores)).toEqual(['on-policy', 'off-policy']);
+    expect(scores.map((one) => [one.model, one.candidates, one.data])).toEqual([
+      [rounds[0].model, expect.anything(), rounds[0].set.dataset],
+      [rounds[0].model, null, dataset('examples')],
+      [model('start'), expect.anything(), rounds[0].set.dataset],
+      [model('start'), null, dataset('examples')],
+    ]);
+    const [{ scores: kept, withoutRationale }] = run.inputs('srlmSelect');
+    expect([kept, withoutRationale].map((one) => Object.keys(one))).toEqual([
+      ['on-policy', 'off-policy'],
+      ['on-policy', 'off-policy'],
+    ]);
   });
 
   it('mixes in the catalysts as often and in the way that the spec says', async () => {
@@ -85,11 +95,13 @@ describe.concurrent('a run with catalysts, an evaluation and both scores', () =>
     expect(names(table.preparation)).toEqual(['prepare', 'ingest examples', 'ingest catalysts', 'ingest questions']);
     expect(names(rounds[0].steps)).toEqual(['mix', 'fineTune', 'evaluate', 'grade']);
     expect(names(rounds[1].steps)).toEqual([
-      ...['sample', 'parse', 'logprob (current model)', 'logprob (reference)', 'select'],
+      ...['sample', 'parse'],
+      ...['logprob (current model)', 'logprob (current model, no rationale)'],
+      ...['logprob (reference)', 'logprob (reference, no rationale)', 'select'],
       ...['mix', 'fineTune', 'evaluate', 'grade', 'gate'],
     ]);
     const costs = rounds[1].steps.map(({ usage, reused }) => [usage?.tokens ?? 0, reused]);
-    expect(costs).toEqual([100, 0, 100, 100, 0, 0, 1000, 100, 0, 0].map((tokens) => [tokens, false]));
+    expect(costs).toEqual([100, 0, 100, 100, 100, 100, 0, 0, 1000, 100, 0, 0].map((tokens) => [tokens, false]));
     expect(rounds[1].steps.every(({ seconds }) => seconds > 0)).toBe(true);
   });
 
@@ -111,8 +123,8 @@ describe.concurrent('a run of three more rounds, with another selector in each',
       evaluated: true,
       record: {
         changes: [
-          { fromRound: 1, set: { 'selection.selector': 'on-policy' } },
-          { fromRound: 2, set: { 'selection.selector': 'off-policy' } },
+          { fromRound: 1, set: { 'selection.selector': 'rlpr', 'selection.scores': 'needed' } },
+          { fromRound: 2, set: { 'selection.selector': 'off-policy', 'selection.scores': null } },
           { fromRound: 3, set: { 'selection.selector': 'length' } },
         ],
       },
@@ -126,12 +138,26 @@ describe.concurrent('a run of three more rounds, with another selector in each',
     return { run, result, rounds: run.rounds(result) };
   });
 
-  it('computes the scores that the selector of the round reads, and no others', async () => {
+  it('computes the scores that the spec wants kept: those that the selector reads, all, or none', async () => {
     const { run } = await story();
-    expect(run.inputs('srlmSelect').map(({ scores }) => Object.keys(scores))).toEqual([
-      ['on-policy'],
-      ['off-policy'],
-      [],
+    const kept = run.inputs('srlmSelect').map(({ scores, withoutRationale }) => [scores, withoutRationale]);
+    expect(kept.map((both) => both.map((one) => Object.keys(one)))).toEqual([
+      [['on-policy'], ['on-policy']],
+      [
+        ['on-policy', 'off-policy'],
+        ['on-policy', 'off-policy'],
+      ],
+      [[], []],
+    ]);
+  });
+
+  it('scores the answer alone on the rows that the run began with, so that a later round finds it', async () => {
+    const { run, rounds } = await story();
+    const alone = run.inputs('srlmOpenStep').filter((one) => one.step === 'logprob' && one.candidates === null);
+    expect(alone.map((one) => [one.data, one.model])).toEqual([
+      [dataset('examples'), model('model 0')],
+      [dataset('examples'), rounds[1]!.model],
+      [dataset('examples'), model('start')],
     ]);
   });
 
