@@ -33,6 +33,9 @@ const FIRST_USE: Record<string, Step | 'begin' | 'any'> = {
   budget: 'any',
 };
 
+/** A map is one value of it: no field of its own is left out. */
+const WHOLE = ['selection.selector'];
+
 /** Round 0 trains on the data as it came: what these steps use is first needed in round 1. */
 const ENRICHMENT: readonly Step[] = ['sample', 'parse', 'logprob', 'select'];
 
@@ -63,7 +66,7 @@ export function withSettings<T>(value: T, settings: Settings, schema: z.ZodType<
     }
     const last = path.at(-1)!;
     // A map as a value would change fields that are settled, and reset those that it leaves out; no value resets all.
-    if (isMap(wanted) || (wanted === null && isMap(at[last])))
+    if ((isMap(wanted) && !WHOLE.includes(field)) || (wanted === null && isMap(at[last])))
       throw new Error(`${field} has fields: set them one by one, such as ${field}.FIELD=VALUE`);
     if (wanted === null) delete at[last];
     else at[last] = wanted;

@@ -60,7 +60,8 @@ async function bestRound(client: SrlmClient, runId: string): Promise<number | un
   return rounds.findLast(({ model }) => model.sha256 === sha256)?.round;
 }
 
-async function specOf(client: SrlmClient, runId: string): Promise<RunSpec> {
+/** As the run was started. */
+export async function specOf(client: SrlmClient, runId: string): Promise<RunSpec> {
   const described = await describe(client.temporal, runId);
   if (described.type !== 'srlmRun') throw runHasNoModel(runId, 'is a sample run; `srlm sample --out` writes its texts');
   const input = RunInput.safeParse((await argumentsOf(client.temporal, described))[0]).data;

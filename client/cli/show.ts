@@ -4,7 +4,7 @@
  */
 import type { Command } from 'commander';
 import { runHasNoModel } from '../../contracts/errors.js';
-import { INCUMBENT, type ScoreName } from '../../contracts/rows.js';
+import { INCUMBENT } from '../../contracts/rows.js';
 import type { RoundSummary } from '../../contracts/steps.js';
 import { wrap } from '../../text/columns.js';
 import { visible, visibleJson } from '../../text/text.js';
@@ -75,14 +75,14 @@ export function rowLines({ round, id, question, answer, original, rationale, can
   const compared = candidates.flatMap((candidate) => {
     const name = candidate.k === INCUMBENT ? 'before' : `k = ${candidate.k}`;
     const mark = candidate.chosen ? '> ' : '  ';
-    return field(`${mark}${name}`, [verdictOf(candidate), candidate.rationale].filter(Boolean).join('\n'), width);
+    return textField(`${mark}${name}`, [verdictOf(candidate), candidate.rationale].filter(Boolean).join('\n'), width);
   });
   return [
     `row ${id} · round ${round}`,
-    ...field('  question', question, width),
-    ...field('  answer', answer, width),
-    ...(original === null || original === rationale ? [] : field('  short', original, width)),
-    ...(compared.length > 0 ? compared : field('  rationale', rationale, width)),
+    ...textField('  question', question, width),
+    ...textField('  answer', answer, width),
+    ...(original === null || original === rationale ? [] : textField('  short', original, width)),
+    ...(compared.length > 0 ? compared : textField('  rationale', rationale, width)),
     '',
   ];
 }
@@ -90,17 +90,17 @@ export function rowLines({ round, id, question, answer, original, rationale, can
 export function replyLines({ round, id, correct, given, expected, question, reply }: ShownReply, width: number) {
   return [
     `question ${id} · round ${round} · ${correct ? 'right' : 'wrong'}`,
-    ...field('  question', question ?? '(this round kept no texts)', width),
-    ...field('  expected', expected, width),
-    ...field('  given', given ?? '(no answer was found in the reply)', width),
-    ...field('  reply', reply ?? '', width),
+    ...textField('  question', question ?? '(this round kept no texts)', width),
+    ...textField('  expected', expected, width),
+    ...textField('  given', given ?? '(no answer was found in the reply)', width),
+    ...textField('  reply', reply ?? '', width),
     '',
   ];
 }
 
 /** `chosen · off-policy -0.412 · on-policy -0.380`, or the guard that it failed. */
 function verdictOf({ chosen, guard, scores }: ShownRow['candidates'][number]): string {
-  const values = Object.entries(scores) as [ScoreName, number | null][];
+  const values = Object.entries(scores);
   return [
     ...(chosen ? ['chosen'] : []),
     ...(guard ? [`refused: ${guard}`] : []),
@@ -109,7 +109,7 @@ function verdictOf({ chosen, guard, scores }: ShownRow['candidates'][number]): s
 }
 
 /** Every line break of the text is kept. */
-function field(label: string, text: string, width: number): string[] {
+export function textField(label: string, text: string, width: number): string[] {
   const lines = text.split(/\r?\n/).flatMap((line) => (line.trim() === '' ? [''] : wrap(line, width - LABEL - 1)));
   return lines.map((line, i) => `${(i === 0 ? label : '').padEnd(LABEL)} ${visible(line)}`.trimEnd());
 }

@@ -2,20 +2,16 @@
  * Commands that start a run: start, sample. All checks come before the connection to Temporal, so that wrong input is
  * reported first and nothing is started.
  */
-import { createWriteStream, existsSync } from 'node:fs';
-import { access, constants, realpath, rename, rm, stat } from 'node:fs/promises';
-import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { existsSync } from 'node:fs';
+import { dirname, isAbsolute, relative, resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { z } from 'zod';
 import { countsText } from '../../contracts/counts.js';
-import { fileNotWritable, Problem } from '../../contracts/errors.js';
+import { Problem } from '../../contracts/errors.js';
 import { Candidate, PromptRow } from '../../contracts/rows.js';
 import type { RunInput, RunStatus, SampleInput, SampleResult } from '../../contracts/run.js';
 import { RunSpec, SampleSpec } from '../../contracts/spec.js';
 import { groupById } from '../../method/rows.js';
-import { fileSystemProblem, syncFolder, temporaryName } from '../../storage/files.js';
 import type { Store } from '../../storage/store.js';
 import { printable, visibleJson } from '../../text/text.js';
 import type { SrlmClient } from '../client.js';
@@ -34,6 +30,7 @@ import {
   patiently,
 } from './context.js';
 import { follow, printResult } from './follow.js';
+import { fileWriter } from './output-file.js';
 
 const CHECKING = 'Checking and storing the data ...';
 const CHECKING_MS = 10_000;
@@ -100,7 +97,7 @@ export function addStartCommands(program: Command): void {
         const { runId, client, write } = await beforeStart(async () => {
           const id = checkId(options.id);
           const spec = await readSpec(file, SampleSpec, options);
-          const write = out === undefined ? null : await fileWriter(out, plain);
+          const write = out === undefined ? null : await fileWriter(out);
           const { checkSample } = await preflight();
           const checking = checkSample(spec, await context.deployment(), process.cwd(), id);
           return { ...(await checkedStart(context, checking, options, spec.engine)), write };
@@ -116,7 +113,7 @@ export function addStartCommands(program: Command): void {
         });
         const rows =
           write && status.state === 'done'
-            ? await write(client.store, await client.sampleResult(runId)).catch((error) => {
+            ? await write(sampleLines(client.store, await client.sampleResult(runId), plain)).catch((error) => {
                 throw error instanceof Problem ? error.adding(hint) : error;
               })
             : null;
@@ -191,55 +188,15 @@ async function readSpec<T extends RunSpec | SampleSpec>(
   return spec;
 }
 
-// --- the file of --out ------------------------------------------------------------------------------------------------
-type Writer = (store: Store, result: SampleResult) => Promise<number>;
-
-/**
- * Checks that `file` can be written. Returns a function that writes it, completely or not at all, and returns the number
- * of its rows. Throws file.not-writable.
- */
-export async function fileWriter(file: string, plain = false): Promise<Writer> {
-  // A link is followed: it stays, and the file that it leads to is written.
-  const path = await realpath(file).catch(() => resolve(file));
-  const folder = dirname(path);
-  await access(folder, constants.W_OK).catch((error: NodeJS.ErrnoException) => {
-    throw fileNotWritable(file, `its folder cannot be written (${error.code})`);
-  });
-  const there = await stat(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return null;
-    throw fileNotWritable(file, `it cannot be written (${error.code})`);
-  });
-  if (there && !there.isFile())
-    throw fileNotWritable(file, there.isDirectory() ? 'it is a folder' : 'it is a device, not a file');
-  return async (store, result) => {
-    // Not made from the name of the file, which may be as long as a name can be.
-    const temporary = join(folder, `.srlm-out~${temporaryName()}`);
-    let rows = 0;
-    const counted = async function* () {
-      for await (const line of plain ? promptLines(store, result) : textLines(store, result)) {
-        rows++;
-        yield line;
-      }
-    };
-    try {
-      await pipeline(Readable.from(counted()), createWriteStream(temporary, { flush: true }));
-      await rename(temporary, path);
-      await syncFolder(folder);
-    } catch (error) {
-      await rm(temporary, { force: true }).catch(() => {});
-      const { code, path: of, syscall } = error as NodeJS.ErrnoException;
-      const problem = fileSystemProblem(error, folder);
-      if (problem instanceof Problem) throw problem;
-      throw of === temporary || syscall === 'write' ? fileNotWritable(file, `it cannot be written (${code})`) : error;
-    }
-    return rows;
-  };
-}
+// --- the lines of --out -----------------------------------------------------------------------------------------------
+/** A line a text, or with `plain` a line a prompt. */
+export const sampleLines = (store: Store, result: SampleResult, plain = false): AsyncIterable<string> =>
+  plain ? promptLines(store, result) : textLines(store, result);
 
 /** One line a text, in the order of the prompts; of one that did not come, too, with the reason. */
 async function* textLines({ datasets }: Store, { candidates }: SampleResult): AsyncGenerator<string> {
   for await (const { reason, ...text } of datasets.rows(candidates, Candidate))
-    yield `${visibleJson({ ...text, ...(reason === null ? {} : { reason }) })}\n`;
+    yield visibleJson({ ...text, ...(reason === null ? {} : { reason }) });
 }
 
 /** One line a prompt. Chunk n of the candidates holds those of chunk n of the prompts. */
@@ -251,7 +208,7 @@ async function* promptLines(
   for (const [i, chunk] of (await datasets.chunks(prompts)).entries()) {
     const texts = groupById(await objects.readRows(candidateChunks[i]!, Candidate));
     for (const { id, instruction } of await objects.readRows(chunk, PromptRow)) {
-      yield `${visibleJson({ id, instruction, texts: (texts.get(id) ?? []).map(({ text }) => text) })}\n`;
+      yield visibleJson({ id, instruction, texts: (texts.get(id) ?? []).map(({ text }) => text) });
     }
   }
 }

@@ -85,6 +85,11 @@ function valuesOf(table: readonly CandidateRow[], selection: Selection): Record<
   return Object.fromEntries(named);
 }
 
+/** Whether the table holds what the selector reads, for the incumbent and for a candidate at least, if there is one. */
+export function canCompare(table: readonly CandidateRow[], selector: Selector): boolean {
+  return comparable(table, selector).length > 1 || !table.some(({ k, guard }) => k !== INCUMBENT && guard === null);
+}
+
 /** Sound candidates by ascending k, then the incumbent; empty if the incumbent cannot be compared. */
 function comparable(table: readonly CandidateRow[], selector: Selector): Table {
   const incumbent = table.find(({ k }) => k === INCUMBENT);

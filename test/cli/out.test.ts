@@ -1,6 +1,6 @@
 import { tmpdir } from 'node:os';
 import { expect, it } from 'vitest';
-import { fileWriter } from '../../client/cli/start.js';
+import { fileWriter } from '../../client/cli/output-file.js';
 
 it('--out is refused where there is a device or a folder, before anything is written', async () => {
   // It would be replaced by a file of that name.

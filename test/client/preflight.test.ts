@@ -3,7 +3,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { fileWriter } from '../../client/cli/start.js';
+import { fileWriter } from '../../client/cli/output-file.js';
+import { sampleLines } from '../../client/cli/start.js';
 import { checkRun, checkSample } from '../../client/preflight.js';
 import { resolveDeployment } from '../../config/load.js';
 import type { Candidate } from '../../contracts/rows.js';
@@ -123,10 +124,10 @@ it('writes each text, or each prompt with its texts, or no file', async () => {
     candidates: await put([text('a', 0), text('a', 1)], [text('b', 0)]),
   };
   const file = join(folder, 'out.jsonl');
-  expect(await (await fileWriter(file))(store, result)).toBe(3);
+  expect(await (await fileWriter(file))(sampleLines(store, result))).toBe(3);
   const line = (id: string, k: number) => ({ id, k, text: `${id}${k}`, finish: 'stop', tokens: 1, seed: k });
   expect(readFileSync(file, 'utf8')).toBe(jsonl(line('a', 0), line('a', 1), line('b', 0)));
-  expect(await (await fileWriter(file, true))(store, result)).toBe(2);
+  expect(await (await fileWriter(file))(sampleLines(store, result, true))).toBe(2);
   expect(readFileSync(file, 'utf8')).toBe(
     jsonl({ id: 'a', instruction: 'A', texts: ['a0', 'a1'] }, { id: 'b', instruction: 'B', texts: ['b0'] }),
   );

@@ -10,7 +10,8 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { activity } from '../../activities/activity.js';
-import { fileWriter } from '../../client/cli/start.js';
+import { fileWriter } from '../../client/cli/output-file.js';
+import { sampleLines } from '../../client/cli/start.js';
 import { type BuiltinEngine, EngineConfig, TrainerConfig } from '../../contracts/deployment.js';
 import { Training } from '../../contracts/training.js';
 import { ModelServer } from '../../engines/builtin/server.js';
@@ -187,7 +188,7 @@ describe.runIf(canMount)('a store', () => {
       expect(readdirSync(join(root(), 'tmp'))).toEqual([]);
       expect(await readableStore(place()).objects.readRows(ref, Text)).toEqual(rows('before'));
       const write = await fileWriter(join(root(), 'out.jsonl'));
-      expect((await problemOf(write(store, sampled))).message).toBe(`${root()}: ${FULL} [storage.full]`);
+      expect((await problemOf(write(sampleLines(store, sampled)))).message).toBe(`${root()}: ${FULL} [storage.full]`);
       await rm(ballast);
       await store.objects.putRows(rows('after'));
     }));

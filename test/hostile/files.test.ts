@@ -12,7 +12,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { exportsOf } from '../../audit/bundle.js';
 import { loadRun } from '../../audit/load.js';
 import { checkFile } from '../../client/check-file.js';
-import { fileWriter } from '../../client/cli/start.js';
+import { fileWriter } from '../../client/cli/output-file.js';
+import { sampleLines } from '../../client/cli/start.js';
 import { loadSpec } from '../../client/spec-file.js';
 import { resolveDeployment } from '../../config/load.js';
 import type { DeploymentInput } from '../../contracts/deployment.js';
@@ -233,7 +234,8 @@ describe('the file of --out', () => {
     },
   };
   const texts = row.texts.map((text, k) => ({ id: 'r', k, text }));
-  const write = async (path: string, plain = true) => (await fileWriter(path, plain))(store as never, result as never);
+  const write = async (path: string, plain = true) =>
+    (await fileWriter(path))(sampleLines(store as never, result as never, plain));
 
   it('may have the longest name that there is, and its text steers no terminal', async () => {
     const path = at(`${'x'.repeat(249)}.jsonl`);
