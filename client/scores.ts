@@ -8,7 +8,6 @@ import type { RoundSummary } from '../contracts/steps.js';
 import { groupById } from '../method/rows.js';
 import { canCompare, choose, decide } from '../method/selectors/index.js';
 import type { Store } from '../storage/store.js';
-import { visibleJson } from '../text/text.js';
 
 /** A round that compared candidates. */
 export type ScoredRound = RoundSummary & { decisions: NonNullable<RoundSummary['decisions']> };
@@ -91,9 +90,11 @@ export async function reselect(
   return found;
 }
 
+export type ScoredLine = Decision & { round: number };
+
 /** Every line of the table, as it is kept. */
-export async function* tableLines({ datasets }: Store, { round, decisions }: ScoredRound): AsyncGenerator<string> {
-  for await (const line of datasets.rows(decisions, Decision)) yield visibleJson({ round, ...line });
+export async function* tableLines({ datasets }: Store, { round, decisions }: ScoredRound): AsyncGenerator<ScoredLine> {
+  for await (const line of datasets.rows(decisions, Decision)) yield { round, ...line };
 }
 
 async function* rowsOf({ objects, datasets }: Store, { decisions }: ScoredRound): AsyncGenerator<[string, Decision[]]> {

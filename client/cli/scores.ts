@@ -8,13 +8,21 @@ import { explain } from '../../contracts/issues.js';
 import { SELECTORS, Selection } from '../../contracts/spec.js';
 import { describeSelector } from '../../method/selectors/index.js';
 import { table } from '../../text/columns.js';
-import { percent } from '../../text/text.js';
+import { percent, visibleJson } from '../../text/text.js';
 import type { SrlmClient } from '../client.js';
-import { agreement, type Chosen, type Difference, reselect, type ScoredRound, tableLines } from '../scores.js';
+import {
+  agreement,
+  type Chosen,
+  type Difference,
+  reselect,
+  type ScoredLine,
+  type ScoredRound,
+  tableLines,
+} from '../scores.js';
 import { yamlValue } from '../spec-file.js';
 import { action, EXIT, MAX_ROUND, number, patiently, runName, UsageError } from './context.js';
 import { specOf } from './export.js';
-import { fileWriter } from './output-file.js';
+import { fileMaker, fileWriter } from './output-file.js';
 import { roundOf, textField } from './show.js';
 
 const READING = 'Reading the table ...';
@@ -33,10 +41,10 @@ export function addScoreCommands(program: Command): void {
     .description('show how far the selectors agree on a round, and write its table of candidates and scores')
     .argument('<run>', 'id of the run', runName)
     .option('--round <n>', 'a finished round (default: the newest)', number('--round', 0, MAX_ROUND))
-    .option('--out <file>', 'write the table, a line a candidate (.jsonl)')
+    .option('--out <file>', 'write the table, a line a rationale (.jsonl or .parquet)')
     .action(
       action(async (context, runId: string, { round: n, out }: Options) => {
-        const write = out === undefined ? null : await fileWriter(out);
+        const write = out === undefined ? null : await tableWriter(out);
         const client = await context.connect();
         const { round, seed, selection } = await scored(client, runId, n);
         const written = write && (await patiently(context, READING, write(tableLines(client.store, round))));
@@ -126,6 +134,20 @@ function selectionOf(text: string, minGain = 0): Selection {
   if (found.success) return found.data;
   const { field, reason } = explain(found.error.issues[0]!);
   throw new UsageError(`--${field === 'minGain' ? 'min-gain' : field}: ${reason}.`);
+}
+
+/** By the end of the file's name. */
+async function tableWriter(out: string): Promise<(lines: AsyncIterable<ScoredLine>) => Promise<number>> {
+  if (out.endsWith('.parquet')) {
+    const make = await fileMaker(out);
+    return (lines) => make(async (temporary) => (await import('../scores-parquet.js')).writeParquet(temporary, lines));
+  }
+  const write = await fileWriter(out);
+  return (lines) => write(jsonLines(lines));
+}
+
+async function* jsonLines(lines: AsyncIterable<ScoredLine>): AsyncGenerator<string> {
+  for await (const line of lines) yield visibleJson(line);
 }
 
 const partsOf = ({ rows, enriched, chars }: Chosen) => [

@@ -2,8 +2,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet';
 import { afterAll, expect, it } from 'vitest';
-import { agreement, reselect, type ScoredRound, tableLines } from '../../client/scores.js';
+import { agreement, reselect, type ScoredLine, type ScoredRound, tableLines } from '../../client/scores.js';
+import { writeParquet } from '../../client/scores-parquet.js';
 import type { Decision } from '../../contracts/rows.js';
 import { Selection } from '../../contracts/spec.js';
 import { openStore } from '../../storage/store.js';
@@ -64,8 +66,23 @@ it('shows what another selector would change, with examples of the rows that dif
 });
 
 it('writes the table as it is kept, a line a rationale', async () => {
-  const lines: string[] = [];
+  const lines: ScoredLine[] = [];
   for await (const line of tableLines(store, await round())) lines.push(line);
   expect(lines).toHaveLength(12);
-  expect(JSON.parse(lines[2]!)).toMatchObject({ round: 1, id: 'a', k: 1, scores: { 'off-policy': -1 }, chosen: true });
+  expect(lines[2]).toMatchObject({ round: 1, id: 'a', k: 1, scores: { 'off-policy': -1 }, chosen: true });
+});
+
+it('writes it as Parquet, with the log-probabilities of tokens as lists', async () => {
+  const path = join(folder, 'table.parquet');
+  async function* lines(): AsyncGenerator<ScoredLine> {
+    const logprobs = { 'on-policy': [-0.5, -1.25] };
+    for (const line of rowOf('é', -1, 1)) yield { round: 2, ...line, guard: 'empty', logprobs };
+    for await (const line of tableLines(store, await round())) yield line;
+  }
+  expect(await writeParquet(path, lines())).toBe(15);
+  const rows = await parquetReadObjects({ file: await asyncBufferFromFile(path) });
+  expect(rows).toHaveLength(15);
+  expect(rows[2]).toMatchObject({ ...{ round: 2, id: 'é', k: 1, guard: 'empty', chars: 30, chosen: true } });
+  expect(rows[2]).toMatchObject({ off_policy: -1, on_policy: null, on_policy_tokens: [-0.5, -1.25] });
+  expect(rows[3]).toMatchObject({ guard: null, on_policy_tokens: null, on_policy_alone: null });
 });
