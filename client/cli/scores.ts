@@ -110,11 +110,12 @@ export function addScoreCommands(program: Command): void {
           `${same} of ${after.rows} rows have the same rationale by both.`,
           ...examples.flatMap((one) => differenceLines(one, context.width)),
         ]);
-        const name = shellWord(selector);
+        const gain = own.minGain === 0 ? '' : ` --min-gain ${own.minGain}`;
+        const again = `${shellWord(runId)} --round ${round.round} --selector ${shellWord(selector)}${gain} --train`;
         context.say(
           started
             ? `Started ${started.runId}. Follow it with:  srlm watch ${shellWord(started.runId)}`
-            : `Train on it:  srlm reselect ${shellWord(runId)} --round ${round.round} --selector ${name} --train`,
+            : `Train on it:  srlm reselect ${again}`,
         );
         return EXIT.done;
       }),
