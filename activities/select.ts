@@ -17,7 +17,7 @@ import {
 } from '../contracts/rows.js';
 import type { PromptTemplates } from '../contracts/spec.js';
 import { SelectInput, SelectOutput } from '../contracts/steps.js';
-import { guardOf } from '../method/guards/index.js';
+import { guardsFor } from '../method/guards/index.js';
 import { groupById } from '../method/rows.js';
 import { type CandidateRow, decide, scoresOf } from '../method/selectors/index.js';
 import { activity, type Deps } from './activity.js';
@@ -25,8 +25,8 @@ import { selectInputs } from './keys.js';
 import { memoize } from './memoize.js';
 import { textsOf } from './texts.js';
 
-/** What a model says of a line of the table; a name that is not a key was not asked. */
-type ScoreTable = ReadonlyMap<ScoreName, ReadonlyMap<string, Score>>;
+/** What a model says of the rationales of each row, by its id; a name that is not a key was not asked. */
+type ScoreTable = ReadonlyMap<ScoreName, ReadonlyMap<string, readonly Score[]>>;
 
 export const srlmSelect = ({ store }: Deps) =>
   activity('select', SelectInput, async (input, progress) => {
@@ -81,13 +81,11 @@ export const srlmSelect = ({ store }: Deps) =>
     }
 
     async function scoreTable(chunks: readonly (readonly [ScoreName, ObjectRef])[]): Promise<ScoreTable> {
-      const table = new Map<ScoreName, Map<string, Score>>();
-      for (const [name, chunk] of chunks) {
-        const lines = table.get(name) ?? new Map<string, Score>();
-        for (const score of await store.objects.readRows(chunk, Score)) lines.set(lineKey(score.id, score.k), score);
-        table.set(name, lines);
-      }
-      return table;
+      const found = await Promise.all(
+        chunks.map(async ([name, chunk]) => [name, await store.objects.readRows(chunk, Score)] as const),
+      );
+      const rowsOf = (name: ScoreName) => found.flatMap(([of, rows]) => (of === name ? rows : []));
+      return new Map(found.map(([name]) => [name, groupById(rowsOf(name))]));
     }
   });
 
@@ -99,8 +97,6 @@ function countGuards(counts: GuardCounts, lines: readonly Decision[]): void {
   }
 }
 
-const lineKey = (id: string, k: number) => `${k} ${id}`;
-
 /** One line for the incumbent and one for each candidate; one of them is chosen. */
 function linesOf(
   example: Example,
@@ -110,11 +106,12 @@ function linesOf(
   templates: PromptTemplates,
 ): Decision[] {
   const { id } = example;
+  const guardOf = guardsFor({ example, templates, enrichFrom });
   const rationales = [
     { k: INCUMBENT, rationale: example.rationale, guard: null },
     ...candidates.map((candidate) => ({
       ...{ k: candidate.k, rationale: candidate.rationale },
-      guard: guardOf(candidate, { example, templates, enrichFrom }),
+      guard: guardOf(candidate),
     })),
   ];
   const lines = rationales.map((line) => {
@@ -129,12 +126,15 @@ function linesOf(
   return decide(lines, selection, `${seed} ${round} ${id}`);
 }
 
+const scoreAt = (scores: ReadonlyMap<string, readonly Score[]>, id: string, k: number): Score | undefined =>
+  scores.get(id)?.find((one) => one.k === k);
+
 const scoresAt = (table: ScoreTable, id: string, k: number): Partial<Record<ScoreName, number | null>> =>
-  Object.fromEntries([...table].map(([name, lines]) => [name, lines.get(lineKey(id, k))?.score ?? null]));
+  Object.fromEntries([...table].map(([name, scores]) => [name, scoreAt(scores, id, k)?.score ?? null]));
 
 function tokensOf(table: ScoreTable, id: string, k: number): CandidateRow['logprobs'] {
-  const known = [...table].flatMap(([name, lines]) => {
-    const logprobs = lines.get(lineKey(id, k))?.logprobs;
+  const known = [...table].flatMap(([name, scores]) => {
+    const logprobs = scoreAt(scores, id, k)?.logprobs;
     return logprobs ? [[name, logprobs] as const] : [];
   });
   return known.length > 0 ? Object.fromEntries(known) : undefined;

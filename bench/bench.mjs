@@ -1,7 +1,8 @@
 /**
  * Is the product fast enough? Each bench does the same work twice, by the product and by a yardstick, in turn.
  *   npm run bench                          all of them: about half an hour on two cores
- *   npm run bench -- server orchestration  some: server, score, trainer, demo, rerun, orchestration, memory, history
+ *   npm run bench -- server orchestration  some: server, score, trainer, demo, rerun, orchestration, memory, history,
+ *                                          select
  *   npm run bench -- --data gsm8k.jsonl    questions and answers for server and score (default: data/starter)
  *   npm run bench -- --runs 3 trainer      so many runs of each side; the table holds the median, and the ratio's range
  * Prints a table, then one JSON line, which also goes into bench/results/DATE.json (a bench run again that day replaces
@@ -16,7 +17,7 @@ import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { demoModel, python, root, run, setUp } from '../scripts/set-up.mjs';
 
-const BENCHES = { server, score, trainer, demo, rerun, orchestration, memory, history };
+const BENCHES = { server, score, trainer, demo, rerun, orchestration, memory, history, select };
 const { values: options, positionals } = parseArgs({
   options: { data: { type: 'string' }, runs: { type: 'string', default: '1' } },
   allowPositionals: true,
@@ -157,6 +158,36 @@ async function memory() {
   const ours = bytes === null ? null : bytes / 1e6;
   const target = judged(ours === null ? null : ours / 500, { atMost: 1 });
   return [{ bench: "worker's peak memory, 20,000 x 4", unit: 'MB', ours, yardstick: 500, by: 'the target', ...target }];
+}
+
+/** The CPU steps of a round on generated tables, each in a process of its own. */
+async function select() {
+  const found = [];
+  for (const rows of [10_000, 100_000, 1_000_000]) {
+    const folder = join(scratch, `select-${rows}`);
+    mkdirSync(folder);
+    const work = (what) => json(process.execPath, ['bench/select/work.mjs', what, String(rows), folder]);
+    say(`${rows.toLocaleString('en')} rows ...`);
+    await work('make');
+    for (const what of ['select', 'mix']) {
+      const { candidates, cpuSeconds, peakBytes } = await work(what);
+      const bench = `${what}, ${rows.toLocaleString('en')} rows x 8`;
+      const [rate, peak] = [candidates / cpuSeconds, peakBytes / 1e6];
+      found.push(
+        {
+          bench,
+          unit: 'candidates/s',
+          ours: rate,
+          yardstick: 20_000,
+          by: 'the target',
+          ...judged(rate / 20_000, { atLeast: 1 }),
+        },
+        { bench, unit: 'MB', ours: peak, yardstick: 500, by: 'the bound', ...judged(peak / 500, { atMost: 1 }) },
+      );
+    }
+    rmSync(folder, { recursive: true });
+  }
+  return found;
 }
 
 /** Bounds that hold whatever the size of the data; bench/results/history.json has all figures. */

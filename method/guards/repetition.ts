@@ -3,9 +3,9 @@
  * Not caught: a loop that changes a little each time, such as a counter that never ends.
  */
 import type { GuardRule } from './index.js';
-import { collapse, tokens } from './tokens.js';
+import { collapse } from './tokens.js';
 
-export const repetition: GuardRule = ({ rationale }) => loops(tokens(rationale)) || repeatsSentences(rationale);
+export const repetition: GuardRule = ({ rationale, text_T }) => loops(text_T) || repeatsSentences(rationale);
 
 const MAX_UNIT = 128;
 

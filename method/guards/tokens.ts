@@ -11,14 +11,43 @@ export const collapse = (text: string) => text.trim().replace(/\s+/g, ' ');
 const COPIED = 0.8;
 const RUN_TOKENS = 3;
 
-/** Most of the text occurs in the source, counted in runs of three tokens. */
-export function copies(text: string, source: string): boolean {
-  const text_T = tokens(text);
-  const width = Math.min(RUN_TOKENS, text_T.length);
-  const known = new Set(runs(tokens(source), width));
-  const own = runs(text_T, width);
-  return own.filter((run) => known.has(run)).length >= COPIED * own.length;
+/** A text that others may be copied from. It is taken apart once, however many are compared with it. */
+export class Source {
+  private readonly known = new Map<number, Set<string>>();
+  private text_T: string[] | null = null;
+
+  constructor(private readonly text: string) {}
+
+  get tokens_T(): readonly string[] {
+    this.text_T ??= tokens(this.text);
+    return this.text_T;
+  }
+
+  /** Most of the text occurs here, counted in runs of three tokens. */
+  holds(text_T: readonly string[]): boolean {
+    const width = Math.min(RUN_TOKENS, text_T.length);
+    const known = this.runs(width);
+    const own = runs(text_T, width);
+    return own.filter((run) => known.has(run)).length >= COPIED * own.length;
+  }
+
+  private runs(width: number): Set<string> {
+    let found = this.known.get(width);
+    if (!found) {
+      found = new Set(runs(this.tokens_T, width));
+      this.known.set(width, found);
+    }
+    return found;
+  }
 }
 
-const runs = (text_T: readonly string[], width: number) =>
-  text_T.slice(0, text_T.length - width + 1).map((_, t) => text_T.slice(t, t + width).join(' '));
+/** No token holds a space. */
+function runs(text_T: readonly string[], width: number): string[] {
+  const found: string[] = [];
+  for (let end = width; end <= text_T.length; end++) {
+    let run = text_T[end - width] ?? '';
+    for (let t = end - width + 1; t < end; t++) run += ` ${text_T[t]}`;
+    found.push(run);
+  }
+  return found;
+}

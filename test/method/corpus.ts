@@ -277,7 +277,7 @@ const RATIONALES = [
 function guardOutputs() {
   const verdict = (example: Example, rationale: string, truncated: boolean) =>
     (['original', 'current'] as const).map((enrichFrom) =>
-      guards.guardOf({ rationale, truncated }, { example, templates: TEMPLATES[0]!, enrichFrom }),
+      guards.guardsFor({ example, templates: TEMPLATES[0]!, enrichFrom })({ rationale, truncated }),
     );
   return [
     cross(EXAMPLES, RATIONALES, (example, rationale) => verdict(example, rationale, false)),

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Example } from '../../contracts/rows.js';
 import { PromptTemplates } from '../../contracts/spec.js';
-import { guardOf } from '../../method/guards/index.js';
+import { guardsFor } from '../../method/guards/index.js';
 import { parseCandidate } from '../../method/parse.js';
 
 const templates = PromptTemplates.parse({});
@@ -16,11 +16,9 @@ const example: Example = {
   turns: null,
 };
 const verdict = (text: string, change: Partial<Example> = {}, finish: 'stop' | 'length' = 'stop') =>
-  guardOf(parseCandidate({ text, finish }, templates), {
-    templates,
-    example: { ...example, ...change },
-    enrichFrom: 'original',
-  });
+  guardsFor({ templates, example: { ...example, ...change }, enrichFrom: 'original' })(
+    parseCandidate({ text, finish }, templates),
+  );
 
 describe('sound', () => {
   it.each([
@@ -112,14 +110,14 @@ describe('the order of guards', () => {
 it('the prompt is the one that the candidate was sampled from', () => {
   const candidate = { rationale: 'First 8 and 3, then 8 more, then the rest of them.', truncated: false };
   const held = { ...example, rationale: candidate.rationale.replace('First', 'At first') };
-  expect(guardOf(candidate, { templates, example: held, enrichFrom: 'original' })).toBeNull();
-  expect(guardOf(candidate, { templates, example: held, enrichFrom: 'current' })).toBe('copied-prompt');
+  expect(guardsFor({ templates, example: held, enrichFrom: 'original' })(candidate)).toBeNull();
+  expect(guardsFor({ templates, example: held, enrichFrom: 'current' })(candidate)).toBe('copied-prompt');
 });
 
 it('an example without a first rationale is no reason for a guard', () => {
   const bare = { ...example, original: null, rationale: '' };
   const candidate = { rationale: '8+3=11, 11+8=19.', truncated: false };
-  expect(guardOf(candidate, { templates, example: bare, enrichFrom: 'original' })).toBeNull();
+  expect(guardsFor({ templates, example: bare, enrichFrom: 'original' })(candidate)).toBeNull();
 });
 
 it('any text has a verdict, a long degenerate one without searching it for minutes', () => {
