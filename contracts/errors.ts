@@ -449,6 +449,12 @@ export const engineEndedForMemory = (engine: string) =>
     reason: `Memory ran out, and the system ended the model server of engine ${show(engine)}.`,
     hint: 'Lower sampling.maxTokens, or the maxBatch of the engine in temporal.config.ts, or free memory; then `srlm retry`.',
   });
+const HINTS: Record<number, string> = {
+  401: 'Set the variable that apiKeyEnv names to a valid key, start the worker again',
+  403: 'Check the key, what its account may use, and what is between the endpoint and this machine',
+  404: 'Check baseUrl (of most endpoints it ends in /v1) and model in temporal.config.ts, start the worker again',
+  405: 'Check baseUrl in temporal.config.ts (of most endpoints it ends in /v1), start the worker again',
+};
 export const engineRefused = (
   engine: string,
   status: number,
@@ -458,10 +464,7 @@ export const engineRefused = (
   userError(
     'engine.refused',
     `Engine ${show(engine)}${at(address)} refused the request (${status}: ${message}).`,
-    hint ??
-      (status === 401 || status === 403
-        ? 'Set the variable that apiKeyEnv names to a valid key, start the worker again, then `srlm retry`.'
-        : 'Fix the cause, then `srlm retry`.'),
+    hint ?? `${HINTS[status] ?? 'Fix the cause'}, then \`srlm retry\`.`,
   );
 /** `what` came instead of an answer; `beginning`: of it, without the key. */
 export const engineNotUnderstood = (engine: string, address: string | undefined, what: string, beginning: string) =>

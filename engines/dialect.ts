@@ -21,7 +21,7 @@ export interface DialectSettings {
 type Asked = Pick<SampleRequest, 'n' | 'seed' | 'temperature' | 'topP' | 'topK' | 'maxTokens'>;
 
 /** What an endpoint may do without; the setting that says so, where there is one. */
-const OPTIONAL = { seed: 'seed: false', top_k: 'topK: false', n: 'n: false', temperature: null, top_p: null } as const;
+const OPTIONAL = { seed: 'seed: false', top_k: 'topK: false', n: 'n: false', top_p: null, temperature: null } as const;
 type Optional = keyof typeof OPTIONAL;
 const FIELDS: Record<MaxTokensField, MaxTokensField> = {
   max_tokens: 'max_completion_tokens',
@@ -71,7 +71,7 @@ export class Dialect {
    */
   adapt(error: HttpError, sent: Record<string, unknown>): boolean {
     for (const name of Object.keys(OPTIONAL) as Optional[]) {
-      if (!(name in sent) || this.isFixed(name) || !isUnsupported(error, name)) continue;
+      if (!(name in sent) || this.isFixed(name) || !isUnsupported(error, name, sent[name])) continue;
       this.leaveOut(name);
       return true;
     }

@@ -36,7 +36,7 @@ it.each([
   [
     Deployment,
     { engines: { a: { kind: 'endpoint', baseUrl: 'x', model: 'm' } } },
-    'engines.a.baseUrl: expected a URL, found "x"',
+    'engines.a.baseUrl: expected a URL that begins with http:// or https://, found "x"',
   ],
 ])('%#: names the field, the bound and what was found', (schema, value, sentence) => {
   expect(said(schema, value)).toBe(sentence);
@@ -62,7 +62,7 @@ it.each([
   [
     'a password in an address that is none',
     { baseUrl: `ftp://me:${KEY}@a.example/v1` },
-    'baseUrl: expected a URL, found "ftp://...@a.example/v1"',
+    'baseUrl: expected a URL that begins with http:// or https://, found "ftp://...@a.example/v1"',
   ],
 ])('does not show %s', (_what, fields, sentence) => {
   const engine = { kind: 'endpoint', baseUrl: 'https://a.example/v1', model: 'm', ...fields };

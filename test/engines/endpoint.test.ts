@@ -70,7 +70,7 @@ describe('a request to an endpoint', () => {
   it('names the address that refused it, without query and key', async () => {
     const { url } = await listening(404);
     await expect(ask({ baseUrl: `${url}/v1/chat/completions` })).rejects.toThrow(
-      `Engine "stub" at ${url}/v1/chat/completions refused the request (404: ${YES}). Fix the cause, then`,
+      `Engine "stub" at ${url}/v1/chat/completions refused the request (404: ${YES}). Check baseUrl (of most`,
     );
   });
 

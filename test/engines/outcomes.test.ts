@@ -6,7 +6,7 @@ import { Dialect, type DialectSettings } from '../../engines/dialect.js';
 import { baseUrlOf, closeServers, serve } from './serve.js';
 
 type Body = Record<string, unknown> & { messages: { content: string }[]; n?: number };
-type Answer = { status?: number; body: unknown; headers?: Record<string, string> };
+type Answer = { status?: number; body: unknown; headers?: Record<string, string>; after?: Promise<void> };
 /** By the row that is asked about, and how often it was. */
 type Script = (body: Body, times: number) => Answer;
 
@@ -24,7 +24,9 @@ beforeAll(async () => {
       status = 200,
       body: answer,
       headers,
+      after,
     } = script(body, bodies.filter((one) => asks(one) === asks(body)).length);
+    await after;
     response.writeHead(status, headers);
     response.end(typeof answer === 'string' ? answer : JSON.stringify(answer));
   });
@@ -230,6 +232,90 @@ describe('one row', () => {
       1,
     ],
     [
+      'a text that is broken off',
+      () => ({
+        body: {
+          choices: [choice('hal', 'error'), { ...choice('hal'), error: { message: 'Connection lost', code: 502 } }],
+        },
+      }),
+      [
+        ['', 'other', 'the endpoint broke off: error'],
+        ['', 'other', 'the endpoint broke off: Connection lost'],
+      ],
+      3,
+    ],
+    [
+      'a text that is broken off, once',
+      (times) => (times === 1 ? { body: { choices: [choice('hal', 'abort')] } } : yes({ n: 2 } as Body)),
+      [
+        ['yes', 'stop', null],
+        ['yes', 'stop', null],
+      ],
+      2,
+    ],
+    [
+      'a stream that is cut off',
+      () => ({ body: 'data: {"choices":[{"index":0,"delta":{"content":"hal"}}]}\n\n' }),
+      [
+        ['', 'other', 'the endpoint sent a stream of events that is broken or cut off'],
+        ['', 'other', 'the endpoint sent a stream of events that is broken or cut off'],
+      ],
+      3,
+    ],
+    [
+      'a stream with an error in the middle',
+      () => ({
+        body: 'data: {"choices":[{"index":0,"delta":{"content":"hal"}}]}\n\ndata: {"error":{"message":"lost"},"choices":[]}\n\n',
+      }),
+      [
+        ['', 'other', 'an error: lost'],
+        ['', 'other', 'an error: lost'],
+      ],
+      3,
+    ],
+    [
+      'a stream of parts',
+      () => ({
+        body: [0, 1]
+          .map((index) => ({ index, delta: { content: [{ type: 'text', text: 'ye' }] }, finish_reason: null }))
+          .flatMap((one) => [one, { ...one, delta: { content: 's' }, finish_reason: 'stop' }])
+          .map((one) => `data: ${JSON.stringify({ choices: [one] })}\n\n`)
+          .join(''),
+      }),
+      [
+        ['yes', 'stop', null],
+        ['yes', 'stop', null],
+      ],
+      1,
+    ],
+    [
+      'an error beside an empty text',
+      () => ({ body: { choices: [choice('')], error: { message: 'Oops' } } }),
+      [
+        ['', 'other', 'an error: Oops'],
+        ['', 'other', 'an error: Oops'],
+      ],
+      3,
+    ],
+    [
+      'a failure, whenever it is asked',
+      () => error(500, 'crashed'),
+      [
+        ['', 'other', 'an error: 500 crashed'],
+        ['', 'other', 'an error: 500 crashed'],
+      ],
+      10,
+    ],
+    [
+      'a failure that has passed when others are answered',
+      (times) => (times <= 5 ? error(502, 'away') : yes({ n: 2 } as Body)),
+      [
+        ['yes', 'stop', null],
+        ['yes', 'stop', null],
+      ],
+      6,
+    ],
+    [
       'as many texts as it likes',
       () => ({ body: { choices: [choice('a'), choice('b'), choice('c')] } }),
       [
@@ -268,7 +354,19 @@ describe('all rows', () => {
     [
       'a quota',
       error(429, 'no', { code: 'insufficient_quota' }),
-      'Engine "stub" at http://there refused the request (429: no). Fix the cause, then `srlm retry`. [engine.refused]',
+      'Engine "stub" at http://there refused the request (429: no). The money or the quota of its account is used up: see to that, then `srlm retry`. [engine.refused]',
+      1,
+    ],
+    [
+      'money, with the status of anything',
+      error(400, 'Your credit balance is too low to access the API.'),
+      'Engine "stub" at http://there refused the request (400: Your credit balance is too low to access the API.). The money or the quota of its account is used up: see to that, then `srlm retry`. [engine.refused]',
+      1,
+    ],
+    [
+      'an address',
+      error(404, 'Not Found'),
+      'Engine "stub" at http://there refused the request (404: Not Found). Check baseUrl (of most endpoints it ends in /v1) and model in temporal.config.ts, start the worker again, then `srlm retry`. [engine.refused]',
       1,
     ],
     [
@@ -295,6 +393,13 @@ describe('all rows', () => {
 
 describe('what an endpoint takes is found out once', () => {
   const cases: [string, string, Script, string, object][] = [
+    [
+      'top_p',
+      '`top_p` must be > 0.0 and < 1.0',
+      yes,
+      'It does not take top_p: requests are sent without it.',
+      { temperature: 0.7 },
+    ],
     [
       'max_tokens',
       "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
@@ -381,6 +486,22 @@ it('asks for each text with a seed of its own where n is not to be sent', async 
     [undefined, 6],
     [undefined, 7],
   ]);
+});
+
+it('takes no answer to an earlier request for a sign that others are answered', async () => {
+  let answer = () => {};
+  const isAnswered = new Promise<void>((resolve) => {
+    answer = resolve;
+  });
+  // The first row is asked about while the key is valid, and answered when it no longer is.
+  const { ask } = opened((body) =>
+    asks(body) === 'early' ? { ...yes(body), after: isAnswered } : error(403, 'expired'),
+  );
+  const early = ask('early');
+  const late = ask('late');
+  setTimeout(answer, 2);
+  expect(await early).toEqual([['yes', 'stop', null]]);
+  expect(await late).toContain('(403: expired)');
 });
 
 it('stops asking for the rows that wait, once the endpoint has refused all', async () => {
