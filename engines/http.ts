@@ -20,7 +20,7 @@ export class HttpError extends Error {
     readonly status: number,
     readonly reply: ErrorReply,
     /** The wait that the server asks for, in milliseconds. */
-    private readonly requestedMs?: number,
+    readonly requestedMs?: number,
     /** The server says whether to try again; null: it does not. */
     private readonly advice: boolean | null = null,
     readonly isTooLarge = false,
@@ -55,11 +55,6 @@ export class HttpError extends Error {
     const { requestedMs = 0 } = this;
     return requestedMs > MAX_WAIT_MS ? requestedMs : undefined;
   }
-
-  /** What a request itself waits. */
-  get pauseMs(): number | undefined {
-    return this.requestedMs === undefined ? undefined : Math.min(this.requestedMs, MAX_WAIT_MS);
-  }
 }
 
 /** No connection, or half a reply. Its message is a clause that follows "does not answer". */
@@ -77,6 +72,8 @@ export interface RetryOptions {
   timeoutMs: number;
   /** Before the second try; it doubles with each. Default: half a second. */
   pauseMs?: number;
+  /** The longest that a server may ask for; default: a minute. */
+  maxPauseMs?: number;
 }
 
 export type Headers = Dispatcher.ResponseData['headers'];
@@ -159,7 +156,7 @@ export async function exchange(
 export async function retrying<T>(
   send: (signal: AbortSignal) => Promise<Reply>,
   read: (reply: Reply) => T,
-  { retries, timeoutMs, pauseMs = PAUSE_MS }: RetryOptions,
+  { retries, timeoutMs, pauseMs = PAUSE_MS, maxPauseMs = MAX_WAIT_MS }: RetryOptions,
   signal: AbortSignal,
 ): Promise<T> {
   // Each request in flight listens; Node's warning of a leak is meant for something else.
@@ -192,7 +189,8 @@ export async function retrying<T>(
       }
     }
     if (tries === retries || (error instanceof HttpError && !error.isWorthAnotherTry)) throw error;
-    await pause(tries, signal, { pauseMs, askedMs: error instanceof HttpError ? error.pauseMs : undefined });
+    const askedMs = error instanceof HttpError ? error.requestedMs : undefined;
+    await pause(tries, signal, { pauseMs, askedMs: askedMs && Math.min(askedMs, maxPauseMs) });
   }
 }
 
