@@ -427,7 +427,9 @@ export const engineUnreachable = (
   transient(
     'engine.unreachable',
     `Engine ${show(engine)}${at(address)} does not answer (${reason}).`,
-    'It is tried again; see its log or `srlm doctor`.',
+    waitMs === undefined
+      ? 'It is tried again; see its log or `srlm doctor`.'
+      : `It asks for a wait: it is tried again in ${Math.ceil(waitMs / 60_000)} min.`,
     waitMs,
   );
 const at = (address: string | undefined) => (address === undefined ? '' : ` at ${address}`);

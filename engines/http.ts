@@ -258,9 +258,9 @@ const isTransient = (status: number, { code, type, labels }: ErrorReply): boolea
   ([400, 403].includes(status) && [code, type, ...labels].some((label) => label !== null && BUSY_LABEL.test(label)));
 
 const MONEY_LABEL =
-  /insufficient_(?:quota|balance|credits?|funds)|arrear|credit_?limit|payment_required|current_quota/i;
+  /insufficient_(?:quota|balance|credits?|funds)|arrear|budget_?exceeded|credit_?limit|payment_required|current_quota/i;
 const MONEY =
-  /insufficient (?:account )?(?:balance|credits?|funds|quota)|credit balance is too low|(?:out of|no|any|more) credits\b|credit limit|key limit exceeded|spend(?:ing)? (?:limit|cap)|usage limits?\b.{0,40}regain|in arrears|(?:account|organization|project)\b.{0,60}(?:suspended|good standing|deactivated)|payment required|欠费|余额不足|充值/i;
+  /insufficient (?:account )?(?:balance|credits?|funds|quota)|credit balance is too low|(?:out of|no|any|more) credits\b|credit limit|key limit exceeded|spend(?:ing)? (?:limit|cap)|usage limits?\b.{0,40}regain|in arrears|budget (?:has been )?exceeded|exceeded .{0,30}\b(?:budget|included credits)|daily free allocation|(?:account|organization|project)\b.{0,60}(?:suspended|good standing|deactivated)|payment required|欠费|余额不足|充值/i;
 /** The same words are used for limits that pass: of these, the reply says when. */
 const QUOTA = /exceeded your current quota|check your plan and billing|billing (?:hard )?limit/i;
 
@@ -316,7 +316,7 @@ const delayOf = (after: unknown, sentAt: number): number | undefined =>
 
 /** `Please try again in 10m22.08s.`: some write the wait into the message alone (Gemini). */
 function saidMs(message: string, sentAt: number): number | undefined {
-  const said = /\b(?:try again|retry) (?:in|after) ([\d.]+(?: ?[a-z]+)?(?:[\d.]+[a-z]+)*)/i.exec(
+  const said = /\b(?:(?:try again|retry) (?:in|after)|wait) ([\d.]+(?: ?[a-z]+)?(?:[\d.]+[a-z]+)*)/i.exec(
     message.slice(0, 2000),
   )?.[1];
   return said === undefined ? undefined : durationOf(said.replace(/ ?s(?:ec\w*)?\.?$| ?\.$/i, 's'), sentAt);

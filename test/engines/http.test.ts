@@ -77,7 +77,9 @@ describe('postJson', () => {
     ['Please try again in 10m22.08s. Need more?', 622_080],
     ['Quota exceeded.\nPlease retry in 97.5s.', 97_500],
     ['Please retry after 86 seconds.', 86_000],
+    ['Limit of 50 a day exceeded. Please wait 800 seconds before retrying.', 800_000],
     ['Try again in a while.', undefined],
+    ['Wait for it.', undefined],
   ])('reads the wait in a message: %s', async (message, waitMs) => {
     const { listener } = inTurn({ status: 429, body: JSON.stringify({ error: { message } }) });
     const found = await post(await serve(listener), { retries: 0, timeoutMs: 0 }).catch((error: unknown) => error);

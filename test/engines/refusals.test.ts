@@ -489,6 +489,12 @@ describe('a wait that helps', () => {
       false,
     ],
     ['Zhipu, money', transient(429, { code: '1113', message: '您的账户已欠费，请充值后重试。' }), false],
+    [
+      'LiteLLM, a budget',
+      transient(429, { message: 'Budget has been exceeded! Current cost: 10.2, Max budget: 10.0' }),
+      false,
+    ],
+    ['Hugging Face, money', transient(429, { message: 'You have exceeded your monthly included credits' }), false],
     ['a limit with another status', transient(403, { message: 'slow down', code: 'rate_limit' }), true],
     ['Groq, a prompt', transient(413, { message: 'too large', code: 'rate_limit_exceeded' }), false],
     ['no capacity', transient(498, { message: 'no' }), true],
