@@ -154,6 +154,8 @@ interface Sent {
   maxBytes?: number;
   /** Called before each try. */
   onSend?: () => void;
+  /** Before the requests that wait for their turn. */
+  isUrgent?: boolean;
 }
 
 export class ChatClient implements EngineClient {
@@ -248,6 +250,7 @@ export class ChatClient implements EngineClient {
     body: Record<string, unknown>,
     signal: AbortSignal,
     cost?: RequestCost,
+    isUrgent = false,
   ): Promise<Completion[]> {
     const { n, maxTokens, seed, requestId } = request;
     const maxBytes = REPLY_OVERHEAD_BYTES + n * maxTokens * BYTES_PER_TOKEN;
@@ -256,7 +259,13 @@ export class ChatClient implements EngineClient {
     const onSend = () => {
       sentAt = performance.now();
     };
-    const { choices, usage } = await this.send(CHAT, body, read, signal, { requestId, cost, maxBytes, onSend });
+    const { choices, usage } = await this.send(CHAT, body, read, signal, {
+      requestId,
+      cost,
+      maxBytes,
+      onSend,
+      isUrgent,
+    });
     if (cost) this.charge(cost, usage, request, choices);
     if (choices.length === 0) return none(request, 'other', 'the endpoint sent no choices');
     const seeded = 'seed' in body && this.options.dialect.takes('seed');
@@ -338,7 +347,7 @@ export class ChatClient implements EngineClient {
     const asked: SampleRequest = { ...request, messages: [...system, { role: 'user', content: PROBE }] };
     delete asked.continueReply;
     try {
-      const found = await this.completions(asked, this.bodyOf(asked), signal, cost);
+      const found = await this.completions(asked, this.bodyOf(asked), signal, cost, true);
       return !found.every(isSuspectText);
     } catch (error) {
       if (isNoAnswer(error)) return false;
@@ -367,7 +376,7 @@ export class ChatClient implements EngineClient {
     body: object,
     read: (value: unknown) => T,
     signal: AbortSignal,
-    { requestId, cost, maxBytes = MAX_REPLY_BYTES, onSend }: Sent,
+    { requestId, cost, maxBytes = MAX_REPLY_BYTES, onSend, isUrgent = false }: Sent,
   ): Promise<T> {
     const { limit, retry, secondsHeader, apiKey } = this.options;
     // The id of a row may hold any character, a header may not.
@@ -388,7 +397,8 @@ export class ChatClient implements EngineClient {
       count(reply.headers);
       return read(value);
     };
-    return limit(async () => {
+    const inTurn: Limit = isUrgent ? (work) => work() : limit;
+    return inTurn(async () => {
       if (this.broken) throw this.broken;
       return retrying(send, readReply, retry, signal);
     });

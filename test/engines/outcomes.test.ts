@@ -504,6 +504,12 @@ it('takes no answer to an earlier request for a sign that others are answered', 
   expect(await late).toContain('(403: expired)');
 });
 
+it('asks whether others are answered before the rows that wait', async () => {
+  const { ask } = opened(() => error(403, 'no'), { concurrency: 4 });
+  await Promise.all(Array.from({ length: 100 }, (_, i) => ask(`row ${i}`)));
+  expect(bodies.length).toBeLessThan(50);
+});
+
 it('stops asking for the rows that wait, once the endpoint has refused all', async () => {
   const { ask } = opened(() => error(401, 'no'), { concurrency: 4 });
   await Promise.all(Array.from({ length: 100 }, (_, i) => ask(`row ${i}`)));
