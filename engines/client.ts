@@ -115,6 +115,8 @@ export interface ClientOptions {
   /** Shared by all clients of an engine: what they find out. */
   dialect: Dialect;
   retry: RetryOptions;
+  /** Shared by all clients of an engine: when it last answered any of them, by the clock of this process. */
+  answered?: { at: number };
   /** Default: straight to baseUrl. */
   send?: Send;
   /** The header of a reply that holds the GPU seconds of its request. */
@@ -167,7 +169,11 @@ export class ChatClient implements EngineClient {
   /** What shows whether anything is answered: rows that fail at the same time share it. */
   private probe: { sentAt: number; isAnswered: Promise<boolean> } | null = null;
 
+  /** When the engine last answered a client. */
+  private readonly answered: { at: number };
+
   constructor(protected readonly options: ClientOptions) {
+    this.answered = options.answered ?? { at: Number.NEGATIVE_INFINITY };
     this.spellings = options.apiKey.length < MIN_KEY_CHARS ? [] : spellingsOf(options.apiKey);
   }
 
@@ -193,7 +199,9 @@ export class ChatClient implements EngineClient {
     let { maxTokens } = request;
     let isLowered = false;
     let isAskedAgain = false;
+    let timesBusy = 0;
     for (let tried = 1; ; ) {
+      const triedAt = performance.now();
       const asked = { ...request, maxTokens };
       const body = this.bodyOf(asked);
       try {
@@ -220,7 +228,13 @@ export class ChatClient implements EngineClient {
           if (error.isExhausted) throw this.ended(this.problem(error));
         }
         if (error instanceof ConnectionError || (error instanceof HttpError && error.isTransient)) {
-          const mayBeRow = !ownWeights && !(error instanceof HttpError && error.isBusy);
+          const isBusy = error instanceof HttpError && error.isBusy;
+          // Others get through: so will this row. The next attempt of the step would ask again about those, too.
+          if (isBusy && !ownWeights && this.answered.at > triedAt) {
+            await pause(timesBusy++, signal, retry);
+            continue;
+          }
+          const mayBeRow = !ownWeights && !isBusy;
           if (!mayBeRow || !(await this.answersOthers(request, signal, cost))) throw this.problem(error);
           if (isAskedAgain || (error instanceof ConnectionError && error.isLate)) return this.failed(error, request);
           // What ailed the endpoint may have passed in the meantime.
@@ -274,6 +288,7 @@ export class ChatClient implements EngineClient {
       tokens: tokensOf(choice.tokens ?? (choices.length === 1 ? usage?.completion_tokens : undefined), maxTokens),
       seed: seeded ? seed + k : null,
     }));
+    this.answered.at = performance.now();
     if (!completions.every(isSuspectText)) this.answeredSince = Math.max(this.answeredSince, sentAt);
     return completions;
   }

@@ -134,6 +134,7 @@ export class EndpointEngine implements Engine {
       model,
       limit: pLimit(concurrency),
       dialect: new Dialect({ n, seed, topK, maxTokensField, extraBody }, (what) => say(name, what)),
+      answered: { at: Number.NEGATIVE_INFINITY },
       retry: { retries: RETRIES, timeoutMs: Math.ceil(1000 * timeoutSeconds) },
       send: openaiSend({ baseUrl, apiKey, headers, azure: azureOf(baseUrl, config.azure) }),
     };

@@ -504,6 +504,16 @@ it('takes no answer to an earlier request for a sign that others are answered', 
   expect(await late).toContain('(403: expired)');
 });
 
+it('waits for its turn as long as a busy endpoint answers others', async () => {
+  const { ask } = opened((body, times) => (asks(body) === ODD && times <= 12 ? error(429, 'slow down') : yes(body)));
+  let isWaiting = true;
+  const odd = ask(ODD).finally(() => {
+    isWaiting = false;
+  });
+  for (let i = 0; isWaiting; i++) await ask(`row ${i}`);
+  expect(await odd).toEqual([['yes', 'stop', null]]);
+});
+
 it('asks whether others are answered before the rows that wait', async () => {
   const { ask } = opened(() => error(403, 'no'), { concurrency: 4 });
   await Promise.all(Array.from({ length: 100 }, (_, i) => ask(`row ${i}`)));
