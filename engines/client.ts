@@ -332,7 +332,10 @@ export class ChatClient implements EngineClient {
   /** The endpoint fails at this row alone; another run asks again. */
   private failed(error: HttpError | ConnectionError, request: SampleRequest): Completion[] {
     const status = error instanceof HttpError && error.status >= 300 ? `${error.status} ` : '';
-    const what = error instanceof HttpError ? `an error: ${status}${error.message || NO_REASON}` : error.message;
+    const what =
+      error instanceof HttpError
+        ? `an error: ${status}${error.message || NO_REASON}`
+        : `the endpoint did not answer: ${error.message}`;
     return none(request, 'other', this.shown(what, MAX_REASON_CHARS));
   }
 

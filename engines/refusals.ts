@@ -168,3 +168,9 @@ function isQuoted(text: string, name: string): boolean {
   );
   return marked.test(text) || (name.includes('_') && new RegExp(`\\b${name}\\b`).test(text));
 }
+
+const STREAMS_ALONE =
+  /only supports? (?:the )?stream|enable the stream|must (?:have|set|use) `?stream(?:ing)?\b|stream(?:ing)? (?:is required|must be)|for non-?stream/i;
+/** Does the endpoint refuse to answer in one piece? */
+export const streamsAlone = (error: HttpError): boolean =>
+  [400, 422].includes(error.status) && STREAMS_ALONE.test(textOf(error));

@@ -49,7 +49,11 @@ const request = (content: string, more: Partial<SampleRequest> = {}): SampleRequ
 
 function opened(
   played: Script,
-  { settings = {}, concurrency = 8 }: { settings?: Partial<DialectSettings>; concurrency?: number } = {},
+  {
+    settings = {},
+    concurrency = 8,
+    timeoutMs = 5000,
+  }: { settings?: Partial<DialectSettings>; concurrency?: number; timeoutMs?: number } = {},
 ) {
   script = played;
   bodies = [];
@@ -58,7 +62,7 @@ function opened(
     ...{ name: 'stub', baseUrl: baseUrlOf(url), address: 'http://there', apiKey: 'none', model: 'm' },
     limit: pLimit(concurrency),
     dialect: new Dialect({ ...PLAIN, ...settings }, (what) => said.push(what)),
-    retry: { retries: 4, timeoutMs: 5000, pauseMs: 1 },
+    retry: { retries: 4, timeoutMs, pauseMs: 1 },
   });
   const ask = (content: string, more: Partial<SampleRequest> = {}) =>
     client.sample(request(content, more), never).then(
@@ -448,6 +452,21 @@ describe('what an endpoint takes is found out once', () => {
     expect(bodies[before]).toMatchObject(left);
   });
 
+  it.each([
+    'This model only support stream mode, please enable the stream parameter to access the model.',
+    'Requests with max_tokens > 4096 must have stream=true',
+    'parameter.enable_thinking must be set to false for non-streaming calls',
+  ])('that it streams alone: %s', async (message) => {
+    const event = { choices: [{ index: 0, delta: { content: 'yes' }, finish_reason: 'stop' }] };
+    const { ask, said } = opened((body) =>
+      body.stream ? { body: `data: ${JSON.stringify(event)}\n\ndata: [DONE]\n\n` } : error(400, message),
+    );
+    expect(await ask('a')).toEqual([['yes', 'stop', null]]);
+    await ask('b');
+    expect(bodies.map(({ stream }) => stream)).toEqual([undefined, true, true]);
+    expect(said).toEqual(['It answers with event streams alone: requests ask for them.']);
+  });
+
   it('the most that it writes', async () => {
     const { ask } = opened((body) =>
       (body.max_tokens as number) > 16
@@ -502,6 +521,17 @@ it('takes no answer to an earlier request for a sign that others are answered', 
   setTimeout(answer, 2);
   expect(await early).toEqual([['yes', 'stop', null]]);
   expect(await late).toContain('(403: expired)');
+});
+
+it('gives up a row that gets no reply in time while others get one, and does not ask again', async () => {
+  const { ask } = opened(
+    (body) =>
+      asks(body) === ODD ? { ...yes(body), after: new Promise((resolve) => setTimeout(resolve, 1000)) } : yes(body),
+    { timeoutMs: 100 },
+  );
+  const reason = 'the endpoint did not answer: its reply was not complete in time';
+  expect(await ask(ODD)).toEqual([['', 'other', reason]]);
+  expect(bodies.filter((body) => asks(body) === ODD)).toHaveLength(5);
 });
 
 it('waits for its turn as long as a busy endpoint answers others', async () => {
