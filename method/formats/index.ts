@@ -10,16 +10,18 @@ import type { Catalyst, Example, PromptRow, Question } from '../../contracts/row
 import type { Fields } from '../../contracts/spec.js';
 import type { DataKind } from '../../contracts/steps.js';
 import { hash32 } from '../random.js';
+import type { Base } from './choices.js';
 import { type Container, isBlank, LF, type Row, type RowReader } from './container.js';
 import { csv } from './csv.js';
 import type { RowPosition } from './form.js';
+import { withBase } from './index-base.js';
 import { jsonArray } from './json-array.js';
 import { jsonLines } from './json-lines.js';
 import { jsonObject } from './json-object.js';
 import { type Seen, toCatalyst, toExample, toPromptRow, toQuestion } from './recognise.js';
 
 /** One version for all of formats/. Enters the keys of ingested data. */
-export const VERSION = 2;
+export const VERSION = 3;
 
 /** The first one that fits reads the file. */
 const CONTAINERS: readonly Container[] = [csv, jsonArray, jsonObject, jsonLines];
@@ -70,6 +72,7 @@ type Recognise<K extends DataKind> = (
   fields: Fields,
   fallbackId: string,
   seen?: Seen,
+  first?: Base | null,
 ) => DataRow[K];
 
 export const KINDS: { [K in DataKind]: { one: string; recognise: Recognise<K> } } = {
@@ -97,19 +100,20 @@ export async function* readData<K extends DataKind>(
 ): AsyncGenerator<DataRow[K]> {
   const { one, recognise } = KINDS[kind];
   const lineOf = new Map<string, number>();
-  const read = ({ line, value, problem }: Row): DataRow[K] => {
+  const copies = new Map<string, number>();
+  const read = ({ line, value, problem }: Row, first: Base | null): DataRow[K] => {
     if (problem) throw problem;
-    const fallbackId = contentId(value, lineOf);
-    const row = recognise(value, { file, line }, fields, fallbackId, onUses);
-    const first = lineOf.get(row.id);
-    if (first === undefined) return row;
+    const fallbackId = contentId(value, lineOf, copies);
+    const row = recognise(value, { file, line }, fields, fallbackId, onUses, first);
+    const before = lineOf.get(row.id);
+    if (before === undefined) return row;
     const field = fields.id ?? 'id';
-    throw rowInvalid({ file, line, field }, `${show(row.id)} occurs twice (first at line ${first}).`);
+    throw rowInvalid({ file, line, field }, `${show(row.id)} occurs twice (first at line ${before}).`);
   };
-  for await (const found of readValues(bytes, file)) {
+  for await (const { row: found, first } of withBase(readValues(bytes, file), fields)) {
     let row: DataRow[K];
     try {
-      row = read(found);
+      row = read(found, first);
     } catch (error) {
       if (error instanceof Problem && onFault(error)) continue;
       throw error;
@@ -121,13 +125,15 @@ export async function* readData<K extends DataKind>(
   if (lineOf.size === 0) throw dataUnusable(file, `there is no usable ${one} in it.`);
 }
 
-/** `r-` and 64 bits of hash; of equal rows, the second one ends in `-2`. */
-function contentId(value: unknown, known: ReadonlyMap<string, unknown>): string {
+/** `r-` and 64 bits of hash; of equal rows, the second one ends in `-2`. `copies`: how many there were of each. */
+function contentId(value: unknown, known: ReadonlyMap<string, unknown>, copies: Map<string, number>): string {
   const text = JSON.stringify(value) ?? '';
   const id = `r-${[text, `\n${text}`].map((one) => hash32(one).toString(16).padStart(8, '0')).join('')}`;
-  for (let count = 1; ; count++) {
+  for (let count = (copies.get(id) ?? 0) + 1; ; count++) {
     const next = count === 1 ? id : `${id}-${count}`;
-    if (!known.has(next)) return next;
+    if (known.has(next)) continue;
+    if (known.has(id)) copies.set(id, count);
+    return next;
   }
 }
 
