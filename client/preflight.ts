@@ -151,7 +151,7 @@ export async function checkSample(
 const warningsOf = (model: string, probed: ProbedModel | null) =>
   (probed?.warnings ?? []).map((warning) => `${model}: ${warning}.`);
 
-const NO_SYSTEM = 'its chat template refuses a system message';
+const NO_SYSTEM = 'its chat template refuses or leaves out a system message';
 
 /** The model can read the row: all templates take the other roles. */
 function assertRoles({ turns }: Pick<PromptRow, 'turns'>, file: string, model: string, probed: ProbedModel | null) {
