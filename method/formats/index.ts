@@ -46,14 +46,22 @@ const OTHERS: readonly { start: RegExp | string; is: string; hint?: string }[] =
   { start: 'PAR1', is: 'a packed Parquet file', hint: 'Unpack it: Parquet is read as it is.' },
   { start: '\xfd7zXZ\0', is: 'an xz file' },
   { start: /^BZh\d/, is: 'a bzip2 file' },
+  {
+    start: /^PK[\s\S]{28}(?:\[Content_Types\]|_rels\/|xl\/|docProps)/,
+    is: 'a file of Excel or another Office program',
+    hint: 'Save the sheet as CSV (UTF-8).',
+  },
   { start: 'PK\x03\x04', is: 'a zip file', hint: 'Unpack it, and name the data file that is in it.' },
   { start: '7z\xbc\xaf', is: 'a 7z file' },
   { start: /^[\s\S]{257}ustar/, is: 'a tar file', hint: 'Unpack it, and name the data file that is in it.' },
   { start: 'ARROW1', is: 'an Arrow file' },
   { start: '\xff\xff\xff\xff', is: 'an Arrow stream' },
   { start: 'SQLite format 3', is: 'an SQLite database' },
-  { start: '\x80\x04', is: 'a pickle of Python' },
-  { start: '\x80\x05', is: 'a pickle of Python' },
+  ...['\x80\x02', '\x80\x03', '\x80\x04', '\x80\x05'].map((start) => ({ start, is: 'a pickle of Python' })),
+  { start: 'ORC', is: 'an ORC file' },
+  ...['\xff\xfe', '\xfe\xff', '{\0', '[\0', '\0{', '\0['].map((start) => ({
+    ...{ start, is: 'a text in UTF-16', hint: 'Save it as UTF-8.' },
+  })),
 ];
 const CONVERT = 'Convert it to JSONL, CSV or Parquet.';
 /** Enough for the longest of these, and for a header of CSV. */
@@ -111,6 +119,10 @@ export async function* readData<K extends DataKind>(
     throw rowInvalid({ file, line, field }, `${show(row.id)} occurs twice (first at line ${before}).`);
   };
   for await (const { row: found, first } of withBase(readValues(bytes, file), fields)) {
+    if (found.beside) {
+      onUses?.({ parts: {}, unused: found.beside.map((name) => `${name} (another list of the file)`) });
+      continue;
+    }
     let row: DataRow[K];
     try {
       row = read(found, first);

@@ -195,9 +195,9 @@ function pathsOf(rows: readonly UserObject[]): Path[] {
     }
     const isList = Array.isArray(value);
     if (isList && value.length > 1) add(path, JSON.stringify(value).slice(0, 200), true);
+    // The first of several objects would stand for rows of their own, such as SQuAD's paragraphs.
     if (isList && !isObject(value[0])) visit(value[0], `${path}.0`, depth + 1);
-    else if (isList) for (const [name, inner] of Object.entries(value[0])) visit(inner, `${path}.0.${name}`, depth + 1);
-    else
+    else if (!isList)
       for (const [name, inner] of Object.entries(value as UserObject))
         if (!NO_NAME.test(name)) visit(inner, `${path}.${name}`, depth + 1);
   };
