@@ -2,7 +2,7 @@
 of whatever evaluates it. So it is evaluated here first, in a process that may die.  Usage: python probe.py MODEL_DIR [MAX_LENGTH OVERLONG < ROWS]
 Reads the headers of the weights, never the weights: the tensors must lie within their files, and config.json must not
 describe a larger model. Loads the tokenizer, renders the chat template, encodes a text; each ends soon and yields a bounded result.
-Prints {"doing": ...} before each part, {"warnings": [...], "takesSystem": ...} of a model that works, and at the end
+Prints {"doing": ...} before each part, {"warnings": [...], "takesSystem": ..., "keepsTurns": ...} of a model that works, and at the end
 {"ok": true} or {"problem": one sentence}. Exit: 0 for both; a signal where a limit ended it, and the last part that was
 printed is then what went wrong (processes/probe-model.ts).
 With MAX_LENGTH and OVERLONG (of a training's spec), rows from the input, one list of messages a line, are encoded as the trainer
@@ -135,13 +135,11 @@ def report(chat: Chat, rows: int | None, warnings: list[str]):
                         r' "{rationale}\n</think>\n\n{answer}" makes the rationale the thought, and closes it before the answer')
     if chat.adds_end:
         warnings.append(f"its chat template puts no end of turn after a reply; {chat.tokenizer.eos_token} is put there")
-    if not chat.keeps_turns:
-        warnings.append("its chat template refuses or leaves out the turns before the last question; conversations cannot be used with it")
     if rows and (held := len(chat.tokenizer)) < 0.9 * rows:
         warnings.append(f"its tokenizer has {held} tokens, and the embeddings {rows} rows; it may be the tokenizer of another model")
     elif rows and held > rows:
         warnings.append(f"its tokenizer has {held} tokens, and the embeddings {rows} rows; a text with one of the others cannot be used")
-    print(json.dumps({"warnings": warnings, "takesSystem": chat.takes_system}), flush=True)
+    print(json.dumps({"warnings": warnings, "takesSystem": chat.takes_system, "keepsTurns": chat.keeps_turns}), flush=True)
 
 
 def encode_rows(chat: Chat, lines, max_length: int, overlong: str) -> dict:

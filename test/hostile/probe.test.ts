@@ -427,9 +427,8 @@ it.each([
     template(
       `{% for m in messages[-2:] %}{% if m.role != 'system' and (m.role != 'user' or loop.last or messages[-1].role == 'assistant') %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}`,
     ),
-    [
-      'its chat template refuses or leaves out the turns before the last question; conversations cannot be used with it',
-    ],
+    [],
+    false,
     false,
   ],
   [
@@ -438,10 +437,10 @@ it.each([
     ['its weights have 2 layers, and config.json has num_hidden_layers 1; the others are not used'],
     true,
   ],
-] as [string, (model: string) => void, string[], boolean][])(
+] as [string, (model: string) => void, string[], boolean, boolean?][])(
   '%s: what somebody should know is a warning',
-  async (name, change, warnings, takesSystem) => {
-    expect(await probeModel(python, modelWith(name, change))).toEqual({ warnings, takesSystem });
+  async (name, change, warnings, takesSystem, keepsTurns = true) => {
+    expect(await probeModel(python, modelWith(name, change))).toEqual({ warnings, takesSystem, keepsTurns });
   },
   120_000,
 );
