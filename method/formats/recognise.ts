@@ -402,7 +402,20 @@ class UserRow {
     ]);
     const known = new Set([...[...this.used.values()].flat(), ...found]);
     const unused = Object.keys(this.row).filter((name) => !known.has(name) && !isEmpty(this.row[name]));
-    return { parts: Object.fromEntries(this.used), unused };
+    return { parts: Object.fromEntries(this.used), unused: [...unused, ...this.unusedBeside()] };
+  }
+
+  /** What is in the objects that mapped paths lead through, and no path leads to. */
+  private unusedBeside(): string[] {
+    const paths = Object.values(this.fields).flat();
+    const nested = paths.filter((path) => path.includes('.') && !Object.hasOwn(this.row, path));
+    const used = nested.flatMap((path) => path.split('.').map((_, i, steps) => steps.slice(0, i + 1).join('.')));
+    const found = used.flatMap((path) => {
+      const { value } = atPath(this.row, path);
+      if (typeof value !== 'object' || value === null || Array.isArray(value) || paths.includes(path)) return [];
+      return Object.entries(value).flatMap(([name, inner]) => (isEmpty(inner) ? [] : [`${path}.${name}`]));
+    });
+    return [...new Set(found)].filter((path) => !used.includes(path));
   }
 }
 

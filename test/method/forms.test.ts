@@ -506,6 +506,11 @@ describe('what fields are used for', () => {
       unused: ['category'],
     });
   });
+  it('names what lies beside a field that a path leads to', () => {
+    const row = { data: { q: 'Q', a: { text: 'A', start: 1 }, context: 'C', none: null }, id: 1 };
+    const { unused } = usesOf(toExample, row, { instruction: 'data.q', answer: 'data.a.text' });
+    expect(unused).toEqual(['data.context', 'data.a.start']);
+  });
   it('does not count what rows of a kind have no use for', () => {
     const row = { question: 'Q', rationale: 'R', answer: 'A', level: 1 };
     expect(usesOf(toQuestion, row).unused).toEqual(['level']);
