@@ -111,6 +111,27 @@ describe('fields that make a file readable', () => {
       })),
       { instruction: 'ctx', choices: 'endings' },
     ],
+    [
+      'a goal and its solutions',
+      'examples',
+      many((i) => ({ goal: `Do ${i}`, sol1: `a${i}`, sol2: 'b', label: i % 2 })),
+      { instruction: 'goal' },
+    ],
+    [
+      'choices called answers, counted from 1',
+      'questions',
+      many((i) => ({ context: `C${i}`, question: `Q${i}`, answers: ['a', 'b', 'c'], label: (i % 3) + 1 })),
+      { choices: 'answers' },
+    ],
+    [
+      'an answer among other words about it',
+      'examples',
+      many((i) => ({
+        ...{ question: `Q${i}`, is_correct: true, predicted_answer: `${i}`, expected_answer: `${i}` },
+        generated_solution: `So ${i}.`,
+      })),
+      { answer: 'expected_answer', rationale: 'generated_solution' },
+    ],
     ['a prompt', 'prompts', many((i) => ({ url: `https://x/${i}`, title: `What is ${i}?` })), { instruction: 'title' }],
   ])('%s', (_, kind, rows, want) => {
     expect(suggestFields(kind, rows, {})).toMatchObject(want);
@@ -131,6 +152,16 @@ describe('fields that make a file readable', () => {
       ),
     ).toBeNull();
     expect(suggestFields('examples', [1, 'x', null], {})).toBeNull();
+  });
+  it.each<[string, object[]]>([
+    ['a field that is the prompt already', many((i) => ({ prompt: `Q${i}`, source: 'web', role: 'user' }))],
+    ['one turn of a conversation', many((i) => ({ log: [{ role: 'user', content: `Q${i}` }] }))],
+    ['the first row of a table without a header', many((i) => ({ 'What is 2+2?': `What is ${i}?`, 4: `${i}` }))],
+    ['a column of pandas', [{ question: { 0: 'Q', 1: 'R' }, answer: { 0: 'A', 1: 'B' } }]],
+    ['a question', many((i) => ({ question: `Q${i}`, context: `C${i}`, answers: { text: i % 2 ? ['a'] : [] } }))],
+    ['what is about the row', many((i) => ({ text: `T${i}`, message_id: `${i}`, lang: 'en', role: 'user' }))],
+  ])('are never %s', (_, rows) => {
+    expect(suggestFields('examples', rows, {})).toBeNull();
   });
   it('are part of the report', async () => {
     write('data.jsonl', lines(...many((i) => ({ utterance: `Say ${i}.`, gold: `${i}` }))));
