@@ -113,8 +113,8 @@ export const fileEmpty = (file: string) => fileError('file.empty', { file }, 'th
 export const fileNotText = (file: string, line?: number) =>
   fileError('file.not-utf8', { file, line }, 'this is not UTF-8.', 'Convert the file to UTF-8.');
 export const fileUnpackable = (file: string, reason: string) => fileError('file.damaged', { file }, reason);
-export const fileNotWritable = (file: string, reason: string) =>
-  fileError('file.not-writable', { file }, `${reason}.`, 'Name another file with --out.');
+export const fileNotWritable = (file: string, reason: string, what: 'file' | 'folder' = 'file') =>
+  fileError('file.not-writable', { file }, `${reason}.`, `Name another ${what} with --out.`);
 export const rowInvalid = (at: Position, reason: string) => fileError('data.invalid', at, reason, 'Fix the row.');
 export const dataUnusable = (file: string, reason: string, hint?: string) =>
   fileError('data.unusable', { file }, reason, hint);
@@ -158,7 +158,7 @@ export const modelMissing = (
 ) => {
   const more = models.length > MODELS_SHOWN ? ` and ${models.length - MODELS_SHOWN} more` : '';
   const below = models.length > 0 ? ` Below them are ${models.slice(0, MODELS_SHOWN).join(', ')}${more}.` : '';
-  const download = ` A model of Hugging Face's Hub is downloaded with \`hf download ${repository} --local-dir ${shellWord(target)}\`.`;
+  const download = ` A model of Hugging Face's Hub is downloaded with \`hf download ${repository} --local-dir ${shellWord(target)}\`; \`srlm doctor --fix\` has put hf into .srlm/python/bin.`;
   return modelUnusable(
     path,
     'there is no such model folder.',

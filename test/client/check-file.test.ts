@@ -202,6 +202,9 @@ describe('init', () => {
     expect(spec).toBe('data-set.yaml');
     const text = readFileSync(join(folder(), spec), 'utf8');
     expect(text).toContain('# Not used: category.');
+    expect(text).toMatch(
+      /^# {3}srlm data check '.*Data Set\.jsonl' --model tiny --field instruction=utterance --field answer=gold$/m,
+    );
     expect(await loadSpec(join(folder(), spec), RunSpec)).toMatchObject({
       name: 'data-set',
       model: { path: 'tiny' },
@@ -213,6 +216,15 @@ describe('init', () => {
       'data-set.yaml: it exists, and is not replaced. Name another file with --out. [file.not-writable]',
     );
     expect(readFileSync(join(folder(), spec), 'utf8')).toBe(text);
+  });
+
+  it('says where a model belongs if there is none, and nothing about it', async () => {
+    write('Data Set.jsonl', lines(row));
+    const { spec, notes } = await init({ out: 'no-model.yaml', fields: { instruction: 'utterance', answer: 'gold' } });
+    expect(notes.at(-1)).toContain(`There is no model below the model roots (${join(folder(), 'models')}) yet: put`);
+    const text = readFileSync(join(folder(), spec), 'utf8');
+    expect(text).toContain('characters; a model is taken to read 2048 tokens.');
+    expect(text).not.toContain('--model');
   });
 
   it('writes nothing for a file of which no row can be read', async () => {
