@@ -4,6 +4,7 @@
  * as a whole.
  */
 import { createHash } from 'node:crypto';
+import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Problem } from '../contracts/errors.js';
 import type { Message } from '../contracts/rows.js';
@@ -58,6 +59,8 @@ export async function checkFile(
   onSample: (sample: Sample) => void = () => {},
 ): Promise<FileReport> {
   const read = () => readFileBytes(resolve(folder, path), path);
+  // A pipe can be read only once.
+  const isFile = (await stat(resolve(folder, path)).catch(() => null))?.isFile() ?? false;
   const survey = new Survey();
   const totals = { rows: 0, missingRationales: 0, replaced: 0, instruction: 0, rationale: 0, answer: 0, longest: 0 };
   let duplicates = 0;
@@ -106,7 +109,8 @@ export async function checkFile(
     reasons: survey.reasons,
     duplicates,
     sample,
-    suggested: survey.faults > totals.rows ? suggestFields(kind, await firstValues(read(), path), fields) : null,
+    suggested:
+      survey.faults > totals.rows && isFile ? suggestFields(kind, await firstValues(read(), path), fields) : null,
   };
 }
 

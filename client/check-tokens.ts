@@ -4,11 +4,13 @@
  */
 import type { z } from 'zod';
 import type { Deployment } from '../contracts/deployment.js';
+import type { Message } from '../contracts/rows.js';
 import { Training } from '../contracts/training.js';
 import { type EncodedRows, encodeRows } from '../processes/probe-model.js';
 import { pythonPath } from '../processes/python.js';
 import { openStore } from '../storage/store.js';
 import type { Sample } from './check-file.js';
+import { assertRoles } from './preflight.js';
 
 export interface TokenReport extends EncodedRows {
   model: string;
@@ -16,6 +18,7 @@ export interface TokenReport extends EncodedRows {
   overlong: Training['overlong'];
   warnings: string[];
   takesSystem: boolean;
+  keepsTurns: boolean;
 }
 
 /** Rows that are encoded, and the length of their texts at most: the first ones of a file. */
@@ -24,12 +27,12 @@ const MOST_CHARS = 50_000_000;
 
 /** The first rows of a file. */
 export class FirstRows {
-  readonly rows: object[][] = [];
+  readonly rows: Message[][] = [];
   private chars = 0;
 
   readonly add = ({ prompt, reply }: Sample): void => {
     if (this.rows.length === MOST_ROWS || this.chars > MOST_CHARS) return;
-    const row = reply === null ? prompt : [...prompt, { role: 'assistant', content: reply }];
+    const row = reply === null ? prompt : [...prompt, { role: 'assistant' as const, content: reply }];
     this.chars += row.reduce((sum, { content }) => sum + content.length, 0);
     this.rows.push(row);
   };
@@ -44,5 +47,9 @@ export async function checkTokens(
   const { maxLength, overlong } = Training.parse({ maxLength: given.maxLength });
   const { folder } = await openStore(deployment).models.inspect(model);
   const { encoded, ...known } = await encodeRows(pythonPath(deployment), folder, rows, { maxLength, overlong });
+  for (const row of rows) {
+    const turns = row.at(-1)?.role === 'assistant' ? row.slice(0, -1) : row;
+    assertRoles({ turns }, 'the file', folder, known);
+  }
   return { model, maxLength, overlong, ...known, ...encoded };
 }

@@ -175,7 +175,7 @@ export class SrlmClient {
     return { described, state, input: input.data };
   }
 
-  /** Throws run.exists; spec.invalid for what the workflow would refuse, and fail. */
+  /** Throws run.exists, also for a run that ended with a result; spec.invalid for what the workflow would refuse, and fail. */
   private async launch(
     workflowId: string,
     input: RunInput | SampleInput,
@@ -207,6 +207,8 @@ export class SrlmClient {
         args,
         taskQueue: this.deployment.taskQueue,
         memo: { srlm: memo },
+        // Commands find a run by its id: the models and rows of one that has a result must not be hidden by another.
+        workflowIdReusePolicy: isRun ? 'ALLOW_DUPLICATE_FAILED_ONLY' : 'ALLOW_DUPLICATE',
         // Its activities and continued executions inherit it.
         priority: { priorityKey: priority, fairnessKey: fairnessKeyOf(workflowId) },
         staticSummary: `${input.settings.name} · ${isRun ? 'run' : 'sample'}`,

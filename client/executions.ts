@@ -191,6 +191,9 @@ export const exportWarnings = ({ raw }: WorkflowExecutionDescription): string[] 
       return `the history of an execution is not exported yet; attempt ${attempt} after: ${lastFailure?.message}`;
     });
 
+/** What Temporal's SDK answers for the activities of a worker that is being stopped. */
+const STOPPED = 'WORKER_SHUTDOWN';
+
 /** Steps in progress, by the heartbeats of their activities. One without waits for a worker, or failed before it sent one. */
 export async function liveActivities(
   client: Client,
@@ -214,7 +217,7 @@ export async function liveActivities(
       return {
         ...(Heartbeat.safeParse(detail).data ?? silent),
         attempt: attempt ?? 1,
-        lastFailure: lastFailure?.message ?? null,
+        lastFailure: lastFailure?.message === STOPPED ? 'the worker was stopped' : (lastFailure?.message ?? null),
       };
     }),
   );

@@ -66,12 +66,12 @@ export async function exportData(store: Store, exported: Exported, folder: strin
     if (codeOf(error) === 'ENOTEMPTY' || codeOf(error) === 'EEXIST') throw notEmpty(folder);
     const isOurs = path?.startsWith(temporary) || path?.startsWith(target) || syscall === 'write';
     throw isOurs
-      ? fileNotWritable(folder, `the folder cannot be written (${codeOf(error)})`)
+      ? fileNotWritable(folder, `the folder cannot be written (${codeOf(error)})`, 'folder')
       : fileSystemProblem(error);
   }
 }
 
-export const notEmpty = (folder: string) => fileNotWritable(folder, 'the folder is not empty');
+export const notEmpty = (folder: string) => fileNotWritable(folder, 'the folder is not empty', 'folder');
 
 async function fill(store: Store, exported: Exported, folder: string): Promise<string[]> {
   const { round, withModel } = exported;

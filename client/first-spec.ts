@@ -9,13 +9,13 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { parse } from 'yaml';
 import type { Deployment } from '../contracts/deployment.js';
-import { dataUnusable, fileNotWritable } from '../contracts/errors.js';
+import { dataUnusable, fileNotWritable, shellWord } from '../contracts/errors.js';
 import { type Fields, RunSpec } from '../contracts/spec.js';
 import { packageRoot } from '../processes/python.js';
 import { codeOf } from '../storage/files.js';
 import { openStore } from '../storage/store.js';
 import { checkFile, type FileReport } from './check-file.js';
-import { fieldsYaml, yamlWord } from './fields-yaml.js';
+import { checkCommand, fieldsYaml, yamlWord } from './fields-yaml.js';
 
 export interface FirstSpecRequest {
   data: string;
@@ -57,7 +57,7 @@ export async function writeFirstSpec(
     const exists = codeOf(error) === 'EEXIST';
     throw fileNotWritable(spec, exists ? 'it exists, and is not replaced' : `it cannot be written (${codeOf(error)})`);
   });
-  return { spec, notes: notesOn(report, mapped, facts, model) };
+  return { spec, notes: notesOn(report, mapped, facts, { model, roots: deployment.modelRoots }) };
 }
 
 /** The report on the file, with fields that make it readable if it is not. Throws data.unusable. */
@@ -127,10 +127,11 @@ function specText({ name, base, data, report, mapped, facts }: SpecFacts): strin
   const maxLength = Math.min(needed, facts.context, MOST_LENGTH);
   const maxTokens = Math.min(RATIONALE_TOKENS, Math.ceil(maxLength / 2));
   const read = Object.entries(uses).map(([part, names]) => `${part} from ${names.join(', ')}`);
+  const takes = facts.bytes === null ? 'a model is taken to read' : 'the model takes';
   const isSmall = facts.bytes !== null && facts.bytes < 2e9;
   return `${[
     `# Written by \`srlm init\`. Every field: docs/reference/spec.md.`,
-    `#   srlm data check ${oneLine(data)}`,
+    `#   ${oneLine(checkCommand(data, mapped, facts.bytes === null ? '' : ` --model ${shellWord(facts.path)}`))}`,
     `name: ${yamlWord(name)}`,
     ``,
     `# A Hugging Face folder below a model root of temporal.config.ts.`,
@@ -165,7 +166,7 @@ function specText({ name, base, data, report, mapped, facts }: SpecFacts): strin
     `training:`,
     `  epochs: 3`,
     `  learningRate: ${isSmall ? '1.0e-4' : '2.0e-5'}`,
-    `  # Tokens. The longest row has ${report.longestChars} characters; the model takes ${facts.context} tokens.`,
+    `  # Tokens. The longest row has ${report.longestChars} characters; ${takes} ${facts.context} tokens.`,
     `  maxLength: ${maxLength}`,
   ].join('\n')}\n`;
 }
@@ -173,13 +174,20 @@ function specText({ name, base, data, report, mapped, facts }: SpecFacts): strin
 /** Within a comment. */
 const oneLine = (text: string) => text.replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, ' ').slice(0, 300);
 
-function notesOn(report: FileReport, mapped: Fields, facts: ModelFacts, model: string | null): string[] {
+interface Asked {
+  model: string | null;
+  roots: readonly string[];
+}
+
+function notesOn(report: FileReport, mapped: Fields, facts: ModelFacts, { model, roots }: Asked): string[] {
   return [
     ...(report.suggested === null && Object.keys(mapped).length > 0 ? [`Fields: ${fieldsYaml(mapped)}`] : []),
     ...(report.invalid > 0 ? [`${report.invalid} rows cannot be used and are left out (skipInvalid: true).`] : []),
     ...(report.unused.length > 0 ? [`Not used: ${report.unused.join(', ')}.`] : []),
     ...(facts.bytes === null
-      ? ['There is no model below the model roots yet: put one there, and name it in the spec.']
+      ? [
+          `There is no model below the model roots (${roots.join(', ')}) yet: put its folder there, such as by \`hf download NAME --local-dir FOLDER\` of Hugging Face, and name it in the spec.`,
+        ]
       : []),
     ...(facts.bytes !== null && model === null ? [`The model is ${facts.path}; --model names another one.`] : []),
   ];

@@ -54,11 +54,13 @@ export function continuation(
   started: RunSettings,
   rounds: number,
 ): { settings: RunSettings; fromRound: number; record: OperatorRecord } {
-  const total = parent.rounds - 1 + rounds;
   if (!parent.end) {
+    const planned = parent.changes.reduce((now, change) => withSettings(now, change.set, RunSettings), started).rounds;
+    const total = planned + rounds;
     const set = `\`srlm set ${shellWord(runId)} rounds=${total}\``;
     throw commandRefused(runId, 'continue', `it has not ended; ${set} lets it go to round ${total}`);
   }
+  const total = parent.rounds - 1 + rounds;
   if (parent.rounds === 0) throw commandRefused(runId, 'continue', 'it has finished no round; start it again');
   // The number of rounds is one of the settings that it begins with.
   const changes = parent.changes.map((change) => without(change, { rounds: total }));

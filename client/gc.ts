@@ -173,7 +173,7 @@ class Contents {
     return digestsIn((await Promise.all(texts)).join(' '));
   }
 
-  /** Each item with the run whose record names it first, in order of time. */
+  /** Each item with the run whose record names it first, in order of time, and each training with the run that it is of. */
   async *firstMakers(): AsyncGenerator<[string, Item]> {
     const seen = new Set<string>();
     const inOrder = [...this.records].sort(([, a], [, b]) => (a.endedAt < b.endedAt ? -1 : 1));
@@ -189,6 +189,10 @@ class Contents {
             if (item.kind === 'json') todo.push(...digestsIn(await textOf(item)));
           }
       }
+    }
+    for (const item of this.items) {
+      const run = item.kind === 'job' ? await ownerOf(item) : undefined;
+      if (run !== undefined) yield [run, item];
     }
   }
 }

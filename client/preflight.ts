@@ -151,15 +151,26 @@ export async function checkSample(
 const warningsOf = (model: string, probed: ProbedModel | null) =>
   (probed?.warnings ?? []).map((warning) => `${model}: ${warning}.`);
 
-const NO_SYSTEM = 'its chat template refuses a system message';
+const NO_SYSTEM = 'its chat template refuses or leaves out a system message';
 
-/** The model can read the row: all templates take the other roles. */
-function assertRoles({ turns }: Pick<PromptRow, 'turns'>, file: string, model: string, probed: ProbedModel | null) {
+/** The model can read the row: its system message, and its turns. */
+export function assertRoles(
+  { turns }: Pick<PromptRow, 'turns'>,
+  file: string,
+  model: string,
+  probed: Pick<ProbedModel, 'takesSystem' | 'keepsTurns'> | null,
+) {
   if (probed?.takesSystem === false && turns?.[0]?.role === 'system')
     throw modelUnusable(
       model,
       `${NO_SYSTEM}, and rows of ${file} begin with one.`,
       'Take the system messages out of the rows, or use another model.',
+    );
+  if (probed?.keepsTurns === false && turns?.some(({ role }) => role === 'assistant'))
+    throw modelUnusable(
+      model,
+      `its chat template refuses or leaves out earlier turns, and rows of ${file} have some.`,
+      'Keep the last turn of each conversation alone, or use another model.',
     );
 }
 

@@ -80,7 +80,14 @@ export const EndpointEngine = z.strictObject({
   headers: z
     .record(
       z.string().regex(/^[!#$%&'*+.^`|~\w-]+$/, 'must be the name of a header'),
-      z.string().regex(/^[\t\x20-\x7e]*$/),
+      // Many hold a key, and end as the file ends that it was copied from.
+      z
+        .string()
+        .trim()
+        .refine((value) => /^[\t\x20-\x7e]*$/.test(value), {
+          error: 'must hold the characters of a header alone',
+          params: { isSecret: true },
+        }),
     )
     .refine((headers) => Object.keys(headers).every((name) => !OWN_HEADERS.includes(name.toLowerCase())), {
       error: `must not hold ${OWN_HEADERS.join(', ')}; a key comes from apiKeyEnv`,

@@ -113,8 +113,8 @@ export const fileEmpty = (file: string) => fileError('file.empty', { file }, 'th
 export const fileNotText = (file: string, line?: number) =>
   fileError('file.not-utf8', { file, line }, 'this is not UTF-8.', 'Convert the file to UTF-8.');
 export const fileUnpackable = (file: string, reason: string) => fileError('file.damaged', { file }, reason);
-export const fileNotWritable = (file: string, reason: string) =>
-  fileError('file.not-writable', { file }, `${reason}.`, 'Name another file with --out.');
+export const fileNotWritable = (file: string, reason: string, what: 'file' | 'folder' = 'file') =>
+  fileError('file.not-writable', { file }, `${reason}.`, `Name another ${what} with --out.`);
 export const rowInvalid = (at: Position, reason: string) => fileError('data.invalid', at, reason, 'Fix the row.');
 export const dataUnusable = (file: string, reason: string, hint?: string) =>
   fileError('data.unusable', { file }, reason, hint);
@@ -158,7 +158,7 @@ export const modelMissing = (
 ) => {
   const more = models.length > MODELS_SHOWN ? ` and ${models.length - MODELS_SHOWN} more` : '';
   const below = models.length > 0 ? ` Below them are ${models.slice(0, MODELS_SHOWN).join(', ')}${more}.` : '';
-  const download = ` A model of Hugging Face's Hub is downloaded with \`hf download ${repository} --local-dir ${shellWord(target)}\`.`;
+  const download = ` A model of Hugging Face's Hub is downloaded with \`hf download ${repository} --local-dir ${shellWord(target)}\`; \`srlm doctor --fix\` has put hf into .srlm/python/bin.`;
   return modelUnusable(
     path,
     'there is no such model folder.',
@@ -427,7 +427,9 @@ export const engineUnreachable = (
   transient(
     'engine.unreachable',
     `Engine ${show(engine)}${at(address)} does not answer (${reason}).`,
-    'It is tried again; see its log or `srlm doctor`.',
+    waitMs === undefined
+      ? 'It is tried again; see its log or `srlm doctor`.'
+      : `It asks for a wait: it is tried again in ${Math.ceil(waitMs / 60_000)} min.`,
     waitMs,
   );
 const at = (address: string | undefined) => (address === undefined ? '' : ` at ${address}`);
@@ -449,6 +451,12 @@ export const engineEndedForMemory = (engine: string) =>
     reason: `Memory ran out, and the system ended the model server of engine ${show(engine)}.`,
     hint: 'Lower sampling.maxTokens, or the maxBatch of the engine in temporal.config.ts, or free memory; then `srlm retry`.',
   });
+const HINTS: Record<number, string> = {
+  401: 'Set the variable that apiKeyEnv names to a valid key, start the worker again',
+  403: 'Check the key, what its account may use, and what is between the endpoint and this machine',
+  404: 'Check baseUrl (of most endpoints it ends in /v1) and model in temporal.config.ts, start the worker again',
+  405: 'Check baseUrl in temporal.config.ts (of most endpoints it ends in /v1), start the worker again',
+};
 export const engineRefused = (
   engine: string,
   status: number,
@@ -458,10 +466,7 @@ export const engineRefused = (
   userError(
     'engine.refused',
     `Engine ${show(engine)}${at(address)} refused the request (${status}: ${message}).`,
-    hint ??
-      (status === 401 || status === 403
-        ? 'Set the variable that apiKeyEnv names to a valid key, start the worker again, then `srlm retry`.'
-        : 'Fix the cause, then `srlm retry`.'),
+    hint ?? `${HINTS[status] ?? 'Fix the cause'}, then \`srlm retry\`.`,
   );
 /** `what` came instead of an answer; `beginning`: of it, without the key. */
 export const engineNotUnderstood = (engine: string, address: string | undefined, what: string, beginning: string) =>

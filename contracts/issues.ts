@@ -50,8 +50,11 @@ function wanted(issue: Issue): string {
     case 'custom':
       return issue.message.startsWith('must') ? `it ${issue.message}` : issue.message;
     case 'invalid_format':
-      if (issue.format === 'url') return 'expected a URL';
+      if (issue.format === 'url') return 'expected a URL that begins with http:// or https://';
       return `expected ${issue.message.startsWith('Invalid') ? 'another form' : issue.message}`;
+    // The name of an entry of a map.
+    case 'invalid_key':
+      return `expected ${issue.issues[0]?.message ?? 'another name'}`;
     default:
       return issue.message;
   }

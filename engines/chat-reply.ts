@@ -43,28 +43,36 @@ export function readChat(value: unknown, n: number): { choices: Choice[]; usage:
     if (error) throw error;
     throw notUnderstood('JSON without choices', value);
   }
-  const error = choices.length === 0 ? errorIn(value) : null;
+  const read = choices.slice(0, n).map((choice) => readChoice(choice, value));
+  const error = read.every(({ text, finish }) => finish === 'other' && text.trim() === '') ? errorIn(value) : null;
   if (error) throw error;
-  return { choices: choices.slice(0, n).map((choice) => readChoice(choice, value)), usage: Usage.parse(usage) };
+  return { choices: read, usage: Usage.parse(usage) };
 }
 
 const notUnderstood = (what: string, value: unknown) =>
   new NotUnderstood(what, jsonText(value).slice(0, BEGINNING_CHARS));
 
-/** What codes without a status mean. */
+/** What codes without a status mean, and the beginnings of messages without a code. */
 const STATUSES: [RegExp, number][] = [
-  [/rate_?limit|too_?many|throttl/i, 429],
-  [/overload|unavailable|server_?error|internal|timeout|bad_?gateway/i, 503],
+  [/rate.?limit|too.?many.?req|throttl/i, 429],
+  [/overload|unavailable|server.?error|internal|time-?d?.?out|bad.?gateway|\bloading\b/i, 503],
 ];
+const MAX_STATUS_CHARS = 60;
 
 /** An error inside of a reply that says it is none. */
 function errorIn(value: Fields): HttpError | null {
   const resp = isFields(value.base_resp) && Number(value.base_resp.status_code) !== 0;
-  const isError = Boolean(value.error) || value.object === 'error' || Array.isArray(value.errors) || resp;
-  if (!isError) return null;
+  const { code, success } = value;
+  const isCoded = success === false || (typeof code === 'number' && code >= 400);
+  const isError =
+    Boolean(value.error) ||
+    value.object === 'error' ||
+    (Array.isArray(value.errors) && value.errors.length > 0) ||
+    resp;
+  if (!isError && !(isCoded && (typeof value.message === 'string' || typeof value.msg === 'string'))) return null;
   const says = describeErrorValue(value);
-  const labels = [says.code, says.type, ...says.labels].filter((label) => label !== null);
-  const byLabel = STATUSES.find(([pattern]) => labels.some((label) => pattern.test(label!)))?.[1];
+  const labels = [says.code, says.type, ...says.labels, says.message.slice(0, MAX_STATUS_CHARS)];
+  const byLabel = STATUSES.find(([pattern]) => labels.some((label) => label !== null && pattern.test(label)))?.[1];
   return new HttpError(says.status ?? byLabel ?? 200, says);
 }
 
@@ -78,6 +86,9 @@ function readChoice(raw: unknown, reply: unknown): Choice {
   for (const thought of [message.reasoning_content ?? message.reasoning])
     if (typeof thought === 'string') said.reasoning += thought;
   if (typeof message.refusal === 'string') said.refusal += message.refusal;
+  const broken = brokenOff(raw);
+  if (broken)
+    return { ...NOTHING, reasoning: said.reasoning, tokens: Tokens.parse(raw.completion_tokens), reason: broken };
   const calls = Array.isArray(message.tool_calls) && message.tool_calls.length > 0;
   const ended = endOf(said, raw.finish_reason, calls || isFields(message.function_call));
   return { text: said.text, reasoning: said.reasoning, tokens: Tokens.parse(raw.completion_tokens), ...ended };
@@ -87,6 +98,17 @@ interface Said {
   text: string;
   reasoning: string;
   refusal: string;
+}
+
+const NOTHING = { text: '', finish: 'other' } as const;
+/** Ends by which a server says that it has failed in the middle of a text. Half a text is none. */
+const BROKEN = /^(?:error|abort|cancel|network_?error|insufficient_system|time_?limit|time_?out|malformed)/;
+
+/** The reason why a text is none; null: it ended otherwise. */
+function brokenOff({ finish_reason, error }: Fields): string | null {
+  if (isFields(error)) return `the endpoint broke off: ${describeErrorValue(error).message}`;
+  const name = typeof finish_reason === 'string' ? finish_reason.toLowerCase().slice(0, MAX_STATUS_CHARS) : '';
+  return BROKEN.test(name) ? `the endpoint broke off: ${name}` : null;
 }
 
 /** A text, parts of one, or nothing. False: something else. */

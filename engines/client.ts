@@ -21,6 +21,7 @@ import {
   type Reply,
   type RetryOptions,
   retrying,
+  STREAM_FACTOR,
 } from './http.js';
 import { filterOf, fitOf, mayConcernRow } from './refusals.js';
 import { jsonOf, NotUnderstood } from './reply-body.js';
@@ -112,6 +113,8 @@ export interface ClientOptions {
   /** Shared by all clients of an engine: what they find out. */
   dialect: Dialect;
   retry: RetryOptions;
+  /** Shared by all clients of an engine: when it last answered any of them, by the clock of this process. */
+  answered?: { at: number };
   /** Default: straight to baseUrl. */
   send?: Send;
   /** The header of a reply that holds the GPU seconds of its request. */
@@ -140,6 +143,8 @@ const MIN_KEY_CHARS = 8;
 const MAX_MESSAGE_CHARS = 300;
 const MAX_BEGINNING_CHARS = 120;
 const CHAT = '/chat/completions';
+const NO_MONEY = 'The money or the quota of its account is used up: see to that, then `srlm retry`.';
+const NO_REASON = 'without a reason';
 /** What any endpoint that works answers. */
 const PROBE = 'Say yes.';
 
@@ -147,16 +152,26 @@ interface Sent {
   requestId?: string | undefined;
   cost?: RequestCost | undefined;
   maxBytes?: number;
+  /** Called before each try. */
+  onSend?: () => void;
+  /** Before the requests that wait for their turn. */
+  isUrgent?: boolean;
 }
 
 export class ChatClient implements EngineClient {
   private readonly spellings: readonly string[];
   /** What ended a request for good: the rows that wait are not sent. */
   private broken: Problem | null = null;
-  /** When the endpoint last answered a row, by the clock of this process. */
-  private answeredAt = Number.NEGATIVE_INFINITY;
+  /** When the last request that was answered with a text had been sent, by the clock of this process. */
+  private answeredSince = Number.NEGATIVE_INFINITY;
+  /** What shows whether anything is answered: rows that fail at the same time share it. */
+  private probe: { sentAt: number; isAnswered: Promise<boolean> } | null = null;
+
+  /** When the engine last answered a client. */
+  private readonly answered: { at: number };
 
   constructor(protected readonly options: ClientOptions) {
+    this.answered = options.answered ?? { at: Number.NEGATIVE_INFINITY };
     this.spellings = options.apiKey.length < MIN_KEY_CHARS ? [] : spellingsOf(options.apiKey);
   }
 
@@ -164,7 +179,8 @@ export class ChatClient implements EngineClient {
     const { dialect } = this.options;
     const found = dialect.takes('n') ? await this.ask(request, signal, cost) : [];
     if (found.length === request.n) return found;
-    if (found.length > 0) dialect.ignoresN();
+    // One choice may stand for all that a filter has kept back.
+    if (found.some(({ text }) => text.trim() !== '')) dialect.ignoresN();
     const missing = Array.from({ length: request.n - found.length }, (_, i) => request.seed + found.length + i);
     const others = await allOf(missing.map((seed) => this.ask({ ...request, n: 1, seed }, signal, cost)));
     return [...found, ...others.flat()];
@@ -177,18 +193,20 @@ export class ChatClient implements EngineClient {
   /** One completion at least, and `n` at most: as many as the endpoint sends at once. */
   private async ask(request: SampleRequest, signal: AbortSignal, cost?: RequestCost): Promise<Completion[]> {
     const { dialect, ownWeights = false, retry } = this.options;
-    const startedAt = performance.now();
     const tries = ownWeights ? 1 : Math.min(TRIES, retry.retries + 1);
     let { maxTokens } = request;
     let isLowered = false;
+    let isAskedAgain = false;
+    let timesBusy = 0;
     for (let tried = 1; ; ) {
+      const triedAt = performance.now();
       const asked = { ...request, maxTokens };
       const body = this.bodyOf(asked);
       try {
         const completions = await this.completions(asked, body, signal, cost);
         if (tried === tries || !completions.every(isSuspectText)) return completions;
       } catch (error) {
-        if (!(error instanceof HttpError) && !(error instanceof NotUnderstood)) throw error;
+        if (!isNoAnswer(error)) throw error;
         if (error instanceof HttpError) {
           if (!ownWeights && dialect.adapt(error, body)) continue;
           const filter = ownWeights ? null : filterOf(error);
@@ -205,9 +223,23 @@ export class ChatClient implements EngineClient {
             maxTokens = fit === 'unclear' ? Math.ceil(maxTokens / LOWERED) : fit.room;
             continue;
           }
-          if (error.isTransient) throw this.problem(error);
+          if (error.isExhausted) throw this.ended(this.problem(error));
         }
-        if (isFinal(error) || tried === tries) return await this.outcomeOf(error, request, startedAt, signal, cost);
+        if (error instanceof ConnectionError || (error instanceof HttpError && error.isTransient)) {
+          const isBusy = error instanceof HttpError && error.isBusy;
+          // Others get through: so will this row. The next attempt of the step would ask again about those, too.
+          if (isBusy && !ownWeights && this.answered.at > triedAt) {
+            await pause(timesBusy++, signal, retry);
+            continue;
+          }
+          const mayBeRow = !ownWeights && !isBusy;
+          if (!mayBeRow || !(await this.answersOthers(request, signal, cost))) throw this.problem(error);
+          if (isAskedAgain || (error instanceof ConnectionError && error.isLate)) return this.failed(error, request);
+          // What ailed the endpoint may have passed in the meantime.
+          isAskedAgain = true;
+          continue;
+        }
+        if (isFinal(error) || tried === tries) return await this.outcomeOf(error, request, signal, cost);
       }
       await pause(tried - 1, signal, retry);
       tried++;
@@ -230,11 +262,22 @@ export class ChatClient implements EngineClient {
     body: Record<string, unknown>,
     signal: AbortSignal,
     cost?: RequestCost,
+    isUrgent = false,
   ): Promise<Completion[]> {
     const { n, maxTokens, seed, requestId } = request;
     const maxBytes = REPLY_OVERHEAD_BYTES + n * maxTokens * BYTES_PER_TOKEN;
     const read = (value: unknown) => readChat(value, n);
-    const { choices, usage } = await this.send(CHAT, body, read, signal, { requestId, cost, maxBytes });
+    let sentAt = 0;
+    const onSend = () => {
+      sentAt = performance.now();
+    };
+    const { choices, usage } = await this.send(CHAT, body, read, signal, {
+      requestId,
+      cost,
+      maxBytes,
+      onSend,
+      isUrgent,
+    });
     if (cost) this.charge(cost, usage, request, choices);
     if (choices.length === 0) return none(request, 'other', 'the endpoint sent no choices');
     const seeded = 'seed' in body && this.options.dialect.takes('seed');
@@ -243,7 +286,8 @@ export class ChatClient implements EngineClient {
       tokens: tokensOf(choice.tokens ?? (choices.length === 1 ? usage?.completion_tokens : undefined), maxTokens),
       seed: seeded ? seed + k : null,
     }));
-    if (!completions.every(isSuspectText)) this.answeredAt = performance.now();
+    this.answered.at = performance.now();
+    if (!completions.every(isSuspectText)) this.answeredSince = Math.max(this.answeredSince, sentAt);
     return completions;
   }
 
@@ -272,37 +316,57 @@ export class ChatClient implements EngineClient {
   private async outcomeOf(
     error: HttpError | NotUnderstood,
     request: SampleRequest,
-    startedAt: number,
     signal: AbortSignal,
     cost: RequestCost | undefined,
   ): Promise<Completion[]> {
     const mayBeRow = !this.options.ownWeights && (error instanceof NotUnderstood || mayConcernRow(error));
-    if (!mayBeRow || !(await this.answersOthers(request, startedAt, signal, cost)))
-      throw this.ended(this.problem(error));
+    if (!mayBeRow || !(await this.answersOthers(request, signal, cost))) throw this.ended(this.problem(error));
     if (error instanceof NotUnderstood) return none(request, 'other', `the endpoint sent ${error.what}`);
-    const label = `${error.status}: ${error.message}`;
-    const [finish, says] =
-      error.status < 300 ? (['other', `an error: ${error.message}`] as const) : (['refused', label] as const);
-    return none(request, finish, this.shown(says, MAX_REASON_CHARS));
+    if (error.status < 300) return this.failed(error, request);
+    const says = `${error.status}: ${error.message || NO_REASON}`;
+    return none(request, 'refused', this.shown(says, MAX_REASON_CHARS));
   }
 
-  /** Another row was answered since, or something short is, with the same settings. */
+  /** The endpoint fails at this row alone; another run asks again. */
+  private failed(error: HttpError | ConnectionError, request: SampleRequest): Completion[] {
+    const status = error instanceof HttpError && error.status >= 300 ? `${error.status} ` : '';
+    const what =
+      error instanceof HttpError
+        ? `an error: ${status}${error.message || NO_REASON}`
+        : `the endpoint did not answer: ${error.message}`;
+    return none(request, 'other', this.shown(what, MAX_REASON_CHARS));
+  }
+
+  /**
+   * Another row that was sent after this moment is answered, or something short is, with the same settings. What was sent
+   * before may still be answered when the money is used up, or the key has expired.
+   */
   private async answersOthers(
     request: SampleRequest,
-    since: number,
     signal: AbortSignal,
     cost: RequestCost | undefined,
   ): Promise<boolean> {
-    if (this.answeredAt > since) return true;
+    const failedAt = performance.now();
+    await pause(0, signal, this.options.retry);
+    if (this.answeredSince > failedAt) return true;
+    if (!this.probe || this.probe.sentAt < failedAt)
+      this.probe = { sentAt: performance.now(), isAnswered: this.answersProbe(request, signal, cost) };
+    return this.probe.isAnswered;
+  }
+
+  private async answersProbe(
+    request: SampleRequest,
+    signal: AbortSignal,
+    cost: RequestCost | undefined,
+  ): Promise<boolean> {
     const system = request.messages.filter(({ role }) => role === 'system');
     const asked: SampleRequest = { ...request, messages: [...system, { role: 'user', content: PROBE }] };
     delete asked.continueReply;
     try {
-      const found = await this.completions(asked, this.bodyOf(asked), signal, cost);
+      const found = await this.completions(asked, this.bodyOf(asked), signal, cost, true);
       return !found.every(isSuspectText);
     } catch (error) {
-      if (error instanceof HttpError || error instanceof NotUnderstood || error instanceof ConnectionError)
-        return false;
+      if (isNoAnswer(error)) return false;
       throw error;
     }
   }
@@ -322,13 +386,13 @@ export class ChatClient implements EngineClient {
     }
   }
 
-  /** As `post`, but throws HttpError and NotUnderstood as they are. */
+  /** As `post`, but throws HttpError, NotUnderstood and ConnectionError as they are. */
   protected send<T>(
     path: string,
     body: object,
     read: (value: unknown) => T,
     signal: AbortSignal,
-    { requestId, cost, maxBytes = MAX_REPLY_BYTES }: Sent,
+    { requestId, cost, maxBytes = MAX_REPLY_BYTES, onSend, isUrgent = false }: Sent,
   ): Promise<T> {
     const { limit, retry, secondsHeader, apiKey } = this.options;
     // The id of a row may hold any character, a header may not.
@@ -339,19 +403,20 @@ export class ChatClient implements EngineClient {
       if (cost && seconds > 0 && Number.isFinite(seconds)) cost.gpuSeconds += seconds;
     };
     const sending = { headers, maxBytes: Math.min(maxBytes, MAX_REPLY_BYTES) };
-    const send = this.options.send ?? this.sendStraight;
+    const sendBy = this.options.send ?? this.sendStraight;
+    const send = (trying: AbortSignal) => {
+      onSend?.();
+      return sendBy(path, body, sending, trying);
+    };
     const readReply = (reply: Reply) => {
-      const value = jsonOf(reply, MAX_REPLY_BYTES);
+      const value = jsonOf(reply, Math.min(STREAM_FACTOR * sending.maxBytes, MAX_REPLY_BYTES));
       count(reply.headers);
       return read(value);
     };
-    return limit(async () => {
+    const inTurn: Limit = isUrgent ? (work) => work() : limit;
+    return inTurn(async () => {
       if (this.broken) throw this.broken;
-      try {
-        return await retrying((trying) => send(path, body, sending, trying), readReply, retry, signal);
-      } catch (error) {
-        throw error instanceof ConnectionError ? this.problem(error) : error;
-      }
+      return retrying(send, readReply, retry, signal);
     });
   }
 
@@ -388,7 +453,7 @@ export class ChatClient implements EngineClient {
       return engineNotUnderstood(name, address, error.what, beginning);
     }
     if (!(error instanceof HttpError)) return error;
-    return this.problemOf(error, this.shown(error.message, MAX_MESSAGE_CHARS) || 'without a reason');
+    return this.problemOf(error, this.shown(error.message, MAX_MESSAGE_CHARS) || NO_REASON);
   }
 
   private tooManyTokens(error: HttpError): Problem {
@@ -398,8 +463,9 @@ export class ChatClient implements EngineClient {
   }
 
   /** `message`: what the server says, on one line, without the key. */
-  protected problemOf({ status, waitMs, isTransient }: HttpError, message: string): Problem {
+  protected problemOf({ status, waitMs, isTransient, isExhausted }: HttpError, message: string): Problem {
     const { name, address } = this.options;
+    if (isExhausted) return engineRefused(name, status, message, { address, hint: NO_MONEY });
     if (isTransient) return engineUnreachable(name, `${status} ${message}`, { waitMs, address });
     return engineRefused(name, status, message, { address });
   }
@@ -413,6 +479,9 @@ async function allOf<T>(work: Promise<T>[]): Promise<T[]> {
     return one.value;
   });
 }
+
+const isNoAnswer = (error: unknown): error is HttpError | NotUnderstood | ConnectionError =>
+  error instanceof HttpError || error instanceof NotUnderstood || error instanceof ConnectionError;
 
 /** A refusal, or a reply that would be as large again: another try would only be billed. */
 const isFinal = (error: HttpError | NotUnderstood): boolean =>

@@ -4,7 +4,7 @@
  */
 import type { SampleRequest } from './client.js';
 import type { HttpError } from './http.js';
-import { isUnsupported } from './refusals.js';
+import { isUnsupported, streamsAlone } from './refusals.js';
 
 export type MaxTokensField = 'max_tokens' | 'max_completion_tokens';
 
@@ -21,7 +21,7 @@ export interface DialectSettings {
 type Asked = Pick<SampleRequest, 'n' | 'seed' | 'temperature' | 'topP' | 'topK' | 'maxTokens'>;
 
 /** What an endpoint may do without; the setting that says so, where there is one. */
-const OPTIONAL = { seed: 'seed: false', top_k: 'topK: false', n: 'n: false', temperature: null, top_p: null } as const;
+const OPTIONAL = { seed: 'seed: false', top_k: 'topK: false', n: 'n: false', top_p: null, temperature: null } as const;
 type Optional = keyof typeof OPTIONAL;
 const FIELDS: Record<MaxTokensField, MaxTokensField> = {
   max_tokens: 'max_completion_tokens',
@@ -32,6 +32,7 @@ export class Dialect {
   private readonly without = new Set<Optional>();
   private maxTokensField: MaxTokensField;
   private swapped = false;
+  private streams = false;
   /** The most that it writes in any reply. */
   private mostTokens = Number.POSITIVE_INFINITY;
 
@@ -62,7 +63,8 @@ export class Dialect {
       ([name, value]) => value !== undefined && !this.without.has(name as Optional),
     );
     const most = Math.min(asked.maxTokens, this.mostTokens);
-    return { ...Object.fromEntries(sent), [this.maxTokensField]: most, ...this.settings.extraBody };
+    const stream = this.streams ? { stream: true } : {};
+    return { ...Object.fromEntries(sent), [this.maxTokensField]: most, ...stream, ...this.settings.extraBody };
   }
 
   /**
@@ -70,8 +72,13 @@ export class Dialect {
    * meantime.
    */
   adapt(error: HttpError, sent: Record<string, unknown>): boolean {
+    if (!('stream' in sent) && streamsAlone(error)) {
+      if (!this.streams) this.say('It answers with event streams alone: requests ask for them.');
+      this.streams = true;
+      return true;
+    }
     for (const name of Object.keys(OPTIONAL) as Optional[]) {
-      if (!(name in sent) || this.isFixed(name) || !isUnsupported(error, name)) continue;
+      if (!(name in sent) || this.isFixed(name) || !isUnsupported(error, name, sent[name])) continue;
       this.leaveOut(name);
       return true;
     }

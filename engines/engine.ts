@@ -40,6 +40,8 @@ export interface EngineCheck {
 export interface EngineTrial {
   ok: boolean;
   text: string;
+  /** What to do where it is not ok. */
+  hint: string;
   remarks: string[];
 }
 

@@ -37,10 +37,17 @@ export function describeError(text: string): ErrorReply {
   try {
     body = JSON.parse(text);
   } catch {
-    // Not JSON, perhaps the page of a proxy: its text is the message.
-    return ErrorReply.of(text);
+    // Not JSON, perhaps the page of a proxy.
+    return ErrorReply.of(titleOf(text) ?? text);
   }
   return describeErrorValue(body);
+}
+
+/** What a page is about; null: it is none, or does not say so. */
+function titleOf(text: string): string | null {
+  const title =
+    /^\s*</.test(text) && /<title[^>]{0,100}>([^<]{1,200})<\/title>/i.exec(text.slice(0, 4000))?.[1]?.trim();
+  return title ? `a page with the title "${title}"` : null;
 }
 
 export function describeErrorValue(body: unknown): ErrorReply {

@@ -20,7 +20,7 @@ export class HttpError extends Error {
     readonly status: number,
     readonly reply: ErrorReply,
     /** The wait that the server asks for, in milliseconds. */
-    private readonly requestedMs?: number,
+    readonly requestedMs?: number,
     /** The server says whether to try again; null: it does not. */
     private readonly advice: boolean | null = null,
     readonly isTooLarge = false,
@@ -32,7 +32,17 @@ export class HttpError extends Error {
 
   /** The same request may succeed later. */
   get isTransient(): boolean {
-    return isTransient(this.status) && !isExhausted(this.reply);
+    return isTransient(this.status, this.reply) && !this.isExhausted;
+  }
+
+  /** A quota that is used up, or money: no wait helps, whatever the status. */
+  get isExhausted(): boolean {
+    return this.status === 402 || isExhausted(this.reply, this.requestedMs !== undefined);
+  }
+
+  /** It has too much to do, for whomever it is. */
+  get isBusy(): boolean {
+    return this.isTransient && (this.status < 500 || [503, 529].includes(this.status));
   }
 
   /** It may succeed at once. */
@@ -45,15 +55,15 @@ export class HttpError extends Error {
     const { requestedMs = 0 } = this;
     return requestedMs > MAX_WAIT_MS ? requestedMs : undefined;
   }
-
-  /** What a request itself waits. */
-  get pauseMs(): number | undefined {
-    return this.requestedMs === undefined ? undefined : Math.min(this.requestedMs, MAX_WAIT_MS);
-  }
 }
 
 /** No connection, or half a reply. Its message is a clause that follows "does not answer". */
-export class ConnectionError extends Error {}
+export class ConnectionError extends Error {
+  /** Another try takes as long, and may be billed like this one. */
+  get isLate(): boolean {
+    return this.message === LATE;
+  }
+}
 
 export interface RetryOptions {
   /** Further tries after the first. */
@@ -62,6 +72,8 @@ export interface RetryOptions {
   timeoutMs: number;
   /** Before the second try; it doubles with each. Default: half a second. */
   pauseMs?: number;
+  /** The longest that a server may ask for; default: a minute. */
+  maxPauseMs?: number;
 }
 
 export type Headers = Dispatcher.ResponseData['headers'];
@@ -86,7 +98,7 @@ export const MAX_REPLY_BYTES = 64 * 2 ** 20;
 /** What is read of an error reply: it is shown, and may be the page of a proxy. */
 const MAX_ERROR_BYTES = 64 * 2 ** 10;
 /** An event stream wraps each token in an object of its own. */
-const STREAM_FACTOR = 8;
+export const STREAM_FACTOR = 8;
 export const AGENT_OPTIONS = { connectTimeout: 10_000 };
 const AGENT = new Agent(AGENT_OPTIONS);
 const MAX_WAIT_MS = 60_000;
@@ -144,7 +156,7 @@ export async function exchange(
 export async function retrying<T>(
   send: (signal: AbortSignal) => Promise<Reply>,
   read: (reply: Reply) => T,
-  { retries, timeoutMs, pauseMs = PAUSE_MS }: RetryOptions,
+  { retries, timeoutMs, pauseMs = PAUSE_MS, maxPauseMs = MAX_WAIT_MS }: RetryOptions,
   signal: AbortSignal,
 ): Promise<T> {
   // Each request in flight listens; Node's warning of a leak is meant for something else.
@@ -177,7 +189,8 @@ export async function retrying<T>(
       }
     }
     if (tries === retries || (error instanceof HttpError && !error.isWorthAnotherTry)) throw error;
-    await pause(tries, signal, { pauseMs, askedMs: error instanceof HttpError ? error.pauseMs : undefined });
+    const askedMs = error instanceof HttpError ? error.requestedMs : undefined;
+    await pause(tries, signal, { pauseMs, askedMs: askedMs && Math.min(askedMs, maxPauseMs) });
   }
 }
 
@@ -235,38 +248,59 @@ async function beginningOf(body: Dispatcher.ResponseData['body']): Promise<Buffe
   return Buffer.concat(parts);
 }
 
-/** The same request may succeed later. */
-export const isTransient = (status: number): boolean => [408, 409, 429].includes(status) || status >= 500;
+/** 425: too early; 498: no capacity (Groq); 499: a proxy between has given up. */
+const TRANSIENT = [408, 409, 425, 429, 498, 499];
+const BUSY_LABEL = /rate.?limit|too_?many_?requests|throttl|overload|unavailable|capacity_exceeded/i;
+const isTransient = (status: number, { code, type, labels }: ErrorReply): boolean =>
+  TRANSIENT.includes(status) ||
+  status >= 500 ||
+  // Some gateways send these for everything.
+  ([400, 403].includes(status) && [code, type, ...labels].some((label) => label !== null && BUSY_LABEL.test(label)));
 
-/** A quota that is used up, or money: no wait helps, though the status is that of too many requests. */
-const isExhausted = ({ code, type, message }: ErrorReply): boolean =>
-  [code, type].includes('insufficient_quota') || /exceeded your current quota|billing/i.test(message.slice(0, 1000));
+const MONEY_LABEL =
+  /insufficient_(?:quota|balance|credits?|funds)|arrear|budget_?exceeded|credit_?limit|payment_required|current_quota/i;
+const MONEY =
+  /insufficient (?:account )?(?:balance|credits?|funds|quota)|credit balance is too low|(?:out of|no|any|more) credits\b|credit limit|key limit exceeded|spend(?:ing)? (?:limit|cap)|usage limits?\b.{0,40}regain|in arrears|budget (?:has been )?exceeded|exceeded .{0,30}\b(?:budget|included credits)|daily free allocation|(?:account|organization|project)\b.{0,60}(?:suspended|good standing|deactivated)|payment required|欠费|余额不足|充值/i;
+/** The same words are used for limits that pass: of these, the reply says when. */
+const QUOTA = /exceeded your current quota|check your plan and billing|billing (?:hard )?limit/i;
+
+function isExhausted({ code, type, labels, message }: ErrorReply, saysWhen: boolean): boolean {
+  const text = message.slice(0, 1000);
+  if ([code, type, ...labels].some((label) => label !== null && MONEY_LABEL.test(label))) return true;
+  return MONEY.test(text) || (QUOTA.test(text) && !saysWhen);
+}
 
 /** What an error reply says, and for how long to wait. */
 export function errorOf({ status, headers, body }: Reply): HttpError {
   const advice = headers['x-should-retry'];
   const isRedirect = status >= 300 && status < 400;
   const says = isRedirect ? ErrorReply.of(redirection(headers.location)) : describeError(textOf(body, headers));
-  return new HttpError(status, says, requestedWaitMs(headers, status), advisory(advice));
+  return new HttpError(status, says, requestedWaitMs(headers, status, says.message), advisory(advice));
 }
 
 /** Not followed: the key is meant for the address that was asked. */
 function redirection(location: unknown): string {
   const found =
     typeof location === 'string' && /^https?:/i.test(location) && URL.canParse(location) && new URL(location);
-  const where = found ? `${found.origin}${found.pathname}` : 'another address';
+  const isPath = typeof location === 'string' && /^\/(?!\/)/.test(location);
+  const where = found
+    ? `${found.origin}${found.pathname}`
+    : isPath
+      ? location.replace(/[?#].*/s, '')
+      : 'another address';
   return `it redirects to ${where}, to which no key is sent; set baseUrl to the one that answers`;
 }
 
 const advisory = (advice: unknown) => (advice === 'true' || advice === 'false' ? advice === 'true' : null);
 
-function requestedWaitMs(headers: Headers, status: number): number | undefined {
+function requestedWaitMs(headers: Headers, status: number, message: string): number | undefined {
   // A date is one of the server's clock, which the reply shows: the clock here may be another, or have been set.
   const sentAt = Date.parse(String(headers.date)) || Date.now();
   const wait = [
     numberOf(headers['retry-after-ms']),
     delayOf(headers['retry-after'], sentAt),
     status === 429 ? resetMs(headers, sentAt) : undefined,
+    status === 429 ? saidMs(message, sentAt) : undefined,
   ].find((ms) => ms !== undefined && ms >= 0);
   return wait === undefined ? undefined : Math.min(wait, MAX_STEP_WAIT_MS);
 }
@@ -274,10 +308,18 @@ function requestedWaitMs(headers: Headers, status: number): number | undefined {
 const numberOf = (text: unknown): number | undefined =>
   typeof text === 'string' && /^\d/.test(text) ? Number.parseFloat(text) : undefined;
 
-/** Seconds, or a date. */
-function delayOf(after: unknown, sentAt: number): number | undefined {
-  if (typeof after !== 'string') return undefined;
-  return /^\d/.test(after) ? Number.parseFloat(after) * 1000 : Date.parse(after) - sentAt;
+/** Seconds, a date, or what some servers write in its place. */
+const delayOf = (after: unknown, sentAt: number): number | undefined =>
+  typeof after === 'string'
+    ? durationOf(/^\s*\d/.test(after) ? after.split(',')[0]!.trim() : after, sentAt)
+    : undefined;
+
+/** `Please try again in 10m22.08s.`: some write the wait into the message alone (Gemini). */
+function saidMs(message: string, sentAt: number): number | undefined {
+  const said = /\b(?:(?:try again|retry) (?:in|after)|wait) ([\d.]+(?: ?[a-z]+)?(?:[\d.]+[a-z]+)*)/i.exec(
+    message.slice(0, 2000),
+  )?.[1];
+  return said === undefined ? undefined : durationOf(said.replace(/ ?s(?:ec\w*)?\.?$| ?\.$/i, 's'), sentAt);
 }
 
 const RESET = /^(?:x-)?ratelimit-reset(?:-(\w+))?$/;
@@ -300,7 +342,7 @@ function resetMs(headers: Headers, sentAt: number): number | undefined {
 const DURATION = /^(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$/;
 /** `1m2.5s`, `20ms`, seconds, a date, or a time since 1970 in seconds or milliseconds. NaN: something else. */
 function durationOf(text: string, sentAt: number): number {
-  if (/^\d+(\.\d+)?$/.test(text)) {
+  if (/^\d+(\.\d+)?(e\d+)?$/i.test(text)) {
     const number = Number(text);
     if (number > 1e11) return number - sentAt;
     return number > 1e9 ? number * 1000 - sentAt : number * 1000;

@@ -2,7 +2,7 @@
  * The body of a reply as JSON: compressed or not, one object or a stream of events whose pieces are put together. What is
  * none of these is named for what it is.
  */
-import { brotliDecompressSync, gunzipSync, inflateSync } from 'node:zlib';
+import { brotliDecompressSync, gunzipSync, inflateRawSync, inflateSync, type ZlibOptions } from 'node:zlib';
 
 /**
  * A reply that is not an answer. `what`: a clause that names it. `beginning` is the server's, and may hold a key.
@@ -24,6 +24,7 @@ interface Body {
 /** Longer than what is shown, so that a key is whole when it is looked for. */
 const BEGINNING_CHARS = 2000;
 const GZIP = Buffer.from([0x1f, 0x8b]);
+const MAX_ENCODINGS = 3;
 
 /** Throws NotUnderstood. */
 export function jsonOf({ headers, body }: Body, maxBytes: number): unknown {
@@ -41,19 +42,32 @@ export function jsonOf({ headers, body }: Body, maxBytes: number): unknown {
 
 /** The text of a body; one that is not compressed as it says is taken as it is. */
 export function textOf(body: Buffer, headers: Body['headers'], maxBytes = 2 ** 20): string {
-  const encoding = String(headers['content-encoding'] ?? '')
-    .trim()
-    .toLowerCase();
+  const encodings = String(headers['content-encoding'] ?? '')
+    .toLowerCase()
+    .split(',')
+    .slice(-MAX_ENCODINGS);
   const options = { maxOutputLength: maxBytes };
+  let bytes = body;
   try {
-    if (encoding === 'br') return brotliDecompressSync(body, options).toString('utf8');
-    if (encoding === 'deflate') return inflateSync(body, options).toString('utf8');
-    if (body.subarray(0, 2).equals(GZIP)) return gunzipSync(body, options).toString('utf8');
+    // The last one was applied last.
+    for (const encoding of encodings.reverse()) bytes = decompressed(bytes, encoding.trim(), options);
   } catch {
     // It is what it is.
   }
-  const text = body.toString('utf8');
+  const text = bytes.toString('utf8');
   return text.startsWith('\uFEFF') ? text.slice(1) : text;
+}
+
+function decompressed(body: Buffer, encoding: string, options: ZlibOptions): Buffer {
+  if (encoding === 'br') return brotliDecompressSync(body, options);
+  if (body.subarray(0, 2).equals(GZIP)) return gunzipSync(body, options);
+  if (encoding !== 'deflate') return body;
+  try {
+    return inflateSync(body, options);
+  } catch {
+    // Without the header of zlib, as some servers send it.
+    return inflateRawSync(body, options);
+  }
 }
 
 function nameOf(text: string, body: Buffer): string {
@@ -66,7 +80,8 @@ function nameOf(text: string, body: Buffer): string {
 }
 
 interface Piece {
-  content: string;
+  /** Pieces of a text, or parts. */
+  content: unknown[];
   reasoning: string;
   refusal: string;
   finish_reason: unknown;
@@ -77,11 +92,14 @@ function eventsOf(text: string): unknown {
   const choices: Piece[] = [];
   let usage: unknown;
   let events = 0;
+  let isDone = false;
   for (const line of text.split(/\r\n|\r|\n/)) {
     const data = /^data:\s?(.*)$/.exec(line)?.[1]?.trim();
+    isDone ||= data === '[DONE]';
     if (!data || data === '[DONE]') continue;
     const event = eventOf(data, text);
-    if (event.error) return event;
+    // What came before it is half a text.
+    if (event.error) return { error: event.error };
     if (!Array.isArray(event.choices))
       throw new NotUnderstood('events of another kind', text.slice(0, BEGINNING_CHARS));
     events++;
@@ -89,6 +107,8 @@ function eventsOf(text: string): unknown {
     for (const choice of event.choices) add(choices, choice);
   }
   if (events === 0) throw new NotUnderstood('a stream without events', text.slice(0, BEGINNING_CHARS));
+  // A proxy that loses its connection ends the stream as if it were whole.
+  if (!isDone && choices.some(({ finish_reason }) => finish_reason === null)) throw cutOff(text);
   const whole = choices.map(({ content, reasoning, refusal, finish_reason }) => ({
     message: { content, reasoning, refusal },
     finish_reason,
@@ -103,8 +123,11 @@ function eventOf(data: string, text: string): Record<string, unknown> {
   } catch {
     // Not this one either.
   }
-  throw new NotUnderstood('a stream of events that is broken or cut off', text.slice(0, BEGINNING_CHARS));
+  throw cutOff(text);
 }
+
+const cutOff = (text: string) =>
+  new NotUnderstood('a stream of events that is broken or cut off', text.slice(0, BEGINNING_CHARS));
 
 const MAX_CHOICES = 1024;
 
@@ -112,11 +135,11 @@ function add(choices: Piece[], choice: unknown): void {
   const { index = 0, delta, message, finish_reason } = (choice ?? {}) as Record<string, unknown>;
   if (typeof index !== 'number' || !Number.isInteger(index) || index < 0 || index >= MAX_CHOICES) return;
   for (let i = choices.length; i <= index; i++)
-    choices.push({ content: '', reasoning: '', refusal: '', finish_reason: null });
+    choices.push({ content: [], reasoning: '', refusal: '', finish_reason: null });
   const piece = choices[index]!;
   const said = (delta ?? message ?? {}) as Record<string, unknown>;
   const textIn = (value: unknown) => (typeof value === 'string' ? value : '');
-  piece.content += textIn(said.content);
+  if (said.content !== undefined && said.content !== null) piece.content.push(said.content);
   piece.reasoning += textIn(said.reasoning_content ?? said.reasoning);
   piece.refusal += textIn(said.refusal);
   piece.finish_reason = finish_reason ?? piece.finish_reason;

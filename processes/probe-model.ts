@@ -36,7 +36,7 @@ export type EncodedRows = z.infer<typeof EncodedRows>;
 /** A line that the program prints. */
 const Line = z.union([
   z.object({ doing: z.string() }),
-  z.object({ warnings: z.array(z.string()).max(10), takesSystem: z.boolean() }),
+  z.object({ warnings: z.array(z.string()).max(10), takesSystem: z.boolean(), keepsTurns: z.boolean() }),
   z.object({ encoded: EncodedRows }),
   z.object({ ok: z.literal(true) }),
   z.object({ problem: z.string() }),
@@ -54,6 +54,8 @@ export interface ProbedModel {
   warnings: string[];
   /** Its chat template takes a system message. */
   takesSystem: boolean;
+  /** It takes the turns of a conversation before the last question. */
+  keepsTurns: boolean;
 }
 
 /** By path and state of the folder: those that were found to be usable. */
@@ -157,7 +159,7 @@ async function run(python: string, args: readonly string[], input: string, signa
 
 function read(stdout: string): Pick<Probed, 'parts' | 'report' | 'encoded' | 'outcome'> {
   const parts: string[] = [];
-  let report: ProbedModel = { warnings: [], takesSystem: true };
+  let report: ProbedModel = { warnings: [], takesSystem: true, keepsTurns: true };
   let encoded: EncodedRows | undefined;
   let outcome: string | undefined;
   for (const text of stdout.split('\n')) {

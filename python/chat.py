@@ -11,6 +11,8 @@ Raises BadTemplate."""
 import datetime
 
 PLACE = "srlm"  # stands for the text of a reply
+# What a template must keep; case and the spaces around a text are its own affair.
+QUESTION, EARLIER, SYSTEM = "Is <a> & 'b' one?", "Is {c} \"d\"?", "Say yes or no."
 
 
 class BadTemplate(Exception):
@@ -31,16 +33,20 @@ class Chat:
         from transformers.utils import chat_template_utils  # not at the top: a bad job is reported before this import
         chat_template_utils.datetime = FixedDay  # a template takes the function that reads it from there only
         self.tokenizer = tokenizer
-        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": PLACE}]
-        system = {"role": "system", "content": "Answer."}
+        turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": PLACE}]
+        system = {"role": "system", "content": SYSTEM}
         # A template may demand a system message; if that is not it, its own words say what is.
         self.system = [system] if self.refuses(turns) else []
-        self.takes_system = not self.refuses([system, *turns])
+        self.takes_system = not self.refuses([system, *turns], SYSTEM)
+        earlier = [{"role": "user", "content": EARLIER}, {"role": "assistant", "content": "No."}]
+        self.keeps_turns = not self.refuses([*self.system, *earlier, *turns], EARLIER)
         turns = [*self.system, *turns]
         asked, whole = self.render(turns[:-1], add_generation_prompt=True), self.render(turns)
         before, found, after = whole.rpartition(PLACE)
         if not found:
             raise BadTemplate("leaves out the text of a reply.")
+        if QUESTION.lower() not in asked.lower():
+            raise BadTemplate(f"leaves out the text of a question, or changes it: {QUESTION} becomes {asked[-200:]!r}.")
         between = before.removeprefix(asked) if before.startswith(asked) else ""
         # Spaces alone are dropped: joined to the prompt, they would be other tokens than those that a model writes.
         self.opening = between if between.strip() else ""
@@ -55,14 +61,14 @@ class Chat:
     def render(self, messages, **how) -> str:
         return self.tokenizer.apply_chat_template(messages, tokenize=False, enable_thinking=False, **how)
 
-    def refuses(self, messages) -> bool:
+    def refuses(self, messages, kept: str = "") -> bool:
+        """`kept`: a text that the template must not leave out, which loses it without a word."""
         try:
-            self.render(messages)
+            return kept.lower() not in self.render(messages).lower()
         except MemoryError:
             raise
         except Exception:  # templates raise any exception for roles, or an order of them, that they do not support
             return True
-        return False
 
     def marks_end(self, text: str) -> bool:
         ids = self.tokenizer(text.strip(), add_special_tokens=False, verbose=False).input_ids

@@ -2,7 +2,7 @@
 of whatever evaluates it. So it is evaluated here first, in a process that may die.  Usage: python probe.py MODEL_DIR [MAX_LENGTH OVERLONG < ROWS]
 Reads the headers of the weights, never the weights: the tensors must lie within their files, and config.json must not
 describe a larger model. Loads the tokenizer, renders the chat template, encodes a text; each ends soon and yields a bounded result.
-Prints {"doing": ...} before each part, {"warnings": [...], "takesSystem": ...} of a model that works, and at the end
+Prints {"doing": ...} before each part, {"warnings": [...], "takesSystem": ..., "keepsTurns": ...} of a model that works, and at the end
 {"ok": true} or {"problem": one sentence}. Exit: 0 for both; a signal where a limit ended it, and the last part that was
 printed is then what went wrong (processes/probe-model.ts).
 With MAX_LENGTH and OVERLONG (of a training's spec), rows from the input, one list of messages a line, are encoded as the trainer
@@ -24,7 +24,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from chat import BadTemplate, Chat
 from folder import ModelProblem, check_model_folder, model_files
-from weights import Unusable, check_architecture, check_shapes, check_sizes, embedding_rows, read_headers
+from weights import Unusable, check_architecture, check_kinds, check_names, check_shapes, check_sizes, check_type, embedding_rows, read_headers, unused_layers
 
 gc.enable()
 
@@ -74,6 +74,7 @@ def probe(path: str, encodes: bool = False) -> Chat:
     tensors = read_headers(path, model_files(path))
     limit_memory()  # only now: opening the weights takes as much address space as the files are long
     doing("reading config.json")
+    check_type(path)
     config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     text_config = config.get_text_config(decoder=True)
     # Names differ between architectures (n_layer, n_embd); attributes of transformers do not.
@@ -81,13 +82,26 @@ def probe(path: str, encodes: bool = False) -> Chat:
     sizes = text_config.to_dict() | named
     check_sizes(sizes, tensors)
     check_architecture(config, text_config)
+    check_names(tensors)
+    check_kinds(getattr(config, "quantization_config", None), tensors)
     check_shapes(sizes, tensors)
     doing("loading its tokenizer")
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    return try_texts(tokenizer, max(embedding_rows(tensors).values(), default=None))
+    return try_texts(load_tokenizer(path), max(embedding_rows(tensors).values(), default=None), unused_layers(sizes["num_hidden_layers"], tensors))
 
 
-def try_texts(tokenizer, rows: int | None) -> Chat:
+def load_tokenizer(path: str):
+    try:
+        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except (ImportError, ValueError) as problem:
+        if "trust_remote_code" in str(problem):
+            raise Unusable("its tokenizer is code that the folder brings along, which is not run; only tokenizers of transformers are read.") from None
+        if os.path.isfile(f"{path}/tokenizer.json") or not any(name in str(problem).lower() for name in ("sentencepiece", "tiktoken", "protobuf")):
+            raise
+        raise Unusable("its tokenizer is in tokenizer.model alone; where sentencepiece is installed, AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+                       " writes the tokenizer.json that is read here.") from None
+
+
+def try_texts(tokenizer, rows: int | None, warnings: list[str] = []) -> Chat:
     """`rows`: of the embeddings, if they are known."""
     doing("rendering its chat template")
     try:
@@ -98,6 +112,8 @@ def try_texts(tokenizer, rows: int | None) -> Chat:
     for question in ("What is 2 + 3?", text):
         doing("rendering its chat template")
         prompt = chat.prompt([*chat.system, {"role": "user", "content": question}]) + chat.end
+        if len(prompt) < len(question):
+            raise Unusable(f"its chat template makes {len(prompt)} characters of a question of {len(question)}; it leaves out a part of it.")
         if len(prompt) > 2 * len(question) + 100_000:
             raise Unusable(f"its chat template makes {len(prompt)} characters of a question of {len(question)}.")
         doing("encoding a text with its tokenizer")
@@ -107,13 +123,13 @@ def try_texts(tokenizer, rows: int | None) -> Chat:
         if rows and max(ids) >= rows:
             raise Unusable(f"its tokenizer gives token {max(ids)} ({tokenizer.convert_ids_to_tokens(max(ids))}), and the embeddings have {rows} rows;"
                            " it is the tokenizer of another model, or tokens were added to it alone.")
-    report(chat, rows)
+    report(chat, rows, warnings)
     return chat
 
 
-def report(chat: Chat, rows: int | None):
+def report(chat: Chat, rows: int | None, warnings: list[str]):
     """What works, and what somebody should know."""
-    warnings = []
+    warnings = [*warnings]
     if chat.opens_thought:
         warnings.append("its chat template opens a think block before each reply, and replies are written inside it; prompts.reply"
                         r' "{rationale}\n</think>\n\n{answer}" makes the rationale the thought, and closes it before the answer')
@@ -123,7 +139,7 @@ def report(chat: Chat, rows: int | None):
         warnings.append(f"its tokenizer has {held} tokens, and the embeddings {rows} rows; it may be the tokenizer of another model")
     elif rows and held > rows:
         warnings.append(f"its tokenizer has {held} tokens, and the embeddings {rows} rows; a text with one of the others cannot be used")
-    print(json.dumps({"warnings": warnings, "takesSystem": chat.takes_system}), flush=True)
+    print(json.dumps({"warnings": warnings, "takesSystem": chat.takes_system, "keepsTurns": chat.keeps_turns}), flush=True)
 
 
 def encode_rows(chat: Chat, lines, max_length: int, overlong: str) -> dict:

@@ -110,6 +110,45 @@ def check_sizes(config: dict, tensors: Tensors):
             raise Unusable(f"config.json: {name} is {value}, which is more than the {held} numbers of the weights allow.")
 
 
+def check_type(path: str):
+    """Whether transformers knows the architecture without code of the folder."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    with open(f"{path}/config.json", encoding="utf-8") as file:
+        config = json.load(file)
+    kind = config.get("model_type")
+    if not isinstance(kind, str):
+        raise Unusable("config.json: it names no model_type.")
+    if kind not in CONFIG_MAPPING_NAMES:
+        brought = ", and the code that the folder brings along (auto_map) is not run" if "auto_map" in config else ""
+        raise Unusable(f"config.json: this version of transformers has no models of the type {kind}{brought}.")
+
+
+def check_names(tensors: Tensors):
+    """A wrapper that was saved together with its model is in all names, and none of them is found."""
+    first = next(iter(tensors), "")
+    if wrapped := re.match(r"(_orig_mod|module|base_model\.model|_fsdp_wrapped_module)\.", first):
+        raise Unusable(f"its weights have names that begin with {wrapped[0]}, such as {first}; save the model without what wraps it.")
+
+
+def check_kinds(quantization, tensors: Tensors):
+    """Quantized weights are numbers of another kind than what is trained. gpt-oss has its own, which transformers unpacks."""
+    method = (quantization or {}).get("quant_method") if isinstance(quantization, dict) else getattr(quantization, "quant_method", None)
+    method = getattr(method, "value", method)
+    if quantization and method != "mxfp4":
+        raise Unusable(f"config.json: the weights are quantized ({method}); download the model as it was before, in bf16, fp16 or fp32.")
+    for name, (kind, shape) in tensors.items():
+        if not quantization and EMBEDDINGS.fullmatch(name) is None and len(shape) == 2 and LAYER.fullmatch(name) and kind not in ("BF16", "F16", "F32", "F64"):
+            raise Unusable(f"its weights are quantized ({name} is {kind}); download the model as it was before, in bf16, fp16 or fp32.")
+
+
+def unused_layers(layers: int, tensors: Tensors) -> list[str]:
+    """transformers ignores layers beyond those of config.json: of a cut model, or of one that predicts several tokens."""
+    numbers = {int(found[1]) for name in tensors if (found := re.match(r"(?:model\.|transformer\.|gpt_neox\.)?(?:layers|h)\.([0-9]{1,9})\.", name))}
+    if not numbers or max(numbers) < layers:
+        return []
+    return [f"its weights have {max(numbers) + 1} layers, and config.json has num_hidden_layers {layers}; the others are not used"]
+
+
 def check_shapes(config: dict, tensors: Tensors):
     """What config.json says of the embeddings, the output and the layers."""
     sides = {side for _, shape in tensors.values() for side in shape}
@@ -119,6 +158,11 @@ def check_shapes(config: dict, tensors: Tensors):
     if rows and type(vocabulary) is int and vocabulary not in rows.values():
         name, count = next(iter(rows.items()))
         raise Unusable(f"config.json: vocab_size is {vocabulary}, and {name} has {count} rows.")
+    for name, (_, shape) in tensors.items():
+        if EMBEDDINGS.fullmatch(name) and len(shape) == 2 and shape[1] != config["hidden_size"] and shape[1] not in config.values():
+            raise Unusable(f"config.json: hidden_size is {config['hidden_size']}, and {name} has {shape[1]} columns.")
+        if rows and OUTPUT.fullmatch(name) and len(shape) == 2 and not LAYER.fullmatch(name) and shape[0] not in rows.values():
+            raise Unusable(f"config.json: vocab_size is {vocabulary}, and {name} has {shape[0]} rows.")
     if rows and config.get("tie_word_embeddings") is False and not any(OUTPUT.fullmatch(name) for name in tensors):
         raise Unusable("config.json: tie_word_embeddings is false, and the weights have no output layer (lm_head.weight).")
     check_layers(config["num_hidden_layers"], tensors)

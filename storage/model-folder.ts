@@ -108,6 +108,13 @@ interface FolderProblem {
   hint?: string;
 }
 
+/** `inner`: a folder in this one that looks like a model. */
+function hintOf(inner: string | undefined, files: readonly string[]): { hint?: string } {
+  if (inner !== undefined) return { hint: `Name the folder in it that does: ${inner}.` };
+  const gguf = files.find((file) => /\.gguf$/i.test(file));
+  return gguf === undefined ? {} : { hint: `${gguf} is for llama.cpp alone; download the model as safetensors.` };
+}
+
 /** null: the folder is usable. Of several problems the first in the order of this function. */
 export async function findProblem(folder: string): Promise<FolderProblem | null> {
   const state = await folderState(folder);
@@ -137,7 +144,11 @@ export async function findProblem(folder: string): Promise<FolderProblem | null>
     };
 
   if (!has('config.json'))
-    return { problem: 'config', reason: 'it holds no config.json, so it is not a model folder.' };
+    return {
+      problem: 'config',
+      reason: 'it holds no config.json, so it is not a model folder.',
+      ...hintOf(files.find((file) => file.endsWith('/config.json'))?.slice(0, -'/config.json'.length), files),
+    };
   if (!(await readObject(join(folder, 'config.json'))))
     return { problem: 'config', reason: 'its config.json is not a JSON object.' };
 
@@ -153,6 +164,7 @@ export async function findProblem(folder: string): Promise<FolderProblem | null>
       problem: 'weights',
       reason: 'it holds no weights (*.safetensors).',
       hint: 'Download or save the weights too.',
+      ...hintOf(undefined, files),
     };
   }
 

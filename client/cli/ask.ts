@@ -40,7 +40,7 @@ interface AskSettings {
 interface Reply {
   rationale: string;
   answer: string | null;
-  /** It was cut at `maxTokens`. */
+  /** It, or the rationale that it begins with, was cut at `maxTokens`. */
   cut: boolean;
 }
 
@@ -82,7 +82,9 @@ export function addAskCommand(program: Command): void {
         );
         const winner = replies[votes[0]?.first ?? 0]!;
         if (winner.answer === null) context.say('No answer was found in the reply; this is all of it.');
-        if (winner.cut) context.say(`The reply was cut at ${options.maxTokens} tokens; see --max-tokens.`);
+        const cut = replies.filter((reply) => reply.cut).length;
+        const which = replies.length === 1 ? 'The reply was' : `${cut} of ${replies.length} replies were`;
+        if (cut > 0) context.say(`${which} cut at ${options.maxTokens} tokens; see --max-tokens.`);
         const result = {
           question,
           model: { folder: asked.folder, sha256: asked.sha256 },
@@ -247,9 +249,15 @@ async function answersAfter(
     stop: mark ? [mark] : [],
     requestId: `ask:enrich:${i}`,
   });
-  const enriched = rewritten.map(({ text }) => parseRationale(text, templates)).filter((text) => text !== '');
+  const enriched = rewritten
+    .map(({ text, finish }) => ({ rationale: parseRationale(text, templates), cut: finish === 'length' }))
+    .filter(({ rationale: text }) => text !== '');
   if (enriched.length === 0) return [reply];
-  return Promise.all(enriched.map((text, k) => finished(ask, messages, text, `${i}:${k}`, templates)));
+  const replies = enriched.map(async ({ rationale: text, cut }, k) => {
+    const whole = await finished(ask, messages, text, `${i}:${k}`, templates);
+    return { ...whole, cut: cut || whole.cut };
+  });
+  return Promise.all(replies);
 }
 
 /** The reply that begins with `rationale`, its answer written by the model. */

@@ -8,7 +8,7 @@ import { clip, wrap } from '../../text/columns.js';
 import { printable, visible, visibleJson } from '../../text/text.js';
 import type { FileReport } from '../check-file.js';
 import type { TokenReport } from '../check-tokens.js';
-import { fieldsYaml } from '../fields-yaml.js';
+import { checkCommand, fieldsYaml } from '../fields-yaml.js';
 import { checkSpec } from '../spec-file.js';
 import { action, type Context, collect, EXIT, number, pairs, patiently, UsageError } from './context.js';
 
@@ -181,16 +181,10 @@ function turnLines(role: string, content: string, width: number): string[] {
 }
 
 function suggestion({ file, kind }: FileReport, fields: Fields): string[] {
-  const flags = fieldPairs(fields).map(([part, path]) => `--field ${shellWord(`${part}=${path}`)}`);
   const as = kind === 'examples' ? '' : ` --as ${kind}`;
   return [
     'With these fields the rows can be read. Here, and in the spec:',
-    `  srlm data check ${shellWord(file)}${as} ${flags.join(' ')}`,
+    `  ${checkCommand(file, fields, as)}`,
     `  fields: ${fieldsYaml(fields)}`,
   ];
 }
-
-const fieldPairs = (fields: Fields): [string, string][] =>
-  Object.entries(fields).flatMap(([part, paths]) => [paths].flat().map((path): [string, string] => [part, path]));
-
-const shellWord = (text: string) => (/^[\w./=:@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);

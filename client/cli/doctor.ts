@@ -122,7 +122,7 @@ async function checkEngines(deployment: Deployment): Promise<Check[]> {
       const checks = [{ what: `engine ${name}`, ok: found.ok, found: found.text, hint: found.hint || null }];
       const trial = found.ok ? await engine.tryOut() : null;
       if (trial?.ok) checks.push(ok(`engine ${name}`, trial.text));
-      else if (trial) checks.push(problem(`engine ${name}`, printable(trial.text), 'Fix it in temporal.config.ts.'));
+      else if (trial) checks.push(problem(`engine ${name}`, printable(trial.text), trial.hint));
       return checks;
     }),
   );

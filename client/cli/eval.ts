@@ -100,7 +100,8 @@ async function evaluate(
   const place = await placeOf(context, runId);
   const asked = await modelOf(context, runId, wanted);
   const { rounds } = await (await context.connect()).status(runId);
-  const round = wanted ?? rounds.find(({ model }) => model.sha256 === asked.sha256)?.round ?? null;
+  // Rounds that trained on the same rows have one model. Other commands name the last of them, too.
+  const round = wanted ?? rounds.findLast(({ model }) => model.sha256 === asked.sha256)?.round ?? null;
   const startedAt = new Date();
   const { folder, results } = await beginEval(place, startedAt, tool);
   try {

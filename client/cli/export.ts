@@ -49,7 +49,7 @@ export function addExportCommand(program: Command): void {
 function assertFree(out: string): void {
   const folder = resolve(out);
   if (!existsSync(folder)) return;
-  if (!statSync(folder).isDirectory()) throw fileNotWritable(out, 'it is not a folder');
+  if (!statSync(folder).isDirectory()) throw fileNotWritable(out, 'it is not a folder', 'folder');
   if (readdirSync(folder).length > 0) throw notEmpty(out);
 }
 

@@ -41,6 +41,8 @@ export function addGcCommand(program: Command): void {
         const freedBytes = yes ? await removeGarbage(root, garbage) : 0;
         const { runs, bytes, items } = garbage;
         context.print({ runs, items: items.length, bytes, freed: yes, freedBytes }, lines(garbage, yes, freedBytes));
+        if (forget.length > 0 || forgetDeleted)
+          context.say(`What was used within ${hours} h, or since a run that is running began, is kept (--hours).`);
         if (!yes && bytes > 0)
           context.say(`Nothing is changed yet. To free it:  ${again(forget, forgetDeleted, hours)}`);
         return EXIT.done;

@@ -74,6 +74,8 @@ export function addRunCommands(program: Command): void {
         const undecoded = runs.filter((run) => run.undecoded);
         if (undecoded.length > 0)
           context.say(`${undecoded.map(({ runId }) => runId).join(', ')}: ${undecoded[0]!.undecoded}`);
+        if (options.parked && all.length > 0 && runs.length === 0)
+          context.say('No run is parked or waiting for approval.');
         if (all.length === 0) context.say('There are no runs yet. Start one with: srlm start SPEC');
         return EXIT.done;
       }),

@@ -117,7 +117,7 @@ export function addStartCommands(program: Command): void {
                 throw error instanceof Problem ? error.adding(hint) : error;
               })
             : null;
-        if (rows !== null) context.say(`${out}: ${rows} ${plain ? 'prompts' : 'texts'}${countedText(status)}`);
+        if (rows !== null) context.say(`${out}: ${rows} ${plain ? 'prompts' : 'lines'}${countedText(status)}`);
         else if (out) context.say(hint);
         if (out && context.json)
           context.print({ runId, state: status.state, out: rows === null ? null : out, rows }, []);

@@ -20,6 +20,8 @@ const RETRIES = 4;
 const CHECK_TIMEOUT_MS = 10_000;
 /** A model that reasons takes its time, also for a few tokens. */
 const TRIAL_TIMEOUT_MS = 30_000;
+/** A command does not wait for an endpoint that is busy: the step does. */
+const TRIAL_PAUSE_MS = 2000;
 /** Nothing else may be in a header; an error of Node's own would show the key. */
 const SENDABLE = /^[\x21-\x7e]+$/;
 
@@ -93,22 +95,28 @@ export class EndpointEngine implements Engine {
     const key = this.key();
     if (!key || !SENDABLE.test(key)) return null;
     const { n, seed, topK, maxTokensField, extraBody } = this.config;
-    const retry = { retries: 1, timeoutMs: TRIAL_TIMEOUT_MS };
+    const retry = { retries: 1, timeoutMs: TRIAL_TIMEOUT_MS, maxPauseMs: TRIAL_PAUSE_MS };
     const open = (options: ClientOptions) => new ChatClient(options);
     const signal = new AbortController().signal;
     try {
       const settings = { n, seed, topK, maxTokensField, extraBody };
-      const { takes, takesNot, remarks } = await featuresOf(settings, { ...this.open(), retry }, open, signal);
+      const options = this.open();
+      const { takes, takesNot, remarks, silence } = await featuresOf(settings, { ...options, retry }, open, signal);
+      if (silence !== null) {
+        const text = `Engine "${this.name}" at ${options.address} sent no text in reply to a tiny request: ${silence}.`;
+        return { ok: false, text, hint: 'Look at the endpoint.', remarks: [text] };
+      }
       const parts = [
         ...(takes.length > 0 ? [`takes ${takes.join(', ')}`] : []),
         ...(takesNot.length > 0 ? [`does not take ${takesNot.join(', ')}`] : []),
       ];
       const notTaken = takesNot.map((what) => `It does not take ${what}.`);
       const text = [parts.join('; ') || 'answers', ...remarks.map((remark) => remark.replace(/\.$/, ''))].join('; ');
-      return { ok: true, text, remarks: [...notTaken, ...remarks] };
+      return { ok: true, text, hint: '', remarks: [...notTaken, ...remarks] };
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      return { ok: false, text: error.reason, remarks: [error.reason] };
+      const hint = error.retry ? 'Try again later.' : error.hint.replace(/[,;] then `srlm retry`/, '');
+      return { ok: false, text: error.reason, hint, remarks: [error.reason] };
     }
   }
 
@@ -126,6 +134,7 @@ export class EndpointEngine implements Engine {
       model,
       limit: pLimit(concurrency),
       dialect: new Dialect({ n, seed, topK, maxTokensField, extraBody }, (what) => say(name, what)),
+      answered: { at: Number.NEGATIVE_INFINITY },
       retry: { retries: RETRIES, timeoutMs: Math.ceil(1000 * timeoutSeconds) },
       send: openaiSend({ baseUrl, apiKey, headers, azure: azureOf(baseUrl, config.azure) }),
     };

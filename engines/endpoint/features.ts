@@ -11,6 +11,8 @@ export interface Features {
   takesNot: string[];
   /** What else is unusual about it. */
   remarks: string[];
+  /** Why nothing came of the plain request; null: a text came, or would have come with more tokens. */
+  silence: string | null;
 }
 
 const NAMES = { n: 'n', seed: 'seed', topK: 'top_k' } as const;
@@ -34,17 +36,22 @@ export async function featuresOf(
     const found: string[] = [];
     const dialect = new Dialect({ ...settings, ...one }, (what) => found.push(what));
     const cost = noCost();
-    await open({ ...options, dialect }).sample({ ...request, n: feature === 'n' ? 2 : 1 }, signal, cost);
-    return { taken: feature !== null && dialect.takes(NAMES[feature]), found, cost };
+    const client = open({ ...options, dialect });
+    const [completion] = await client.sample({ ...request, n: feature === 'n' ? 2 : 1 }, signal, cost);
+    return { completion: completion!, taken: feature !== null && dialect.takes(NAMES[feature]), found, cost };
   };
   const plain = await ask(null);
   for (const what of plain.found) remarks.add(what);
   if (plain.cost.estimated) remarks.add('It reports no usage: tokens are estimated.');
+  const { text, finish, reason } = plain.completion;
+  const silence = text.trim() === '' && finish !== 'length' ? (reason ?? finish) : null;
+  if (silence !== null) return { takes: [], takesNot: [], remarks: [...remarks], silence };
   const wanted = (Object.keys(NAMES) as Feature[]).filter((feature) => settings[feature]);
   const tried = await Promise.all(wanted.map(async (feature) => ({ feature, ...(await ask(feature)) })));
   return {
     takes: tried.filter(({ taken }) => taken).map(({ feature }) => NAMES[feature]),
     takesNot: tried.filter(({ taken }) => !taken).map(({ feature }) => `${NAMES[feature]} (${feature}: false)`),
     remarks: [...remarks],
+    silence,
   };
 }

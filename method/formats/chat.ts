@@ -19,6 +19,16 @@ import {
 import { toText } from './text.js';
 
 const LISTS = ['messages', 'conversations', 'conversation'];
+/** Lists of nothing but texts, which user and assistant say in turns: LIMA, UltraChat, DailyDialog. */
+const TEXT_LISTS = ['conversations', 'conversation', 'dialog', 'dialogue', 'data'];
+/** An item that has both of a pair is two turns: Capybara, MOSS. */
+const PAIRS = [
+  ['input', 'output'],
+  ['human', 'assistant'],
+  ['user', 'assistant'],
+  ['question', 'answer'],
+  ['prompt', 'response'],
+] as const;
 
 const ROLES: Record<string, Message['role']> = {
   ...{ system: 'system', developer: 'system', user: 'user', human: 'user' },
@@ -41,17 +51,48 @@ export const chat: Form = {
   row(row, context) {
     // A spec that names the field of the instruction wants that field, not the conversation.
     if (context.fields.instruction !== undefined) return null;
-    const name = LISTS.find((list) => Array.isArray(row[list]));
+    const name = LISTS.find((list) => Array.isArray(row[list])) ?? TEXT_LISTS.find((list) => isTexts(row[list]));
     if (name !== undefined) return conversation(turnsOf(row, name, context.at), name, context);
-    if (!Array.isArray(row.prompt)) return null;
-    const completion = Array.isArray(row.completion) ? turnsOf(row, 'completion', context.at) : [];
-    return conversation([...turnsOf(row, 'prompt', context.at), ...completion], 'prompt', context);
+    const reply = ['completion', 'chosen'].find((list) => isTurns(row[list]));
+    const asked = ['prompt', 'input'].find((list) => isTurns(row[list]));
+    // A preference pair may repeat the prompt in its better reply.
+    const isWhole = reply !== undefined && roleOf((row[reply] as UserObject[])[0]!) === 'user';
+    if (asked === undefined && !isWhole) return null;
+    const turns = [asked, reply].filter((list) => list !== undefined && !(isWhole && list === asked));
+    return conversation(
+      turns.flatMap((list) => turnsOf(row, list!, context.at)),
+      turns[0]!,
+      context,
+    );
   },
+};
+
+const isTexts = (value: unknown): boolean =>
+  Array.isArray(value) && value.length > 1 && value.every((item) => typeof item === 'string');
+const isTurns = (value: unknown): boolean =>
+  Array.isArray(value) && value.length > 0 && value.every((item) => isObject(item) && roleOf(item) !== undefined);
+const isObject = (value: unknown): value is UserObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const roleOf = ({ role, from }: UserObject): Message['role'] | undefined => {
+  const speaker = role ?? from;
+  return typeof speaker === 'string' ? ROLES[speaker.toLowerCase()] : undefined;
 };
 
 /** Turns of a list of messages. */
 export function turnsOf(row: UserObject, field: string, at: RowPosition): Turn[] {
-  return (row[field] as unknown[]).map((message, i) => turnOf(message, field, `${field}[${i}]`, at));
+  const list = row[field] as unknown[];
+  const isAlternate = TEXT_LISTS.includes(field) && isTexts(list);
+  return list.flatMap((message, i) => {
+    const name = `${field}[${i}]`;
+    const speaker = i % 2 === 0 ? 'user' : 'assistant';
+    if (isAlternate) return turnOf({ role: speaker, content: message }, field, name, at);
+    const pair = PAIRS.find((names) => isObject(message) && names.every((one) => typeof message[one] === 'string'));
+    if (!pair || (message as UserObject).role !== undefined) return turnOf(message, field, name, at);
+    return pair.map((one, j) => {
+      const content = (message as UserObject)[one];
+      return turnOf({ role: j === 0 ? 'user' : 'assistant', content }, field, name, at);
+    });
+  });
 }
 
 function turnOf(message: unknown, field: string, name: string, at: RowPosition): Turn {

@@ -10,6 +10,8 @@ export interface Row {
   line: number;
   value?: unknown;
   problem?: Problem;
+  /** Lists of rows that the file has besides the one that is read; a row with these is no row of the file. */
+  beside?: string[];
 }
 
 export interface Container {
@@ -65,7 +67,7 @@ export function* jsonRow(file: string, line: number, bytes: Uint8Array): Generat
   try {
     yield { line, value: parsed(text) };
   } catch (error) {
-    yield { line, problem: notJson(file, line, reason(error)) };
+    yield { line, problem: notJson(file, line, reason(error, text)) };
   }
 }
 
@@ -110,8 +112,14 @@ function endOfText(text: string, from: number): number {
 export const notJson = (file: string, line: number, why: string) =>
   rowInvalid({ file, line }, `this is not JSON (${why}).`);
 
+const isPython = (text: string): boolean =>
+  /^\s*\{\s*'/.test(text) || /^\s*\{[\s\S]*"\s*:\s*(?:None|True|False)\b/.test(text.slice(0, 10_000));
+
 /** The message of V8, without the parts that differ between versions of Node. */
-function reason(error: unknown): string {
+function reason(error: unknown, text: string): string {
+  if (isPython(text)) return 'it is an object as Python prints it; write it with json.dumps';
+  if (/^[{[]/.test(text.trim()) && /^Unexpected non-whitespace character after JSON/.test((error as Error).message))
+    return 'there is more after the end of the row; write one row on each line, without commas between them';
   const message = String((error as Error).message)
     .replace(/ \(line \d+ column \d+\)$/, '')
     .replace(/(?: in JSON)? at position (\d+)$/, (_, position) => ` at character ${Number(position) + 1}`)

@@ -12,14 +12,20 @@ const NAME = /\.(csv|tsv|tab)(?:\.(?:gz|zst|zstd))?$/i;
 export const csv: Container = {
   // A file of JSON keeps its form under any name.
   fits: (start, file) => NAME.test(file) && !/^(?:\{|\[\s*[{\]])/.test(start),
-  open: (file, line, start) => new Records(file, line, delimiterOf(file, start)),
+  open: (file, line, start) => {
+    // Excel's own line, which names the delimiter.
+    const given = /^sep=(.)\r?\n/i.exec(start)?.[1];
+    // Line ends of a Macintosh of old, which spreadsheets still write.
+    const isOld = /\r(?!\n)/.test(start) && !start.includes('\n');
+    return new Records(file, line, given ?? delimiterOf(file, start), isOld, given !== undefined);
+  },
 };
 
 /** A semicolon where a comma is the decimal sign: spreadsheets of many countries. */
 function delimiterOf(file: string, start: string): string {
   if (NAME.exec(file)![1]!.toLowerCase() !== 'csv') return '\t';
   const header = /^[^\r\n]*/.exec(start)![0].replace(/"[^"]*"/g, '');
-  return [',', ';', '\t'].find((sign) => header.includes(sign)) ?? ',';
+  return [',', ';', '\t', '|'].find((sign) => header.includes(sign)) ?? ',';
 }
 
 interface Record {
@@ -37,10 +43,12 @@ class Records implements RowReader {
   constructor(
     private readonly file: string,
     private readonly firstLine: number,
-    delimiter: string,
+    private readonly delimiter: string,
+    isOld: boolean,
+    private isMarked: boolean,
   ) {
     this.parser = parse({
-      ...{ delimiter, record_delimiter: ['\r\n', '\n'], info: true, skip_empty_lines: true },
+      ...{ delimiter, record_delimiter: isOld ? ['\r'] : ['\r\n', '\n'], info: true, skip_empty_lines: true },
       // A quote within a cell is a character; only one that begins a cell quotes it.
       ...{ relax_quotes: true, relax_column_count: true, max_record_size: MAX_ROW_BYTES },
       // Records of a part are taken when it is parsed. An option of Node's streams, which the types lack.
@@ -84,6 +92,10 @@ class Records implements RowReader {
       const { record, info } = next as Record;
       const line = this.firstLine - 1 + info.lines - lineEnds(record);
       this.lastLine = info.lines;
+      if (this.isMarked) {
+        this.isMarked = false;
+        continue;
+      }
       if (!this.header) this.header = this.named(record, line);
       else yield this.row(this.header, record, line);
     }
@@ -99,6 +111,12 @@ class Records implements RowReader {
   private row(names: string[], cells: string[], line: number): Row {
     if (cells.length !== names.length) {
       const reason = `expected ${names.length} cells, as in the header, found ${cells.length}.`;
+      return { line, problem: rowInvalid({ file: this.file, line }, reason) };
+    }
+    // Most tables with tabs quote nothing: a quotation mark that begins a cell would take all rows up to the next one.
+    if (this.delimiter === '\t' && cells.some((cell) => /\t/.test(cell) && /\n/.test(cell))) {
+      const reason =
+        'a quotation mark opens a cell in this row, which has tabs and line ends in it; double the mark, or write the table as CSV or JSONL.';
       return { line, problem: rowInvalid({ file: this.file, line }, reason) };
     }
     // A column without a name is the index that pandas writes.

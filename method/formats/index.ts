@@ -10,16 +10,18 @@ import type { Catalyst, Example, PromptRow, Question } from '../../contracts/row
 import type { Fields } from '../../contracts/spec.js';
 import type { DataKind } from '../../contracts/steps.js';
 import { hash32 } from '../random.js';
+import type { Base } from './choices.js';
 import { type Container, isBlank, LF, type Row, type RowReader } from './container.js';
 import { csv } from './csv.js';
 import type { RowPosition } from './form.js';
+import { withBase } from './index-base.js';
 import { jsonArray } from './json-array.js';
 import { jsonLines } from './json-lines.js';
 import { jsonObject } from './json-object.js';
 import { type Seen, toCatalyst, toExample, toPromptRow, toQuestion } from './recognise.js';
 
 /** One version for all of formats/. Enters the keys of ingested data. */
-export const VERSION = 2;
+export const VERSION = 3;
 
 /** The first one that fits reads the file. */
 const CONTAINERS: readonly Container[] = [csv, jsonArray, jsonObject, jsonLines];
@@ -44,14 +46,22 @@ const OTHERS: readonly { start: RegExp | string; is: string; hint?: string }[] =
   { start: 'PAR1', is: 'a packed Parquet file', hint: 'Unpack it: Parquet is read as it is.' },
   { start: '\xfd7zXZ\0', is: 'an xz file' },
   { start: /^BZh\d/, is: 'a bzip2 file' },
+  {
+    start: /^PK[\s\S]{28}(?:\[Content_Types\]|_rels\/|xl\/|docProps)/,
+    is: 'a file of Excel or another Office program',
+    hint: 'Save the sheet as CSV (UTF-8).',
+  },
   { start: 'PK\x03\x04', is: 'a zip file', hint: 'Unpack it, and name the data file that is in it.' },
   { start: '7z\xbc\xaf', is: 'a 7z file' },
   { start: /^[\s\S]{257}ustar/, is: 'a tar file', hint: 'Unpack it, and name the data file that is in it.' },
   { start: 'ARROW1', is: 'an Arrow file' },
   { start: '\xff\xff\xff\xff', is: 'an Arrow stream' },
   { start: 'SQLite format 3', is: 'an SQLite database' },
-  { start: '\x80\x04', is: 'a pickle of Python' },
-  { start: '\x80\x05', is: 'a pickle of Python' },
+  ...['\x80\x02', '\x80\x03', '\x80\x04', '\x80\x05'].map((start) => ({ start, is: 'a pickle of Python' })),
+  { start: 'ORC', is: 'an ORC file' },
+  ...['\xff\xfe', '\xfe\xff', '{\0', '[\0', '\0{', '\0['].map((start) => ({
+    ...{ start, is: 'a text in UTF-16', hint: 'Save it as UTF-8.' },
+  })),
 ];
 const CONVERT = 'Convert it to JSONL, CSV or Parquet.';
 /** Enough for the longest of these, and for a header of CSV. */
@@ -70,6 +80,7 @@ type Recognise<K extends DataKind> = (
   fields: Fields,
   fallbackId: string,
   seen?: Seen,
+  first?: Base | null,
 ) => DataRow[K];
 
 export const KINDS: { [K in DataKind]: { one: string; recognise: Recognise<K> } } = {
@@ -97,19 +108,24 @@ export async function* readData<K extends DataKind>(
 ): AsyncGenerator<DataRow[K]> {
   const { one, recognise } = KINDS[kind];
   const lineOf = new Map<string, number>();
-  const read = ({ line, value, problem }: Row): DataRow[K] => {
+  const copies = new Map<string, number>();
+  const read = ({ line, value, problem }: Row, first: Base | null): DataRow[K] => {
     if (problem) throw problem;
-    const fallbackId = contentId(value, lineOf);
-    const row = recognise(value, { file, line }, fields, fallbackId, onUses);
-    const first = lineOf.get(row.id);
-    if (first === undefined) return row;
+    const fallbackId = contentId(value, lineOf, copies);
+    const row = recognise(value, { file, line }, fields, fallbackId, onUses, first);
+    const before = lineOf.get(row.id);
+    if (before === undefined) return row;
     const field = fields.id ?? 'id';
-    throw rowInvalid({ file, line, field }, `${show(row.id)} occurs twice (first at line ${first}).`);
+    throw rowInvalid({ file, line, field }, `${show(row.id)} occurs twice (first at line ${before}).`);
   };
-  for await (const found of readValues(bytes, file)) {
+  for await (const { row: found, first } of withBase(readValues(bytes, file), fields)) {
+    if (found.beside) {
+      onUses?.({ parts: {}, unused: found.beside.map((name) => `${name} (another list of the file)`) });
+      continue;
+    }
     let row: DataRow[K];
     try {
-      row = read(found);
+      row = read(found, first);
     } catch (error) {
       if (error instanceof Problem && onFault(error)) continue;
       throw error;
@@ -121,13 +137,15 @@ export async function* readData<K extends DataKind>(
   if (lineOf.size === 0) throw dataUnusable(file, `there is no usable ${one} in it.`);
 }
 
-/** `r-` and 64 bits of hash; of equal rows, the second one ends in `-2`. */
-function contentId(value: unknown, known: ReadonlyMap<string, unknown>): string {
+/** `r-` and 64 bits of hash; of equal rows, the second one ends in `-2`. `copies`: how many there were of each. */
+function contentId(value: unknown, known: ReadonlyMap<string, unknown>, copies: Map<string, number>): string {
   const text = JSON.stringify(value) ?? '';
   const id = `r-${[text, `\n${text}`].map((one) => hash32(one).toString(16).padStart(8, '0')).join('')}`;
-  for (let count = 1; ; count++) {
+  for (let count = (copies.get(id) ?? 0) + 1; ; count++) {
     const next = count === 1 ? id : `${id}-${count}`;
-    if (!known.has(next)) return next;
+    if (known.has(next)) continue;
+    if (known.has(id)) copies.set(id, count);
+    return next;
   }
 }
 

@@ -1,7 +1,7 @@
 /** A JSON array: one row an element. It is not read as a whole, so it may be larger than the memory. */
 import { type Container, isBlank, jsonRow, LF, notJson, type Row, RowBuffer, type RowReader } from './container.js';
 
-const [OPENING_BRACKET, QUOTE, BACKSLASH, COMMA] = [0x5b, 0x22, 0x5c, 0x2c];
+const [OPENING_BRACKET, OPENING_BRACE, QUOTE, BACKSLASH, COMMA] = [0x5b, 0x7b, 0x22, 0x5c, 0x2c];
 const isOpening = (byte: number) => byte === OPENING_BRACKET || byte === 0x7b;
 const isClosing = (byte: number) => byte === 0x5d || byte === 0x7d;
 
@@ -10,9 +10,14 @@ export const jsonArray: Container = {
   open: (file, line) => new Elements(file, line),
 };
 
+/** The array is part of an object; what follows it there is no row, and another list is reported, unless it is known. */
+interface Place {
+  othersAreKnown: boolean;
+}
+
 /**
- * Cuts at the commas and the end of the outermost array. The parser checks whether an element is JSON. `inObject`: the
- * array is part of an object, and what follows it there is ignored.
+ * Cuts at the commas and the end of the outermost array, or of an object whose members are the rows. The parser checks
+ * whether an element is JSON.
  */
 export class Elements implements RowReader {
   private readonly row = new RowBuffer();
@@ -20,6 +25,8 @@ export class Elements implements RowReader {
   private inString = false;
   private escaped = false;
   private closed = false;
+  private lastByte = 0;
+  private hasMore = false;
   private elements = 0;
   /** null until the first character of the element. */
   private startLine: number | null = null;
@@ -27,7 +34,8 @@ export class Elements implements RowReader {
   constructor(
     private readonly file: string,
     private line: number,
-    private readonly inObject = false,
+    private readonly inObject: Place | null = null,
+    private readonly isMembers = false,
   ) {}
 
   *push(chunk: Uint8Array): Generator<Row> {
@@ -42,7 +50,12 @@ export class Elements implements RowReader {
         continue;
       }
       if (isBlank(byte)) continue;
-      if (this.closed && this.inObject) return;
+      if (this.closed && this.inObject) {
+        this.inString = byte === QUOTE;
+        this.hasMore ||= this.lastByte === OPENING_BRACKET && byte === OPENING_BRACE;
+        this.lastByte = byte;
+        continue;
+      }
       if (this.closed) throw notJson(this.file, this.line, 'there is more after the end of the array');
       if (this.depth === 0) {
         this.depth = 1;
@@ -55,7 +68,7 @@ export class Elements implements RowReader {
         from = at + 1;
         this.closed = byte !== COMMA;
         const bytes = this.row.take();
-        if (this.startLine !== null) yield* jsonRow(this.file, this.startLine, bytes);
+        if (this.startLine !== null) yield* this.rowOf(this.startLine, bytes);
         else if (!this.closed || this.elements > 0) throw notJson(this.file, this.line, 'there is a comma too many');
         this.elements++;
         this.startLine = null;
@@ -75,6 +88,13 @@ export class Elements implements RowReader {
 
   end(): Row[] {
     if (!this.closed) throw notJson(this.file, this.startLine ?? this.line, 'the file ends inside the array');
-    return [];
+    const isReported = this.hasMore && !this.inObject?.othersAreKnown;
+    return isReported ? [{ line: this.line, beside: ['what follows its rows'] }] : [];
+  }
+
+  private *rowOf(line: number, bytes: Uint8Array): Generator<Row> {
+    if (!this.isMembers) return yield* jsonRow(this.file, line, bytes);
+    for (const row of jsonRow(this.file, line, Buffer.concat([Buffer.from('{'), bytes, Buffer.from('}')])))
+      yield row.problem ? row : { line: row.line, value: Object.values(row.value as object)[0] };
   }
 }

@@ -1,6 +1,7 @@
 /**
- * A file that begins with an object: JSON Lines, or one object that holds the list of rows (`{"data": [...]}`). The list
- * is read as an array is, so it may be larger than the memory. An object that is neither is named for what it is.
+ * A file that begins with an object: JSON Lines, or one object that holds the list of rows (`{"data": [...]}`), or whose
+ * members are the rows, by their ids (`{"17": {...}, "18": {...}}`). The rows are read as those of an array, so there may be
+ * more of them than the memory holds. An object that is none of these is named for what it is.
  */
 import { dataUnusable } from '../../contracts/errors.js';
 import { type Container, isBlank, LF, notJson, type Row, type RowReader } from './container.js';
@@ -50,10 +51,13 @@ class ObjectFile implements RowReader {
   private lines = 0;
   private lastByte = 0;
   private lastAt = 0;
+  private beside: string[] = [];
   /** The text that is being read, or was the last one, in the outermost object. */
   private name: number[] = [];
   private lists: List[] = [];
   private names: string[] = [];
+  /** Of its members, those that are objects. */
+  private objects = 0;
 
   constructor(
     private readonly file: string,
@@ -109,6 +113,7 @@ class ObjectFile implements RowReader {
       if (byte === 0x5b && this.depth === 1) {
         this.lists.push({ name: this.names.at(-1) ?? '', at, line: this.firstLine + this.lines, hasObjects: false });
       }
+      if (byte === 0x7b && this.depth === 1) this.objects++;
       this.depth++;
     } else if (byte === 0x7d || byte === 0x5d) {
       this.depth--;
@@ -123,13 +128,35 @@ class ObjectFile implements RowReader {
     const rows = LISTS.map((name) => found.find((list) => list.name === name)).find((list) => list) ?? found[0];
     const isAmbiguous = found.length > 1 && rows !== undefined && !LISTS.includes(rows.name);
     const isRow = this.names.some((name) => ROW.includes(name));
+    const whole = this.isOver ? this.parsed() : null;
+    if (whole && isByColumns(whole)) {
+      throw dataUnusable(
+        this.file,
+        'this is a table by columns, as pandas and datasets hold it.',
+        "Write it by rows: df.to_json(FILE, orient='records', lines=True).",
+      );
+    }
     if (rows && !isAmbiguous && !isRow) {
-      this.reader = new Elements(this.file, rows.line, true);
+      this.beside = found.flatMap(({ name }) => (name === rows.name || name === 'features' ? [] : [name]));
+      this.reader = new Elements(this.file, rows.line, { othersAreKnown: this.isOver });
       this.skip(rows.at);
+    } else if (
+      !isRow &&
+      (whole ? isRows(whole, this.lines > 0) : this.objects === this.names.length && this.objects > 1)
+    ) {
+      this.reader = new Elements(this.file, this.firstLine, null, true);
     } else if (this.lines === 0) this.useLines();
     else if (!this.isOver && this.size > DECIDE_BYTES) throw this.refused('it begins with no list of objects');
     else if (!this.isOver) throw notJson(this.file, this.firstLine, 'the file ends inside the object');
     else throw this.refused(`there ${found.length > 1 ? 'are several lists' : 'is no list'} of objects in it`);
+  }
+
+  private parsed(): Record<string, unknown> | null {
+    try {
+      return JSON.parse(Buffer.concat(this.parts).toString('utf8'));
+    } catch {
+      return null;
+    }
   }
 
   private refused(why: string) {
@@ -155,8 +182,33 @@ class ObjectFile implements RowReader {
   private *handOver(): Generator<Row> {
     const parts = this.parts;
     this.parts = [];
+    if (this.beside.length > 0) yield { line: this.firstLine, beside: this.beside };
     for (const part of parts) yield* this.reader!.push(part) as Iterable<Row>;
   }
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const isScalar = (value: unknown) => typeof value !== 'object' || value === null;
+
+/** The members are rows: objects, of which each holds some value, and has names in common with the next one. */
+function isRows(whole: Record<string, unknown>, isPrinted: boolean): boolean {
+  const rows = Object.values(whole);
+  if (!rows.every((row) => isObject(row) && Object.values(row).some(isScalar))) return false;
+  const [first, second] = rows.slice(0, 2).map((row) => Object.keys(row as object));
+  if (!first) return false;
+  return second ? first.some((name) => second.includes(name)) : isPrinted;
+}
+
+/** {"a": {"0": 1, "1": 2}, ...}, {"a": [1, 2], ...} and {"columns": [...], "data": [...]}, as pandas and datasets write. */
+function isByColumns(whole: Record<string, unknown>): boolean {
+  if (Array.isArray(whole.columns) && Array.isArray(whole.data) && whole.data.every(Array.isArray)) return true;
+  const columns = Object.values(whole);
+  if (columns.length < 2) return false;
+  const isList = (column: unknown) => Array.isArray(column) && column.length > 1 && !column.some(isObject);
+  const isNumbered = (column: unknown) => isObject(column) && Object.keys(column).every((name) => /^\d+$/.test(name));
+  const sizes = new Set(columns.map((column) => Object.keys(column ?? {}).length));
+  return sizes.size === 1 && !sizes.has(0) && (columns.every(isList) || columns.every(isNumbered));
 }
 
 /** The characters between the quotation marks, of which the last one was seen. */

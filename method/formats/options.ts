@@ -31,20 +31,27 @@ export const columns: Form = {
       const group = groups.get(prefix ?? '') ?? [];
       groups.set(prefix ?? '', [...group, { label, name }]);
     }
-    for (const group of groups.values()) {
+    for (const [prefix, group] of groups) {
       const sorted = group.sort((a, b) => (a.label < b.label ? -1 : 1));
       const first = sorted[0]!.label.toUpperCase();
       const isRow = sorted.every(({ label }, i) => label.toUpperCase().charCodeAt(0) === first.charCodeAt(0) + i);
       if (sorted.length < 2 || !isRow || !['A', '0', '1'].includes(first)) continue;
-      return choices(row, sorted);
+      return choices(row, prefix, sorted);
     }
     return null;
   },
 };
 
 /** A cell that is empty is no choice: tables have as many columns as their longest question needs. */
-function choices(row: UserObject, columns: readonly { label: string; name: string }[]): Parts {
+function choices(row: UserObject, prefix: string, columns: readonly { label: string; name: string }[]): Parts {
   const filled = columns.filter(({ name }) => row[name] !== null && row[name] !== '');
-  const value = { text: filled.map(({ name }) => row[name]), label: filled.map(({ label }) => label) };
+  const labels = filled.map(({ label }) => label);
+  // Digits are what an index counts with; but a class that has a number, such as PIQA's, counts from 0 in any case.
+  const isCounted = /\d/.test(labels[0] ?? '');
+  const isClass = prefix.startsWith('sol') || typeof row.label === 'number';
+  // Social IQa has answerA to answerC, and labels from "1".
+  const isSocial = prefix.startsWith('answer') && typeof row.label === 'string';
+  const first = (isCounted && labels[0] === '1' && !isClass) || (isSocial && !isClass) ? 1 : 0;
+  const value = { text: filled.map(({ name }) => row[name]), label: isCounted ? null : labels, first };
   return { choices: { name: columns[0]!.name, fields: columns.map(({ name }) => name), value } };
 }

@@ -4,12 +4,13 @@
  * A text is changed only so that it can be stored (lone surrogates) and loses the white space around it. Numbers, true
  * and false are read as their text. Throws data.invalid with line and field.
  */
-import { type Position, rowInvalid, show } from '../../contracts/errors.js';
+import { type Position, Problem, rowInvalid, show } from '../../contracts/errors.js';
 import type { Catalyst, Example, Message, PromptRow, Question } from '../../contracts/rows.js';
 import type { Fields } from '../../contracts/spec.js';
 import { withChoices } from '../graders/choice.js';
+import { boxed } from './boxed.js';
 import { chat, turnsOf } from './chat.js';
-import { answerLetter, type Choices, choiceTexts } from './choices.js';
+import { answerIndex, answerLetter, type Base, type Choices, choiceTexts } from './choices.js';
 import type { Form, Found, Part, Parts, RowPosition, UserObject } from './form.js';
 import { gsm8k } from './gsm8k.js';
 import { instances } from './instances.js';
@@ -18,27 +19,40 @@ import { isMissing, toText } from './text.js';
 import { think } from './think.js';
 
 /** All forms that fit take part, and the first of two wins; the first one that fits reads an answer. */
-const FORMS: readonly Form[] = [chat, instances, stem, columns, think, gsm8k];
+const FORMS: readonly Form[] = [chat, instances, stem, columns, think, gsm8k, boxed];
 
 /** The first of these that the row has; of `input` all. Fields that are not in the list need `fields` in the spec. */
 const NAMES = {
   id: ['id'],
   instruction: ['instruction', 'question', 'prompt', 'query', 'problem', 'question_stem', 'input'],
-  input: ['input', 'context', 'article', 'passage'],
+  input: ['input', 'context', 'article', 'passage', 'body'],
   rationale: ['rationale', 'reasoning', 'reasoning_content', 'thinking', 'chain_of_thought', 'explanation', 'solution'],
-  answer: ['answer', 'output', 'completion', 'response', 'answerKey', 'answer_idx', 'target', 'solution'],
+  answer: ['answer', 'output', 'completion', 'response', 'answerKey', 'answer_idx', 'target', 'solution', 'chosen'],
   enriched: ['enriched'],
   skills: ['skills'],
   choices: ['choices', 'options'],
 } satisfies Record<keyof Fields, string[]>;
 
 /** Where there are choices: what names one comes before what may be its text. */
-const CHOICE_ANSWERS = ['answerKey', 'answer_idx', 'answer', 'label', 'correct', 'cop', 'target', 'output'];
+const CHOICE_ANSWERS = [
+  ...['answerKey', 'answer_idx', 'answer', 'answer_index', 'label', 'correct', 'correct_option', 'correct_answer'],
+  ...['cop', 'gold', 'target', 'output'],
+];
 const SYSTEM = ['system', 'system_prompt'];
 const HISTORY = 'history';
 
 /** A text that a question is about is read before it; an instruction comes before what it is applied to. */
-const READ_FIRST = ['context', 'article', 'passage'];
+const READ_FIRST = ['context', 'article', 'passage', 'body'];
+
+/** All names but that of the id, which must be unique: what only looks like one need not be. */
+const KNOWN = new Set(
+  Object.entries({ ...NAMES, choiceAnswers: CHOICE_ANSWERS, system: SYSTEM }).flatMap(([part, names]) =>
+    part === 'id' ? [] : names,
+  ),
+);
+const KNOWN_BY_LOWER = new Map([...KNOWN].map((name) => [name.toLowerCase(), name]));
+/** Spaces, and what editors and spreadsheets leave around a name without showing it. */
+const AROUND_NAME = /^[\s\u200b-\u200d\u2060\ufeff]+|[\s\u200b-\u200d\u2060\ufeff]+$/g;
 
 /** Alpaca and its successors write these where there is no input. */
 const NO_INPUT = /^[<([]?\s*no[\s_-]*input\s*[>)\]]?\.?$|^n\/a$/i;
@@ -50,22 +64,37 @@ export interface Uses {
 }
 export type Seen = (uses: Uses) => void;
 
-export function toExample(value: unknown, at: RowPosition, fields: Fields, fallbackId: string, seen?: Seen): Example {
+/** `first`: what the indices of the file's answers count from; null: nothing shows it. */
+export function toExample(
+  value: unknown,
+  at: RowPosition,
+  fields: Fields,
+  fallbackId: string,
+  seen?: Seen,
+  first: Base | null = null,
+): Example {
   const row = new UserRow(value, at, fields);
   const id = idOf(row, fallbackId);
   const choices = choicesOf(row);
   const asked = promptOf(row, choices);
-  const { rationale, answer } = choices ? choiceOf(row, choices) : answerOf(row);
+  const { rationale, answer } = choices ? choiceOf(row, choices, first) : answerOf(row);
   seen?.(row.uses());
   return { id, ...asked, original: rationale, rationale: rationale ?? '', answer, origin: null };
 }
 
-export function toCatalyst(value: unknown, at: RowPosition, fields: Fields, fallbackId: string, seen?: Seen): Catalyst {
+export function toCatalyst(
+  value: unknown,
+  at: RowPosition,
+  fields: Fields,
+  fallbackId: string,
+  seen?: Seen,
+  first: Base | null = null,
+): Catalyst {
   const row = new UserRow(value, at, fields);
   const choices = choicesOf(row);
   const { instruction } = promptOf(row, choices);
   const hasAnswer = !isMissing(row.find('answer').value);
-  const given = hasAnswer ? (choices ? choiceOf(row, choices) : answerOf(row)) : null;
+  const given = hasAnswer ? (choices ? choiceOf(row, choices, first) : answerOf(row)) : null;
   const catalyst = {
     id: idOf(row, fallbackId),
     instruction,
@@ -78,11 +107,18 @@ export function toCatalyst(value: unknown, at: RowPosition, fields: Fields, fall
   return catalyst;
 }
 
-export function toQuestion(value: unknown, at: RowPosition, fields: Fields, fallbackId: string, seen?: Seen): Question {
+export function toQuestion(
+  value: unknown,
+  at: RowPosition,
+  fields: Fields,
+  fallbackId: string,
+  seen?: Seen,
+  first: Base | null = null,
+): Question {
   const row = new UserRow(value, at, fields);
   const { instruction: question, turns } = promptOf(row, null);
   const choices = choicesOf(row);
-  const { answer } = choices ? choiceOf(row, choices) : answerOf(row);
+  const { answer } = choices ? choiceOf(row, choices, first) : answerOf(row);
   const id = idOf(row, fallbackId);
   seen?.(row.uses(['rationale']));
   return { id, question, turns, choices: choices?.texts ?? null, answer };
@@ -101,6 +137,19 @@ export function toPromptRow(
   return prompt;
 }
 
+/** The index that a row's answer is, and how many choices it has; null: its answer does not count, or it is unusable. */
+export function indexOf(value: unknown, fields: Fields): { index: number; choices: number } | null {
+  try {
+    const row = new UserRow(value, { file: '', line: 0 }, fields);
+    const choices = choicesOf(row);
+    const index = choices && answerIndex(row.find('answer', CHOICE_ANSWERS).value, choices);
+    return choices && index !== null ? { index, choices: choices.texts.length } : null;
+  } catch (error) {
+    if (error instanceof Problem) return null;
+    throw error;
+  }
+}
+
 const idOf = (row: UserRow, fallbackId: string) => {
   const { value } = row.find('id');
   return typeof value === 'string' || typeof value === 'number' ? (row.optional('id') ?? fallbackId) : fallbackId;
@@ -115,10 +164,10 @@ const choicesOf = (row: UserRow): Choices | null => {
 /** `choices`: null where another function lists them. */
 function promptOf(row: UserRow, choices: Choices | null): { instruction: string; turns: Message[] | null } {
   const asked = row.required('instruction');
-  const readFirst = row.find('instruction').name !== 'instruction' ? READ_FIRST : [];
+  const readFirst = row.isInstruction() ? [] : READ_FIRST;
   const texts = row.inputs().filter(({ text }) => !NO_INPUT.test(text));
   const [above, below] = [true, false].map((first) =>
-    texts.filter(({ name, isMapped }) => (!isMapped && readFirst.includes(name)) === first).map(({ text }) => text),
+    texts.filter(({ known, isMapped }) => (!isMapped && readFirst.includes(known)) === first).map(({ text }) => text),
   );
   const whole = [...above!, asked, ...below!].join('\n\n');
   const last = { role: 'user' as const, content: choices ? withChoices(whole, choices.texts) : whole };
@@ -149,21 +198,27 @@ function flat(turns: readonly Message[]): string {
 }
 
 // --- what is answered -------------------------------------------------------------------------------------------------
-/** A rationale in a field of its own takes precedence over one that is part of the answer. */
+/**
+ * A rationale in a field of its own takes precedence over one that is part of the answer; but what a reply has thought is
+ * the rationale of this reply, and a field that is not named for one (`solution`) may be of another.
+ */
 function answerOf(row: UserRow): { rationale: string | null; answer: string } {
   const text = row.required('answer');
-  const rationale = row.optional('rationale');
   const parts = firstOf((form) => form.answer?.(text));
+  const isThought = parts?.rationale != null && think.answer!(text) !== null;
+  const rationale = isThought && !row.namesRationale() ? null : row.optional('rationale');
   if (parts?.answer === '') {
     const at = row.at(row.find('answer').name);
     throw rowInvalid(at, 'expected an answer after the reasoning, found nothing.');
   }
-  return { rationale: rationale ?? parts?.rationale ?? null, answer: parts?.answer ?? text };
+  const bare = isThought ? boxed.answer!(parts.answer) : null;
+  const answer = bare?.rationale === null ? bare.answer : (parts?.answer ?? text);
+  return { rationale: rationale ?? parts?.rationale ?? null, answer };
 }
 
-function choiceOf(row: UserRow, choices: Choices): { rationale: string | null; answer: string } {
+function choiceOf(row: UserRow, choices: Choices, first: Base | null): { rationale: string | null; answer: string } {
   const { name, value } = row.find('answer', CHOICE_ANSWERS);
-  return { rationale: row.optional('rationale'), answer: answerLetter(value, choices, row.at(name)) };
+  return { rationale: row.optional('rationale'), answer: answerLetter(value, choices, row.at(name), first) };
 }
 
 function skillsOf(row: UserRow): string[] {
@@ -187,6 +242,8 @@ class UserRow {
   private readonly row: UserObject;
   private readonly parts: Parts;
   private readonly used = new Map<Part | 'system', readonly string[]>();
+  /** Known names that the row has in other letters (`Question`): what it has there. */
+  private readonly aliases = new Map<string, string>();
 
   constructor(
     value: unknown,
@@ -198,6 +255,10 @@ class UserRow {
       throw rowInvalid(position, `expected an object, found ${show(value)}.`);
     }
     this.row = value as UserObject;
+    for (const name of Object.keys(this.row)) {
+      const known = KNOWN.has(name) ? undefined : KNOWN_BY_LOWER.get(name.replace(AROUND_NAME, '').toLowerCase());
+      if (known !== undefined && !Object.hasOwn(this.row, known)) this.aliases.set(known, name);
+    }
     const forms = FORMS.map((form) => form.row?.(this.row, { at: position, fields, wanted }) ?? {});
     this.parts = Object.assign({}, ...forms.reverse());
   }
@@ -213,26 +274,49 @@ class UserRow {
     return found;
   }
 
+  /** Whether the spec maps a rationale, or a field has that very name. */
+  namesRationale(): boolean {
+    return this.fields.rationale !== undefined || this.named('rationale', ['rationale']).value !== undefined;
+  }
+
+  /** A text that is called so comes before what it is applied to. */
+  isInstruction(): boolean {
+    return [this.nameOf('instruction'), 'instruction'].includes(this.find('instruction').name);
+  }
+
+  /** The name of a known field in this row. */
+  private nameOf(known: string): string {
+    return this.aliases.get(known) ?? known;
+  }
+
   /** The texts that belong to the instruction. What only its name makes one of them must be a text. */
-  inputs(): { name: string; text: string; isMapped: boolean }[] {
+  inputs(): { known: string; text: string; isMapped: boolean }[] {
     const mapped = this.mapped('input');
     const asked = this.find('instruction');
     const isConversation = this.parts.before !== undefined || asked.name.includes('[');
     const byName = (isConversation && !this.parts.input ? [] : NAMES.input)
-      .filter((name) => name === 'input' || typeof this.row[name] === 'string')
+      .filter((name) => name === 'input' || typeof this.row[this.nameOf(name)] === 'string')
       .map((name) => this.named('input', [name]));
     const found = mapped.length > 0 ? mapped : this.parts.input ? [this.parts.input] : byName;
-    const given = found.filter(({ name, value }) => name !== asked.name && !isMissing(value));
+    const given = found.filter(
+      ({ name, fields, value }) =>
+        name !== asked.name && !isMissing(value) && (mapped.length > 0 || !this.isPrompt(fields)),
+    );
     if (given.length > 0)
       this.used.set(
         'input',
         given.flatMap(({ fields }) => fields),
       );
     return given.map(({ name, value }) => ({
-      name,
-      text: toText(value, this.at(name)).trim(),
+      known: NAMES.input.find((known) => this.nameOf(known) === name) ?? name,
+      text: textOf(value, this.at(name)),
       isMapped: mapped.length > 0,
     }));
+  }
+
+  /** A list of turns under the name of an input is the conversation itself. */
+  private isPrompt(fields: readonly string[]): boolean {
+    return this.parts.instruction !== undefined && fields[0] === this.parts.instruction.fields[0];
   }
 
   /** The turns that precede the instruction. */
@@ -240,7 +324,8 @@ class UserRow {
     const turns = (this.parts.before?.value as Message[] | undefined) ?? this.history();
     if (this.parts.before) this.used.set('before', this.parts.before.fields);
     if (turns.some(({ role }) => role === 'system')) return turns;
-    const name = SYSTEM.find((name) => typeof this.row[name] === 'string' && !isMissing(this.row[name]));
+    const names = SYSTEM.map((name) => this.nameOf(name));
+    const name = names.find((name) => typeof this.row[name] === 'string' && !isMissing(this.row[name]));
     if (name === undefined || this.isTaken(name)) return turns;
     this.used.set('system', [name]);
     return [{ role: 'system', content: toText(this.row[name], this.at(name)).trim() }, ...turns];
@@ -276,15 +361,19 @@ class UserRow {
   }
 
   private named(part: keyof Fields, names: readonly string[]): Found {
-    const present = names.filter((name) => Object.hasOwn(this.row, name) && this.mayBe(part, name));
+    const all = names.map((name) => this.nameOf(name));
+    const present = all.filter((name, i) => Object.hasOwn(this.row, name) && this.mayBe(part, name, names[i]!));
     const name = present.find((name) => !isMissing(this.row[name])) ?? present[0] ?? part;
     return { name, fields: [name], value: present.length > 0 ? this.row[name] : undefined };
   }
 
   /** Names that data sets use for other things, too: a rationale is a text, and no answer. */
-  private mayBe(part: keyof Fields, name: string): boolean {
-    if (part !== 'rationale' || name === 'rationale') return true;
-    return typeof this.row[name] === 'string' && this.find('answer').name !== name && !this.isTaken(name);
+  private mayBe(part: keyof Fields, name: string, known: string): boolean {
+    if (part !== 'rationale' || known === 'rationale') return true;
+    const text = this.row[name];
+    if (typeof text !== 'string' || this.find('answer').name === name || this.isTaken(name)) return false;
+    // The reply of a conversation is a solution already. A switch of the model that wrote it is no text about the answer.
+    return !(known === 'solution' && this.parts.answer) && !/^(?:on|off)$/i.test(text.trim());
   }
 
   /** null: absent, null, or nothing but white space. */
@@ -313,8 +402,30 @@ class UserRow {
     ]);
     const known = new Set([...[...this.used.values()].flat(), ...found]);
     const unused = Object.keys(this.row).filter((name) => !known.has(name) && !isEmpty(this.row[name]));
-    return { parts: Object.fromEntries(this.used), unused };
+    return { parts: Object.fromEntries(this.used), unused: [...unused, ...this.unusedBeside()] };
   }
+
+  /** What is in the objects that mapped paths lead through, and no path leads to. */
+  private unusedBeside(): string[] {
+    const paths = Object.values(this.fields).flat();
+    const nested = paths.filter((path) => path.includes('.') && !Object.hasOwn(this.row, path));
+    const used = nested.flatMap((path) => path.split('.').map((_, i, steps) => steps.slice(0, i + 1).join('.')));
+    const found = used.flatMap((path) => {
+      const { value } = atPath(this.row, path);
+      if (typeof value !== 'object' || value === null || Array.isArray(value) || paths.includes(path)) return [];
+      return Object.entries(value).flatMap(([name, inner]) => (isEmpty(inner) ? [] : [`${path}.${name}`]));
+    });
+    return [...new Set(found)].filter((path) => !used.includes(path));
+  }
+}
+
+/** Paragraphs of a text may be a list, in lists of their documents. */
+function textOf(value: unknown, at: Position): string {
+  if (!Array.isArray(value)) return toText(value, at).trim();
+  return value
+    .filter((item) => !isMissing(item))
+    .map((item) => textOf(item, at))
+    .join('\n');
 }
 
 const EMPTY: Found = { name: '', fields: [], value: undefined };

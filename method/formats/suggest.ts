@@ -7,6 +7,7 @@ import type { Fields } from '../../contracts/spec.js';
 import type { DataKind } from '../../contracts/steps.js';
 import type { RowPosition, UserObject } from './form.js';
 import { KINDS } from './index.js';
+import type { Uses } from './recognise.js';
 import { isMissing } from './text.js';
 
 /** So many of the rows that are tried must be read. */
@@ -21,21 +22,34 @@ type Mapped = 'instruction' | 'answer' | 'rationale' | 'enriched' | 'choices';
 /** Words in the names of fields, the surest first. */
 const WORDS: Record<Mapped, RegExp[]> = {
   instruction: [
-    /question|instruction|prompt|query|problem|utterance|task/i,
-    /stem|title|goal|request|sentence|premise|text|ctx|context|body|input|source|src|human|user|post/i,
+    /question|instruction|prompt|query|problem|utterance/i,
+    /stem|title|goal|request|sentence|premise|text|ctx|context|body|input|source|src|human|user|post|document/i,
   ],
   answer: [
-    /answer|output|completion|response|target|label|gold|solution|reply|correct/i,
-    /result|final|tgt|out|assistant|bot|completed|summary|translation|text|value|cop\b/i,
+    /answer|_ans$|target|label|gold|correct|chosen|verdict|decision/i,
+    /output|completion|response|solution|reply/i,
+    /result|final|tgt|out|assistant|bot|completed|summary|highlight|translation|code|content|text|value|cop\b/i,
   ],
-  rationale: [/rationale|reason|thought|cot\b|chain|explanation/i, /working|steps|proof|derivation|equation|because/i],
+  rationale: [/rationale|reason|thought|cot\b|chain|explanation/i, /working|steps|proof|derivation|because|solution/i],
   enriched: [/enriched|detailed|comprehensive|long/i],
-  choices: [/choice|option|ending|candidate|alternative/i],
+  choices: [/choice|option|ending|candidate|alternative|^answers$/i],
 };
+/** What a field of such a name is never. */
+const NEVER: Partial<Record<Mapped, RegExp>> = {
+  instruction: /answer|rejected|chosen|response|completion|solution/i,
+  answer:
+    /prompt|instruction|query|question|context|passage|article|incorrect|wrong|reject|distractor|predict|reasoning|\b(?:is|has)_/i,
+  rationale: /incorrect|wrong|reject/i,
+};
+/** What is about a row and not of it, unless one of the words above is in its name. */
+const ABOUT =
+  /(?:^|[._ -])(?:u?id|idx|ind|index|role|model|source|category|type|topic|subject|lang|language|level|difficulty|split|domain|licen[cs]e|dataset|version|date|time|url|link|path|file|name|tags?|status|method|system|title|rank|concept|turns?|score)(?:_?\d+)?[^a-z]*$/i;
+/** Prose is the first row of a table without a header. */
+const NO_NAME = /^\d+$|[?!.]$|.{60}|\p{C}/u;
 
 /** What rows of each kind need, and what they may have besides. */
 const PARTS: Record<DataKind, { needed: Mapped[]; optional: Mapped[] }> = {
-  examples: { needed: ['instruction', 'answer'], optional: ['rationale'] },
+  examples: { needed: ['instruction', 'answer'], optional: ['rationale', 'choices'] },
   catalysts: { needed: ['instruction', 'rationale', 'enriched'], optional: [] },
   questions: { needed: ['instruction', 'answer'], optional: ['choices'] },
   prompts: { needed: ['instruction'], optional: [] },
@@ -75,10 +89,23 @@ const isObject = (value: unknown): value is UserObject =>
 
 const AT: RowPosition = { file: '', line: 0 };
 
+/** Whether the row is read, and no field is used for two things. An index may count from 1 in it. */
 function isRead(kind: DataKind, row: UserObject, fields: Fields): boolean {
+  return ([null, 1] as const).some((first) => isReadFrom(first, kind, row, fields));
+}
+
+function isReadFrom(first: 1 | null, kind: DataKind, row: UserObject, fields: Fields): boolean {
+  let uses: Uses['parts'] = {};
+  const seen = ({ parts }: Uses) => {
+    uses = parts;
+  };
   try {
-    KINDS[kind].recognise(row, AT, fields, 'r');
-    return true;
+    KINDS[kind].recognise(row, AT, fields, 'r', seen, first);
+    const mapped = Object.values(fields)
+      .flat()
+      .map((path) => (Object.hasOwn(row, path) ? path : path.split('.')[0]!));
+    const byName = Object.entries(uses).flatMap(([part, names]) => (part in fields ? [] : names));
+    return !byName.some((name) => mapped.includes(name));
   } catch (error) {
     if (error instanceof Problem) return false;
     throw error;
@@ -120,20 +147,32 @@ function candidates(part: Mapped, paths: readonly Path[], rows: number): string[
   const scoreOf = ({ path, texts, rows: filled }: Path) => {
     const rank = WORDS[part].findIndex((word) => word.test(path));
     const byName = rank < 0 ? 0 : 2 * (WORDS[part].length - rank);
+    // A place in a list leaves out the others.
+    const isPlace = /\.\d+(\.|$)/.test(path) ? 1 : 0;
     const chars = [...texts].reduce((sum, text) => sum + text.length, 0) / Math.max(1, texts.size);
     const isProse = part === 'instruction' || part === 'enriched' ? Math.min(1, chars / 40) : 0;
-    return byName + texts.size / rows + filled / rows + isProse - (/\bid$|_id\b|url|^__/i.test(path) ? 3 : 0);
+    const isAbout = ABOUT.test(path) ? 2 : 0;
+    return byName - isAbout + texts.size / rows + filled / rows + isProse - isPlace - path.length / 1000;
   };
   return paths
     .filter(({ isList, rows: filled }) => isList === (part === 'choices') && filled >= rows * SHARE)
+    .filter((path) => mayBe(part, path, rows))
     .sort((a, b) => scoreOf(b) - scoreOf(a))
     .slice(0, MOST_CANDIDATES)
     .map(({ path }) => path);
 }
 
+function mayBe(part: Mapped, { path, texts }: Path, rows: number): boolean {
+  const name = path.replace(/(?:\.\d+)+$/, '');
+  if (part === 'rationale' && name !== path) return false;
+  if (NEVER[part]?.test(name) || /_id\b|^__/i.test(name)) return false;
+  return WORDS[part].some((word) => word.test(name)) || (!ABOUT.test(name) && texts.size >= rows / 2);
+}
+
 const hasTwice = (fields: Fields): boolean => {
   const paths = Object.values(fields).flat();
-  return new Set(paths).size < paths.length;
+  // A list and a place in it are one field.
+  return paths.some((path, i) => paths.some((other, j) => i !== j && `${other}.`.startsWith(`${path}.`)));
 };
 
 function pathsOf(rows: readonly UserObject[]): Path[] {
@@ -148,16 +187,21 @@ function pathsOf(rows: readonly UserObject[]): Path[] {
   };
   const visit = (value: unknown, path: string, depth: number): void => {
     if (isMissing(value) || depth > DEPTH || path.length > 200) return;
+    // A conversation is more than one of its turns.
+    if (Array.isArray(value) && isObject(value[0]) && (value[0].role ?? value[0].from) !== undefined) return;
     if (typeof value !== 'object') {
       add(path, value, false);
       return;
     }
     const isList = Array.isArray(value);
     if (isList && value.length > 1) add(path, JSON.stringify(value).slice(0, 200), true);
+    // The first of several objects would stand for rows of their own, such as SQuAD's paragraphs.
     if (isList && !isObject(value[0])) visit(value[0], `${path}.0`, depth + 1);
-    else if (isList) for (const [name, inner] of Object.entries(value[0])) visit(inner, `${path}.0.${name}`, depth + 1);
-    else for (const [name, inner] of Object.entries(value as UserObject)) visit(inner, `${path}.${name}`, depth + 1);
+    else if (!isList)
+      for (const [name, inner] of Object.entries(value as UserObject))
+        if (!NO_NAME.test(name)) visit(inner, `${path}.${name}`, depth + 1);
   };
-  for (const row of rows) for (const [name, value] of Object.entries(row)) visit(value, name, 1);
+  for (const row of rows)
+    for (const [name, value] of Object.entries(row)) if (!NO_NAME.test(name)) visit(value, name, 1);
   return [...found.values()];
 }

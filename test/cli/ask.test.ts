@@ -109,6 +109,16 @@ describe('ask', () => {
     expect(new Set(asked.map(({ requestId }) => requestId)).size).toBe(asked.length);
   });
 
+  it('counts a reply as cut if the rationale that it begins with was', async () => {
+    const { sample } = model(({ continueReply, requestId }) => {
+      if (continueReply) return [said(' 4')];
+      if (requestId === 'ask') return [said('Short.\nAnswer: 5')];
+      return [said('Two and two are', 'length'), said('Pairs.')];
+    });
+    const { replies } = await answer({ sample }, templates, 'q', { enrich: 2, maxTokens: 9 }, signal);
+    expect(replies.map(({ cut }) => cut)).toEqual([true, false]);
+  });
+
   it('falls back on the greedy reply when nothing was enriched', async () => {
     const { sample } = model(({ n }) => (n === 1 ? [said('Short.\nAnswer: 5')] : [said(''), said(' ')]));
     const { replies } = await answer({ sample }, templates, 'q', { enrich: 2, maxTokens: 9 }, signal);

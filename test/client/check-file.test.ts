@@ -111,6 +111,27 @@ describe('fields that make a file readable', () => {
       })),
       { instruction: 'ctx', choices: 'endings' },
     ],
+    [
+      'a goal and its solutions',
+      'examples',
+      many((i) => ({ goal: `Do ${i}`, sol1: `a${i}`, sol2: 'b', label: i % 2 })),
+      { instruction: 'goal' },
+    ],
+    [
+      'choices called answers, counted from 1',
+      'questions',
+      many((i) => ({ context: `C${i}`, question: `Q${i}`, answers: ['a', 'b', 'c'], label: (i % 3) + 1 })),
+      { choices: 'answers' },
+    ],
+    [
+      'an answer among other words about it',
+      'examples',
+      many((i) => ({
+        ...{ question: `Q${i}`, is_correct: true, predicted_answer: `${i}`, expected_answer: `${i}` },
+        generated_solution: `So ${i}.`,
+      })),
+      { answer: 'expected_answer', rationale: 'generated_solution' },
+    ],
     ['a prompt', 'prompts', many((i) => ({ url: `https://x/${i}`, title: `What is ${i}?` })), { instruction: 'title' }],
   ])('%s', (_, kind, rows, want) => {
     expect(suggestFields(kind, rows, {})).toMatchObject(want);
@@ -131,6 +152,16 @@ describe('fields that make a file readable', () => {
       ),
     ).toBeNull();
     expect(suggestFields('examples', [1, 'x', null], {})).toBeNull();
+  });
+  it.each<[string, object[]]>([
+    ['a field that is the prompt already', many((i) => ({ prompt: `Q${i}`, source: 'web', role: 'user' }))],
+    ['one turn of a conversation', many((i) => ({ log: [{ role: 'user', content: `Q${i}` }] }))],
+    ['the first row of a table without a header', many((i) => ({ 'What is 2+2?': `What is ${i}?`, 4: `${i}` }))],
+    ['a column of pandas', [{ question: { 0: 'Q', 1: 'R' }, answer: { 0: 'A', 1: 'B' } }]],
+    ['a question', many((i) => ({ question: `Q${i}`, context: `C${i}`, answers: { text: i % 2 ? ['a'] : [] } }))],
+    ['what is about the row', many((i) => ({ text: `T${i}`, message_id: `${i}`, lang: 'en', role: 'user' }))],
+  ])('are never %s', (_, rows) => {
+    expect(suggestFields('examples', rows, {})).toBeNull();
   });
   it('are part of the report', async () => {
     write('data.jsonl', lines(...many((i) => ({ utterance: `Say ${i}.`, gold: `${i}` }))));
@@ -171,6 +202,9 @@ describe('init', () => {
     expect(spec).toBe('data-set.yaml');
     const text = readFileSync(join(folder(), spec), 'utf8');
     expect(text).toContain('# Not used: category.');
+    expect(text).toMatch(
+      /^# {3}srlm data check '.*Data Set\.jsonl' --model tiny --field instruction=utterance --field answer=gold$/m,
+    );
     expect(await loadSpec(join(folder(), spec), RunSpec)).toMatchObject({
       name: 'data-set',
       model: { path: 'tiny' },
@@ -182,6 +216,15 @@ describe('init', () => {
       'data-set.yaml: it exists, and is not replaced. Name another file with --out. [file.not-writable]',
     );
     expect(readFileSync(join(folder(), spec), 'utf8')).toBe(text);
+  });
+
+  it('says where a model belongs if there is none, and nothing about it', async () => {
+    write('Data Set.jsonl', lines(row));
+    const { spec, notes } = await init({ out: 'no-model.yaml', fields: { instruction: 'utterance', answer: 'gold' } });
+    expect(notes.at(-1)).toContain(`There is no model below the model roots (${join(folder(), 'models')}) yet: put`);
+    const text = readFileSync(join(folder(), spec), 'utf8');
+    expect(text).toContain('characters; a model is taken to read 2048 tokens.');
+    expect(text).not.toContain('--model');
   });
 
   it('writes nothing for a file of which no row can be read', async () => {

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { cpSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { checkFile } from '../../client/check-file.js';
@@ -24,6 +24,7 @@ it('encodes the rows as the trainer will: where the loss begins and ends, and wh
     overlong: 'leave-out',
     warnings: [],
     takesSystem: true,
+    keepsTurns: true,
     rows: 3,
     prompt: { median: 23, most: 78, longest: 78 },
     whole: { median: 93, most: 93, longest: 93 },
@@ -37,4 +38,23 @@ it('encodes the rows as the trainer will: where the loss begins and ends, and wh
       replyEnds: 'Add.\nAnswer: 4<|im_end|>',
     },
   });
+});
+
+it.each([
+  ['system', { system: 'Be brief.' }, 'a system message, and rows of the file begin with one'],
+  ['earlier turns', { history: [['Hi', 'Yes?']] }, 'earlier turns, and rows of the file have some'],
+])('refuses a template that leaves out %s of the rows', async (name, more, why) => {
+  const root = join(folder(), 'models');
+  const model = name.replace(' ', '-');
+  cpSync(join(tinyModel(), 'tiny'), join(root, model), { recursive: true });
+  const template = `{% for m in messages[-2:] %}{% if m.role != 'system' and (m.role != 'user' or loop.last or messages[-1].role == 'assistant') %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}`;
+  writeFileSync(join(root, model, 'chat_template.jinja'), template);
+  writeFileSync(
+    join(folder(), 'data.jsonl'),
+    JSON.stringify({ instruction: '2+2?', rationale: 'Add.', answer: 4, ...more }),
+  );
+  const first = new FirstRows();
+  await checkFile('examples', { path: 'data.jsonl', fields: {} }, folder(), first.add);
+  const deployment = resolveDeployment({ artifactRoot: 'store', modelRoots: [root], python }, folder());
+  await expect(checkTokens(model, first, {}, deployment)).rejects.toThrow(`refuses or leaves out ${why}.`);
 });

@@ -45,6 +45,12 @@ it('starts a checked run under its id', async () => {
   expect(start).toHaveBeenCalledWith('srlmRun', expect.objectContaining({ workflowId: 'mine' }));
 });
 
+it('never hides the result of a run behind a new one of the same id', async () => {
+  await client.startChecked({ runId: 'mine', input, warnings: [] });
+  const workflowIdReusePolicy = 'ALLOW_DUPLICATE_FAILED_ONLY';
+  expect(start).toHaveBeenCalledWith('srlmRun', expect.objectContaining({ workflowIdReusePolicy }));
+});
+
 it('gives a run its turn among others of its priority, by a key of at most 64 bytes', async () => {
   await client.startChecked({ runId: 'mine', input, warnings: [] }, { priority: 1 });
   expect(start).toHaveBeenCalledWith(

@@ -247,4 +247,6 @@ it.each([
   const [first, ...others] = await shown({ attempt: 2, lastFailure: { message } });
   expect(first).toBe(`● ${step}  1 min`);
   expect(others.join(' ')).toBe(`attempt 2 after: ${message}`);
+  const stopped = await shown({ attempt: 2, lastFailure: { message: 'WORKER_SHUTDOWN' } });
+  expect(stopped.at(-1)).toBe('attempt 2 after: the worker was stopped');
 });

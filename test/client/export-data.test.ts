@@ -73,7 +73,7 @@ it('touches no folder with files in it, and leaves nothing of an export that fai
   mkdirSync(out);
   writeFileSync(join(out, 'mine'), 'x');
   await expect(exportData(store, await exported(), out)).rejects.toThrow(
-    `${out}: the folder is not empty. Name another file with --out. [file.not-writable]`,
+    `${out}: the folder is not empty. Name another folder with --out. [file.not-writable]`,
   );
   expect(readdirSync(out)).toEqual(['mine']);
   const gone = await exported();

@@ -70,7 +70,7 @@ it('adds rounds to a run that has ended, whatever number of them was set meanwhi
 
 it('adds no rounds to a run that has not ended, or has finished none', () => {
   expect(() => continuation('r', { ...parent, rounds: 3, end: null }, settings, 2)).toThrow(
-    'Run "r" refuses "continue": it has not ended; `srlm set r rounds=4` lets it go to round 4. See `srlm status r`. [run.refused]',
+    'Run "r" refuses "continue": it has not ended; `srlm set r rounds=6` lets it go to round 6. See `srlm status r`. [run.refused]',
   );
   const end = { kind: 'aborted' as const, at: '2026-11-28T00:00:00Z', message: null };
   expect(() => continuation('r', { ...parent, rounds: 0, end }, settings, 2)).toThrow('it has finished no round');

@@ -36,7 +36,7 @@ it.each([
   [
     Deployment,
     { engines: { a: { kind: 'endpoint', baseUrl: 'x', model: 'm' } } },
-    'engines.a.baseUrl: expected a URL, found "x"',
+    'engines.a.baseUrl: expected a URL that begins with http:// or https://, found "x"',
   ],
 ])('%#: names the field, the bound and what was found', (schema, value, sentence) => {
   expect(said(schema, value)).toBe(sentence);
@@ -59,16 +59,24 @@ it.each([
     { baseUrl: `https://me:${KEY}@a.example/v1` },
     'baseUrl: it must hold no password, query or fragment, since it is shown and stored; a key comes from apiKeyEnv',
   ],
+  ['a header', { headers: { 'x-key': `${KEY}é` } }, 'headers.x-key: it must hold the characters of a header alone'],
   [
     'a password in an address that is none',
     { baseUrl: `ftp://me:${KEY}@a.example/v1` },
-    'baseUrl: expected a URL, found "ftp://...@a.example/v1"',
+    'baseUrl: expected a URL that begins with http:// or https://, found "ftp://...@a.example/v1"',
   ],
 ])('does not show %s', (_what, fields, sentence) => {
   const engine = { kind: 'endpoint', baseUrl: 'https://a.example/v1', model: 'm', ...fields };
   const found = said(Deployment, { engines: { a: engine } });
   expect(found).not.toContain(KEY);
   expect(found).toBe(`engines.a.${sentence}`);
+});
+
+it('says which names a map takes', () => {
+  const engine = { kind: 'endpoint', baseUrl: 'https://a.example/v1', model: 'm' };
+  expect(said(Deployment, { engines: { 'A 1': engine } })).toBe(
+    'engines.A 1: expected lower-case letters, digits, dot, dash, underscore; at most 64, found "A 1"',
+  );
 });
 
 it('names the fields of a command whose shape is wrong', () => {

@@ -22,13 +22,13 @@ afterEach(() => {
   for (const name of ['OPENAI_ORG_ID', 'OPENAI_ADMIN_KEY', 'OPENAI_BASE_URL']) delete process.env[name];
 });
 
-async function listening(status = 200) {
+async function listening(status = 200, reply = YES) {
   const requests: { incoming: IncomingMessage; body: Record<string, unknown> }[] = [];
   const server = createServer(async (incoming, response) => {
     let text = '';
     for await (const part of incoming) text += part;
     requests.push({ incoming, body: JSON.parse(text) });
-    response.writeHead(status, { connection: 'close' }).end(YES);
+    response.writeHead(status, { connection: 'close' }).end(reply);
   });
   servers.push(server);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -70,7 +70,7 @@ describe('a request to an endpoint', () => {
   it('names the address that refused it, without query and key', async () => {
     const { url } = await listening(404);
     await expect(ask({ baseUrl: `${url}/v1/chat/completions` })).rejects.toThrow(
-      `Engine "stub" at ${url}/v1/chat/completions refused the request (404: ${YES}). Fix the cause, then`,
+      `Engine "stub" at ${url}/v1/chat/completions refused the request (404: ${YES}). Check baseUrl (of most`,
     );
   });
 
@@ -112,6 +112,7 @@ describe('a trial', () => {
     const trial = await engineOf({ baseUrl }).tryOut();
     expect(trial).toEqual({
       ok: true,
+      hint: '',
       text: 'takes seed; does not take n (n: false), top_k (topK: false); It does not take max_tokens: requests have max_completion_tokens (maxTokensField: max_completion_tokens); It reports no usage: tokens are estimated',
       remarks: [
         'It does not take n (n: false).',
@@ -135,6 +136,23 @@ describe('a trial', () => {
     expect(trial).toMatchObject({
       ok: false,
       text: 'Engine "stub" at http://127.0.0.1:1/chat/completions does not answer (ECONNREFUSED).',
+    });
+  });
+
+  it('says that no text comes', async () => {
+    const { url } = await listening(200, '{"choices":[{"message":{"content":""},"finish_reason":"stop"}]}');
+    expect(await engineOf({ baseUrl: `${url}/v1` }).tryOut()).toMatchObject({
+      ok: false,
+      text: `Engine "stub" at ${url}/v1/chat/completions sent no text in reply to a tiny request: the endpoint sent no text.`,
+      hint: 'Look at the endpoint.',
+    });
+  });
+
+  it('says what to do', async () => {
+    const { url } = await listening(402);
+    expect(await engineOf({ baseUrl: `${url}/v1` }).tryOut()).toMatchObject({
+      ok: false,
+      hint: 'The money or the quota of its account is used up: see to that.',
     });
   });
 

@@ -57,6 +57,10 @@ describe('postJson', () => {
     ['the shortest of the others', { 'x-ratelimit-reset-requests': '120', 'x-ratelimit-reset-tokens': '90s' }, 90_000],
     ['a time since 1970', { 'x-ratelimit-reset': String(Date.UTC(2020, 1, 1) + 120_000) }, 120_000],
     ['one in seconds', { 'ratelimit-reset': String(Date.UTC(2020, 1, 1) / 1000 + 120) }, 120_000],
+    ['minutes in place of seconds', { 'retry-after': '1m30s' }, 90_000],
+    ['a time since 1970 in its place', { 'retry-after': String(Date.UTC(2020, 1, 1) / 1000 + 120) }, 120_000],
+    ['a date of ISO in its place', { 'retry-after': '2020-02-01T00:02:00Z' }, 120_000],
+    ['two', { 'retry-after': '90, 120' }, 90_000],
     ['a short one', { 'x-ratelimit-reset': '20ms' }, undefined],
     ['words', { 'x-ratelimit-reset': 'soon' }, undefined],
   ])('reads the wait that a server asks for: %s', async (_name, headers, waitMs) => {
@@ -65,6 +69,19 @@ describe('postJson', () => {
       headers: { date: new Date(Date.UTC(2020, 1, 1)).toUTCString(), ...headers },
       body: '',
     });
+    const found = await post(await serve(listener), { retries: 0, timeoutMs: 0 }).catch((error: unknown) => error);
+    expect(found).toHaveProperty('waitMs', waitMs);
+  });
+
+  it.each([
+    ['Please try again in 10m22.08s. Need more?', 622_080],
+    ['Quota exceeded.\nPlease retry in 97.5s.', 97_500],
+    ['Please retry after 86 seconds.', 86_000],
+    ['Limit of 50 a day exceeded. Please wait 800 seconds before retrying.', 800_000],
+    ['Try again in a while.', undefined],
+    ['Wait for it.', undefined],
+  ])('reads the wait in a message: %s', async (message, waitMs) => {
+    const { listener } = inTurn({ status: 429, body: JSON.stringify({ error: { message } }) });
     const found = await post(await serve(listener), { retries: 0, timeoutMs: 0 }).catch((error: unknown) => error);
     expect(found).toHaveProperty('waitMs', waitMs);
   });

@@ -6,7 +6,7 @@ import { Dialect, type DialectSettings } from '../../engines/dialect.js';
 import { baseUrlOf, closeServers, serve } from './serve.js';
 
 type Body = Record<string, unknown> & { messages: { content: string }[]; n?: number };
-type Answer = { status?: number; body: unknown; headers?: Record<string, string> };
+type Answer = { status?: number; body: unknown; headers?: Record<string, string>; after?: Promise<void> };
 /** By the row that is asked about, and how often it was. */
 type Script = (body: Body, times: number) => Answer;
 
@@ -24,7 +24,9 @@ beforeAll(async () => {
       status = 200,
       body: answer,
       headers,
+      after,
     } = script(body, bodies.filter((one) => asks(one) === asks(body)).length);
+    await after;
     response.writeHead(status, headers);
     response.end(typeof answer === 'string' ? answer : JSON.stringify(answer));
   });
@@ -47,7 +49,11 @@ const request = (content: string, more: Partial<SampleRequest> = {}): SampleRequ
 
 function opened(
   played: Script,
-  { settings = {}, concurrency = 8 }: { settings?: Partial<DialectSettings>; concurrency?: number } = {},
+  {
+    settings = {},
+    concurrency = 8,
+    timeoutMs = 5000,
+  }: { settings?: Partial<DialectSettings>; concurrency?: number; timeoutMs?: number } = {},
 ) {
   script = played;
   bodies = [];
@@ -56,7 +62,7 @@ function opened(
     ...{ name: 'stub', baseUrl: baseUrlOf(url), address: 'http://there', apiKey: 'none', model: 'm' },
     limit: pLimit(concurrency),
     dialect: new Dialect({ ...PLAIN, ...settings }, (what) => said.push(what)),
-    retry: { retries: 4, timeoutMs: 5000, pauseMs: 1 },
+    retry: { retries: 4, timeoutMs, pauseMs: 1 },
   });
   const ask = (content: string, more: Partial<SampleRequest> = {}) =>
     client.sample(request(content, more), never).then(
@@ -230,6 +236,90 @@ describe('one row', () => {
       1,
     ],
     [
+      'a text that is broken off',
+      () => ({
+        body: {
+          choices: [choice('hal', 'error'), { ...choice('hal'), error: { message: 'Connection lost', code: 502 } }],
+        },
+      }),
+      [
+        ['', 'other', 'the endpoint broke off: error'],
+        ['', 'other', 'the endpoint broke off: Connection lost'],
+      ],
+      3,
+    ],
+    [
+      'a text that is broken off, once',
+      (times) => (times === 1 ? { body: { choices: [choice('hal', 'abort')] } } : yes({ n: 2 } as Body)),
+      [
+        ['yes', 'stop', null],
+        ['yes', 'stop', null],
+      ],
+      2,
+    ],
+    [
+      'a stream that is cut off',
+      () => ({ body: 'data: {"choices":[{"index":0,"delta":{"content":"hal"}}]}\n\n' }),
+      [
+        ['', 'other', 'the endpoint sent a stream of events that is broken or cut off'],
+        ['', 'other', 'the endpoint sent a stream of events that is broken or cut off'],
+      ],
+      3,
+    ],
+    [
+      'a stream with an error in the middle',
+      () => ({
+        body: 'data: {"choices":[{"index":0,"delta":{"content":"hal"}}]}\n\ndata: {"error":{"message":"lost"},"choices":[]}\n\n',
+      }),
+      [
+        ['', 'other', 'an error: lost'],
+        ['', 'other', 'an error: lost'],
+      ],
+      3,
+    ],
+    [
+      'a stream of parts',
+      () => ({
+        body: [0, 1]
+          .map((index) => ({ index, delta: { content: [{ type: 'text', text: 'ye' }] }, finish_reason: null }))
+          .flatMap((one) => [one, { ...one, delta: { content: 's' }, finish_reason: 'stop' }])
+          .map((one) => `data: ${JSON.stringify({ choices: [one] })}\n\n`)
+          .join(''),
+      }),
+      [
+        ['yes', 'stop', null],
+        ['yes', 'stop', null],
+      ],
+      1,
+    ],
+    [
+      'an error beside an empty text',
+      () => ({ body: { choices: [choice('')], error: { message: 'Oops' } } }),
+      [
+        ['', 'other', 'an error: Oops'],
+        ['', 'other', 'an error: Oops'],
+      ],
+      3,
+    ],
+    [
+      'a failure, whenever it is asked',
+      () => error(500, 'crashed'),
+      [
+        ['', 'other', 'an error: 500 crashed'],
+        ['', 'other', 'an error: 500 crashed'],
+      ],
+      10,
+    ],
+    [
+      'a failure that has passed when others are answered',
+      (times) => (times <= 5 ? error(502, 'away') : yes({ n: 2 } as Body)),
+      [
+        ['yes', 'stop', null],
+        ['yes', 'stop', null],
+      ],
+      6,
+    ],
+    [
       'as many texts as it likes',
       () => ({ body: { choices: [choice('a'), choice('b'), choice('c')] } }),
       [
@@ -268,7 +358,19 @@ describe('all rows', () => {
     [
       'a quota',
       error(429, 'no', { code: 'insufficient_quota' }),
-      'Engine "stub" at http://there refused the request (429: no). Fix the cause, then `srlm retry`. [engine.refused]',
+      'Engine "stub" at http://there refused the request (429: no). The money or the quota of its account is used up: see to that, then `srlm retry`. [engine.refused]',
+      1,
+    ],
+    [
+      'money, with the status of anything',
+      error(400, 'Your credit balance is too low to access the API.'),
+      'Engine "stub" at http://there refused the request (400: Your credit balance is too low to access the API.). The money or the quota of its account is used up: see to that, then `srlm retry`. [engine.refused]',
+      1,
+    ],
+    [
+      'an address',
+      error(404, 'Not Found'),
+      'Engine "stub" at http://there refused the request (404: Not Found). Check baseUrl (of most endpoints it ends in /v1) and model in temporal.config.ts, start the worker again, then `srlm retry`. [engine.refused]',
       1,
     ],
     [
@@ -295,6 +397,13 @@ describe('all rows', () => {
 
 describe('what an endpoint takes is found out once', () => {
   const cases: [string, string, Script, string, object][] = [
+    [
+      'top_p',
+      '`top_p` must be > 0.0 and < 1.0',
+      yes,
+      'It does not take top_p: requests are sent without it.',
+      { temperature: 0.7 },
+    ],
     [
       'max_tokens',
       "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
@@ -343,6 +452,21 @@ describe('what an endpoint takes is found out once', () => {
     expect(bodies[before]).toMatchObject(left);
   });
 
+  it.each([
+    'This model only support stream mode, please enable the stream parameter to access the model.',
+    'Requests with max_tokens > 4096 must have stream=true',
+    'parameter.enable_thinking must be set to false for non-streaming calls',
+  ])('that it streams alone: %s', async (message) => {
+    const event = { choices: [{ index: 0, delta: { content: 'yes' }, finish_reason: 'stop' }] };
+    const { ask, said } = opened((body) =>
+      body.stream ? { body: `data: ${JSON.stringify(event)}\n\ndata: [DONE]\n\n` } : error(400, message),
+    );
+    expect(await ask('a')).toEqual([['yes', 'stop', null]]);
+    await ask('b');
+    expect(bodies.map(({ stream }) => stream)).toEqual([undefined, true, true]);
+    expect(said).toEqual(['It answers with event streams alone: requests ask for them.']);
+  });
+
   it('the most that it writes', async () => {
     const { ask } = opened((body) =>
       (body.max_tokens as number) > 16
@@ -381,6 +505,49 @@ it('asks for each text with a seed of its own where n is not to be sent', async 
     [undefined, 6],
     [undefined, 7],
   ]);
+});
+
+it('takes no answer to an earlier request for a sign that others are answered', async () => {
+  let answer = () => {};
+  const isAnswered = new Promise<void>((resolve) => {
+    answer = resolve;
+  });
+  // The first row is asked about while the key is valid, and answered when it no longer is.
+  const { ask } = opened((body) =>
+    asks(body) === 'early' ? { ...yes(body), after: isAnswered } : error(403, 'expired'),
+  );
+  const early = ask('early');
+  const late = ask('late');
+  setTimeout(answer, 2);
+  expect(await early).toEqual([['yes', 'stop', null]]);
+  expect(await late).toContain('(403: expired)');
+});
+
+it('gives up a row that gets no reply in time while others get one, and does not ask again', async () => {
+  const { ask } = opened(
+    (body) =>
+      asks(body) === ODD ? { ...yes(body), after: new Promise((resolve) => setTimeout(resolve, 1000)) } : yes(body),
+    { timeoutMs: 100 },
+  );
+  const reason = 'the endpoint did not answer: its reply was not complete in time';
+  expect(await ask(ODD)).toEqual([['', 'other', reason]]);
+  expect(bodies.filter((body) => asks(body) === ODD)).toHaveLength(5);
+});
+
+it('waits for its turn as long as a busy endpoint answers others', async () => {
+  const { ask } = opened((body, times) => (asks(body) === ODD && times <= 12 ? error(429, 'slow down') : yes(body)));
+  let isWaiting = true;
+  const odd = ask(ODD).finally(() => {
+    isWaiting = false;
+  });
+  for (let i = 0; isWaiting; i++) await ask(`row ${i}`);
+  expect(await odd).toEqual([['yes', 'stop', null]]);
+});
+
+it('asks whether others are answered before the rows that wait', async () => {
+  const { ask } = opened(() => error(403, 'no'), { concurrency: 4 });
+  await Promise.all(Array.from({ length: 100 }, (_, i) => ask(`row ${i}`)));
+  expect(bodies.length).toBeLessThan(50);
 });
 
 it('stops asking for the rows that wait, once the endpoint has refused all', async () => {

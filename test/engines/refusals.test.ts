@@ -1,7 +1,7 @@
 /** What the refusals of servers and services are about, in the words that they use. */
 import { describe, expect, it } from 'vitest';
 import { describeError, type ErrorReply } from '../../engines/error-body.js';
-import { HttpError } from '../../engines/http.js';
+import { errorOf as fromReply, HttpError } from '../../engines/http.js';
 import { filterOf, fitOf, isUnsupported } from '../../engines/refusals.js';
 
 const errorOf = (status: number, body: unknown) =>
@@ -11,6 +11,23 @@ const says = (message: string, status = 400) => errorOf(status, { error: { messa
 describe('the length of a prompt', () => {
   // Each is asked for 64 tokens, where nothing else is said.
   it.each<[string, HttpError, unknown, number?]>([
+    ['DashScope', says('Range of input length should be [1, 30720]'), 'prompt'],
+    ['DashScope, of a reply', says('Range of max_tokens should be [1, 40]'), { most: 40 }],
+    ['Novita, of a reply', says('max_tokens: Value should be less than or equal to 40'), { most: 40 }],
+    [
+      'Bedrock, of a reply',
+      says(
+        'The maximum tokens you requested exceeds the model limit of 40. Try again with a maximum tokens value that is lower than 40.',
+      ),
+      { most: 40 },
+    ],
+    [
+      'Gemini, of a reply',
+      says(
+        'Unable to submit request because it has a maxOutputTokens value of 64 but the supported range is from 1 (inclusive) to 41 (exclusive).',
+      ),
+      { most: 40 },
+    ],
     [
       'OpenAI',
       says(
@@ -251,6 +268,8 @@ describe('the length of a prompt', () => {
 
 describe('the content of a prompt', () => {
   it.each<[string, HttpError, string | null]>([
+    ['DeepSeek', says('Content Exists Risk'), 'content_filter'],
+    ['xAI', errorOf(403, { error: 'Content violates usage guidelines. Failed check: SAFETY' }), 'content_filter'],
     [
       'OpenAI',
       errorOf(400, { error: { message: 'The prompt was filtered by the content policy.', code: 'content_filter' } }),
@@ -425,12 +444,62 @@ describe('a parameter', () => {
       'n',
       true,
     ],
+    ['llama.cpp, older', says('Only one completion choice is allowed', 500), 'n', true],
+    ['a bound of seeds', says('seed: Input should be less than or equal to 65535', 422), 'seed', true],
+    [
+      'Anthropic, one of two',
+      says('`temperature` and `top_p` cannot both be specified for this model.'),
+      'top_p',
+      true,
+    ],
+    ['the other one of two', says('`temperature` and `top_p` cannot both be specified.'), 'temperature', false],
+    ['TGI', says('Input validation error: `top_p` must be > 0.0 and < 1.0', 422), 'top_p', true],
+    ['a bound of max_tokens', says('InvalidParameter: Range of max_tokens should be [1, 40]'), 'max_tokens', false],
     ['another one', says("Unsupported parameter: 'seed'"), 'top_k', false],
     ['a value of the user', says("'temperature' must be at most 2"), 'temperature', false],
     ['a word', says('unknown error: it fell on stony seed ground'), 'seed', false],
     ['its name is a part of another', says("Unsupported parameter: 'max_tokens_per_minute'"), 'max_tokens', false],
   ])('%s', (_name, error, parameter, expected) => {
-    expect(isUnsupported(error, parameter)).toBe(expected);
+    expect(isUnsupported(error, parameter, 1)).toBe(expected);
+  });
+});
+
+describe('a wait that helps', () => {
+  const transient = (status: number, error: object, headers = {}) =>
+    fromReply({ status, headers, body: Buffer.from(JSON.stringify({ error })) }).isTransient;
+  it.each<[string, boolean, boolean]>([
+    [
+      'Groq, a minute',
+      transient(429, {
+        message: 'Rate limit reached. Please try again in 1s. Upgrade at https://console.groq.com/settings/billing',
+        code: 'rate_limit_exceeded',
+      }),
+      true,
+    ],
+    [
+      'Gemini, a minute',
+      transient(429, {
+        message: 'You exceeded your current quota, please check your plan and billing. Please retry in 37.4s.',
+      }),
+      true,
+    ],
+    [
+      'OpenAI, money',
+      transient(429, { message: 'You exceeded your current quota, please check your plan and billing details.' }),
+      false,
+    ],
+    ['Zhipu, money', transient(429, { code: '1113', message: '您的账户已欠费，请充值后重试。' }), false],
+    [
+      'LiteLLM, a budget',
+      transient(429, { message: 'Budget has been exceeded! Current cost: 10.2, Max budget: 10.0' }),
+      false,
+    ],
+    ['Hugging Face, money', transient(429, { message: 'You have exceeded your monthly included credits' }), false],
+    ['a limit with another status', transient(403, { message: 'slow down', code: 'rate_limit' }), true],
+    ['Groq, a prompt', transient(413, { message: 'too large', code: 'rate_limit_exceeded' }), false],
+    ['no capacity', transient(498, { message: 'no' }), true],
+  ])('%s', (_name, found, expected) => {
+    expect(found).toBe(expected);
   });
 });
 
@@ -448,6 +517,11 @@ describe('the message of an error', () => {
     ],
     ['nothing', { a: 1 }, { message: '{"a":1}' }],
     ['no JSON', '<html>', { message: '<html>' }],
+    [
+      'a page',
+      '<html><head><title>502 Bad Gateway</title></head><body>',
+      { message: 'a page with the title "502 Bad Gateway"' },
+    ],
   ])('%s', (_name, body, expected) => {
     expect(errorOf(400, body).reply).toMatchObject(expected);
   });

@@ -93,12 +93,14 @@ async function ask(reply: Reply, { timeoutMs = 30_000, n = 1 } = {}): Promise<Co
 // --- the table -------------------------------------------------------------------------------------------------------
 const again = (reason: string) =>
   `Engine "stub" does not answer (${reason}). It is tried again; see its log or \`srlm doctor\`. [engine.unreachable]`;
-const parks = (reason: string) => {
-  const next = /^40[13]/.test(reason)
-    ? 'Set the variable that apiKeyEnv names to a valid key, start the worker again'
-    : 'Fix the cause';
-  return `Engine "stub" refused the request (${reason}). ${next}, then \`srlm retry\`. [engine.refused]`;
+const NEXT: Record<string, string> = {
+  401: 'Set the variable that apiKeyEnv names to a valid key, start the worker again',
+  402: 'The money or the quota of its account is used up: see to that',
+  403: 'Check the key, what its account may use, and what is between the endpoint and this machine',
+  404: 'Check baseUrl (of most endpoints it ends in /v1) and model in temporal.config.ts, start the worker again',
 };
+const parks = (reason: string) =>
+  `Engine "stub" refused the request (${reason}). ${NEXT[reason.slice(0, 3)] ?? 'Fix the cause'}, then \`srlm retry\`. [engine.refused]`;
 const gives = (text: string, finish = 'stop', tokens: number | null = null, reason: string | null = null) => [
   { text, finish, reason, tokens, seed: null },
 ];
@@ -261,9 +263,17 @@ const CASES: [string, Reply, unknown][] = [
     http(302, '', ['location: http://u:p@169.254.169.254/latest/meta-data?q']),
     parks(`302: ${REDIRECTS.replace('another address', 'http://169.254.169.254/latest/meta-data')}`),
   ],
-  ['with a page', http(301, '<html>Moved', ['location: /']), parks(`301: ${REDIRECTS}`)],
+  [
+    'with a page',
+    http(301, '<html>Moved', ['location: /']),
+    parks(`301: ${REDIRECTS.replace('another address', '/')}`),
+  ],
   ['another site', http(307, '', ['location: //evil.example/v1']), parks(`307: ${REDIRECTS}`)],
-  ['itself', http(308, '', ['location: /v1/chat/completions']), parks(`308: ${REDIRECTS}`)],
+  [
+    'itself',
+    http(308, '', ['location: /v1/chat/completions?q']),
+    parks(`308: ${REDIRECTS.replace('another address', '/v1/chat/completions')}`),
+  ],
   ['not modified', `HTTP/1.1 304 x\r\n\r\n`, parks(`304: ${REDIRECTS}`)],
   // Errors.
   ['401 and nothing', http(401, ''), parks('401: without a reason')],

@@ -159,11 +159,15 @@ const CASES: [string, (model: string) => void, string | RegExp][] = [
     config({ num_attention_heads: 1e9, num_key_value_heads: 1e9 }),
     /^reading config\.json fails: .* is not a multiple of the number of attention heads \(1000000000\)\.$/,
   ],
-  ['a config that is not of a model', config({ model_type: 'evil' }), /^reading config\.json fails: ValueError: /],
+  [
+    'a config that is not of a model',
+    config({ model_type: 'evil' }),
+    'config.json: this version of transformers has no models of the type evil.',
+  ],
   [
     'code of its own',
     config({ model_type: 'evil', auto_map: { AutoConfig: 'evil.Config' } }),
-    /^reading config\.json fails: ValueError: .*execute/,
+    'config.json: this version of transformers has no models of the type evil, and the code that the folder brings along (auto_map) is not run.',
   ],
   [
     'weights that were cut off',
@@ -270,6 +274,33 @@ const CASES: [string, (model: string) => void, string | RegExp][] = [
     template('{{ messages[0].content }}'),
     'its chat template leaves out the text of a reply.',
   ],
+  [
+    'a chat template that leaves out questions',
+    template(`{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content + eos_token }}{% endif %}{% endfor %}`),
+    "its chat template leaves out the text of a question, or changes it: Is <a> & 'b' one? becomes ''.",
+  ],
+  [
+    'a chat template that writes HTML',
+    template('{% for m in messages %}{{ m.content | escape }}{{ eos_token }}{% endfor %}'),
+    /^its chat template leaves out the text of a question, or changes it: .* becomes 'Is &lt;a&gt; /,
+  ],
+  [
+    'a chat template that cuts questions',
+    template('{% for m in messages %}{{ m.content[:100] + eos_token }}{% endfor %}'),
+    /^its chat template makes \d+ characters of a question of 39948; it leaves out a part of it\.$/,
+  ],
+  [
+    'quantized weights',
+    config({ quantization_config: { quant_method: 'gptq', bits: 4 } }),
+    'config.json: the weights are quantized (gptq); download the model as it was before, in bf16, fp16 or fp32.',
+  ],
+  [
+    'weights of a compiled model',
+    (model) =>
+      putWeights(model, Object.fromEntries(shapesOf(model).map(([name, shape]) => [`_orig_mod.${name}`, shape]))),
+    /^its weights have names that begin with _orig_mod\., such as _orig_mod\.\S+; save the model without what wraps it\.$/,
+  ],
+  ['no type of model', config({ model_type: null }), 'config.json: it names no model_type.'],
   [
     'a tokenizer that is not one',
     (model) => writeFileSync(join(model, 'tokenizer.json'), '{}'),
@@ -391,10 +422,25 @@ it.each([
     ['its tokenizer has 260 tokens, and the embeddings 259 rows; a text with one of the others cannot be used'],
     true,
   ],
-] as [string, (model: string) => void, string[], boolean][])(
+  [
+    'a template that leaves out a system message and earlier turns',
+    template(
+      `{% for m in messages[-2:] %}{% if m.role != 'system' and (m.role != 'user' or loop.last or messages[-1].role == 'assistant') %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}`,
+    ),
+    [],
+    false,
+    false,
+  ],
+  [
+    'weights of more layers than the config counts',
+    config({ num_hidden_layers: 1 }),
+    ['its weights have 2 layers, and config.json has num_hidden_layers 1; the others are not used'],
+    true,
+  ],
+] as [string, (model: string) => void, string[], boolean, boolean?][])(
   '%s: what somebody should know is a warning',
-  async (name, change, warnings, takesSystem) => {
-    expect(await probeModel(python, modelWith(name, change))).toEqual({ warnings, takesSystem });
+  async (name, change, warnings, takesSystem, keepsTurns = true) => {
+    expect(await probeModel(python, modelWith(name, change))).toEqual({ warnings, takesSystem, keepsTurns });
   },
   120_000,
 );

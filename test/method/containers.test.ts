@@ -106,7 +106,23 @@ describe('readValues', () => {
     [
       'UTF-16',
       bytes([0xff, 0xfe], '{\0"\0}\0'),
-      'data.jsonl:1: this is not UTF-8. Convert the file to UTF-8. [file.not-utf8]',
+      'data.jsonl: this is a text in UTF-16. Save it as UTF-8. [data.unusable]',
+    ],
+    ['UTF-16 without a mark', '{\0"\0}\0', 'data.jsonl: this is a text in UTF-16. Save it as UTF-8. [data.unusable]'],
+    [
+      'a workbook of Excel',
+      `PK\x03\x04${'\0'.repeat(26)}[Content_Types].xml`,
+      'data.jsonl: this is a file of Excel or another Office program. Save the sheet as CSV (UTF-8). [data.unusable]',
+    ],
+    [
+      'rows without line ends between them',
+      '{"a":1}{"a":2}',
+      'data.jsonl:1: this is not JSON (there is more after the end of the row; write one row on each line, without commas between them). Fix the row. [data.invalid]',
+    ],
+    [
+      'what Python prints of an object',
+      `{'a': 1}`,
+      'data.jsonl:1: this is not JSON (it is an object as Python prints it; write it with json.dumps). Fix the row. [data.invalid]',
     ],
   ];
   it.each(bad)('refuses %s', async (_, content, says) => expect(await message(rows(content))).toBe(says));
@@ -141,6 +157,9 @@ describe('readValues', () => {
     it.each([
       ['tabs', 'data.tsv', 'a\tb\n1,5\t"2"\n'],
       ['semicolons', 'data.csv', '\ufeffa;b\n1,5;2'],
+      ['bars', 'data.csv', 'a|b\n1,5|2'],
+      ['old line ends', 'data.csv', 'a,b\r"1,5",2\r'],
+      ['a line that names the delimiter', 'data.csv', 'sep=;\r\na;b\r\n1,5;2\r\n'],
       ['empty lines and a column without a name', 'DATA.CSV.gz', ',a,b\n\n0,"1,5",2\n\n'],
     ])('may have %s', async (_, file, content) => {
       expect((await csv(content, 3, file)).map(({ value }) => value)).toEqual([{ a: '1,5', b: '2' }]);
@@ -168,6 +187,11 @@ describe('readValues', () => {
         'data.csv:3: a quotation mark opens a cell in this row, and none closes it. Fix the row. [data.invalid]',
       ],
     ])('with %s is refused', async (_, content, want) => expect(await message(csv(content))).toBe(want));
+    it('with tabs loses no rows to a quotation mark that begins a cell', async () => {
+      expect(await message(csv('a\tb\n"x\t1\ny "z"\t2\nu\t3\n', 3, 'data.tsv'))).toBe(
+        'data.tsv:2: a quotation mark opens a cell in this row, which has tabs and line ends in it; double the mark, or write the table as CSV or JSONL. Fix the row. [data.invalid]',
+      );
+    });
     it('in Latin-1 is refused', async () => {
       expect(await message(rows(bytes('a,b\ncaf', [0xe9], ',1'), 4, 'data.csv'))).toBe(
         'data.csv: this is not UTF-8. Convert the file to UTF-8. [file.not-utf8]',
@@ -193,7 +217,7 @@ describe('readValues', () => {
       for (const indent of [0, 2]) {
         const text = JSON.stringify(value, null, indent);
         for (const size of [1, 1000]) {
-          const found = await rows(text, size);
+          const found = (await rows(text, size)).filter(({ beside }) => !beside);
           expect(found.map((row) => row.value)).toEqual(list);
           const linesBefore = text
             .slice(0, text.indexOf('{', text.indexOf('"instruction": "a"') - 20))
@@ -201,6 +225,33 @@ describe('readValues', () => {
           if (indent > 0) expect(found[0]!.line).toBe(linesBefore);
         }
       }
+    });
+    it('names the other lists that it has, or says that there is one', async () => {
+      const beside = async (value: object) => (await rows(JSON.stringify(value))).flatMap((row) => row.beside ?? []);
+      expect(await beside({ train: list, test: list, features: [{ name: 'x' }] })).toEqual(['test']);
+      expect(await beside({ data: list, more: [1], info: { notes: '[{' } })).toEqual([]);
+      const many = Array.from({ length: 20_000 }, () => ({ instruction: 'x'.repeat(60), output: 'y' }));
+      expect(await beside({ train: many, test: list })).toEqual(['what follows its rows']);
+      expect(await beside({ train: many, more: [1], info: '[{' })).toEqual([]);
+    });
+    it('may have its rows as members, by their ids', async () => {
+      const members = { 17: { question: 'a', choices: ['x', 'y'] }, 18: { question: 'b', choices: ['x', 'y'] } };
+      for (const indent of [0, 1])
+        for (const size of [1, 1000]) {
+          const found = await rows(JSON.stringify(members, null, indent), size);
+          expect(found.map(({ value }) => value)).toEqual(Object.values(members));
+        }
+      const many = Object.fromEntries(Array.from({ length: 20_000 }, (_, i) => [i, { q: 'x'.repeat(60), a: `${i}` }]));
+      expect((await rows(JSON.stringify(many), 2 ** 16)).at(-1)!.value).toEqual(many[19_999]);
+    });
+    it.each([
+      { question: { 0: 'a', 1: 'b' }, answer: { 0: 'c', 1: 'd' } },
+      { question: ['a', 'b'], answer: ['c', 'd'] },
+      { columns: ['question', 'answer'], index: [0], data: [['a', 'c']] },
+    ])('that is a table by columns is named: %j', async (value) => {
+      expect(await message(rows(JSON.stringify(value)))).toBe(
+        "data.jsonl: this is a table by columns, as pandas and datasets hold it. Write it by rows: df.to_json(FILE, orient='records', lines=True). [data.unusable]",
+      );
     });
     it('may be larger than what is held of it', async () => {
       const many = Array.from({ length: 20_000 }, (_, i) => ({

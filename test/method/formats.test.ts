@@ -306,6 +306,34 @@ describe('readData', () => {
   ] as const)('refuses %s without a row', async (kind, one) => {
     expect(await message(read(kind, ' [ ]\n'))).toBe(`data.jsonl: there is no usable ${one} in it. [data.unusable]`);
   });
+  it('names many equal rows in time that grows with their number', async () => {
+    const rows = await read('prompts', '{"prompt":"a"}\n'.repeat(3_000));
+    expect(rows.at(-1)!.id).toMatch(/^r-[0-9a-f]{16}-3000$/);
+  });
+  describe('counts the choices of a file', () => {
+    const letters = async (answers: unknown[], choices: object = { choices: ['x', 'y', 'z'] }) => {
+      const text = answers.map((answer) => `${JSON.stringify({ question: 'Q', ...choices, answer })}\n`).join('');
+      return (await read('questions', text)).map(({ answer }) => answer).join('');
+    };
+    it.each([
+      ['from 0, as long as nothing shows it', [1, 2, 1], undefined, 'BCB'],
+      ['from 1 where an answer is as large as their number', [1, '2', 3], undefined, 'ABC'],
+      ['from 0 where an answer is 0', [1, 2, 0], { option1: 'x', option2: 'y', option3: 'z' }, 'BCA'],
+      ['from 1 where they are numbered', [1, '2'], { option1: 'x', option2: 'y', option3: 'z' }, 'AB'],
+      [
+        'by their labels, whatever other rows show',
+        ['3', '1'],
+        { choices: { text: ['x', 'y', 'z'], label: ['1', '2', '3'] } },
+        'CA',
+      ],
+    ])('%s', async (_, answers, choices, want) => expect(await letters(answers, choices)).toBe(want));
+    it('and refuses an answer that other rows contradict', async () => {
+      const text = [0, 3].map((answer) => `${JSON.stringify({ question: 'Q', choices: ['x', 'y', 'z'], answer })}\n`);
+      expect(await message(read('questions', text.join('')))).toBe(
+        'data.jsonl:2 answer: expected one of the 3 choices, counted from 0, found 3. Fix the row. [data.invalid]',
+      );
+    });
+  });
   it('reads no further than the limit', async () => {
     expect(await read('prompts', '{"prompt":"a"}\n{"prompt":"b"}\nnot JSON', {}, 2)).toHaveLength(2);
   });

@@ -85,6 +85,34 @@ const FORMS: [string, (content: Content) => unknown][] = [
     (content) => ({ prompt: said(content), answer: content.answer, reasoning: content.rationale }),
   ],
   ['MATH', ({ question: problem, rationale: solution, answer }) => ({ problem, solution, answer })],
+  [
+    'OpenThoughts',
+    ({ question, rationale, answer }) => ({
+      conversations: [
+        { from: 'user', value: question },
+        {
+          from: 'assistant',
+          value: `<|begin_of_thought|>\n\n${rationale}\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\n${answer}\n\n<|end_of_solution|>`,
+        },
+      ],
+    }),
+  ],
+  [
+    'Nemotron, where reasoning is a switch',
+    (content) => ({
+      input: said(content),
+      output: `<think>\n${content.rationale}\n</think>\n\n${content.answer}`,
+      reasoning: 'on',
+    }),
+  ],
+  [
+    'names in capitals',
+    ({ question, rationale, answer }) => ({ Problem: question, Solution: rationale, Answer: answer }),
+  ],
+  [
+    'names with marks that do not show',
+    ({ question, rationale, answer }) => ({ '\ufeffquestion': question, 'answer ': answer, rationale }),
+  ],
 ];
 
 describe('an example is read as it was written, in the form of', () => {
@@ -164,6 +192,31 @@ describe('choices are read as they were written, in the form of', () => {
       }),
     ],
     [
+      'AQuA',
+      (question, texts, right) => ({
+        question,
+        options: texts.map((text, i) => `${letters[i]})${text}`),
+        correct: letters[right],
+      }),
+    ],
+    ['LogiQA', (query, options, right) => ({ query, options, correct_option: right })],
+    [
+      'PIQA, whose label counts from 0',
+      (question, texts, right) => ({ question, ...byColumn(texts, (i) => `sol${i + 1}`), label: right }),
+    ],
+    [
+      'COPA, whose label counts from 0',
+      (question, texts, right) => ({ question, ...byColumn(texts, (i) => `choice${i + 1}`), label: right }),
+    ],
+    [
+      'Social IQa, whose label counts from 1',
+      (question, texts, right) => ({
+        question,
+        ...byColumn(texts, (i) => `answer${letters[i]}`),
+        label: `${right + 1}`,
+      }),
+    ],
+    [
       'options with numbers',
       (question, texts, right) => ({ question, ...byColumn(texts, (i) => `option${i + 1}`), answer: `${right + 1}` }),
     ],
@@ -188,6 +241,11 @@ describe('choices are read as they were written, in the form of', () => {
     ),
   );
 
+  it('MathQA, in one text', () => {
+    expect(question({ Problem: 'Q', options: 'a ) rs . 40 , b ) 1 , 000 , c ) none', correct: 'b' })).toMatchObject({
+      ...{ question: 'Q', choices: ['rs . 40', '1 , 000', 'none'], answer: 'B' },
+    });
+  });
   it('choices with a label of the answer that is no letter', () => {
     const choices = [
       { label: 'x', text: '3' },
@@ -301,12 +359,64 @@ describe('a conversation keeps its turns', () => {
   );
 });
 
+describe('conversations of other forms', () => {
+  const want = { turns: [turn('user', 'a'), turn('assistant', 'b'), turn('user', 'c')], answer: 'd' };
+  it.each<[string, unknown]>([
+    ['LIMA', { conversations: ['a', 'b', 'c', 'd'] }],
+    ['UltraChat', { id: '0', data: ['a', 'b', 'c', 'd'] }],
+    [
+      'Capybara',
+      {
+        conversation: [
+          { input: 'a', output: 'b' },
+          { input: 'c', output: 'd' },
+        ],
+      },
+    ],
+    [
+      'a preference pair',
+      {
+        prompt: 'a',
+        chosen: [turn('user', 'a'), turn('assistant', 'b'), turn('user', 'c'), turn('assistant', 'd')],
+        rejected: [],
+      },
+    ],
+    [
+      'a preference pair in parts',
+      { prompt: [turn('user', 'a'), turn('assistant', 'b'), turn('user', 'c')], chosen: [turn('assistant', 'd')] },
+    ],
+  ])('are read: %s', (_, row) => expect(example(row)).toMatchObject(want));
+  it('have no second solution as the rationale of their reply', () => {
+    const messages = [turn('user', 'Q'), turn('assistant', 'So.')];
+    expect(example({ problem: 'Q', solution: 'So.', messages })).toMatchObject({ original: null, answer: 'So.' });
+  });
+  it('keep what their reply has thought, whatever solution lies beside it', () => {
+    const messages = [turn('user', 'Q'), turn('assistant', '<think>Hm.</think>So.')];
+    expect(example({ problem: 'Q', solution: 'Other.', messages })).toMatchObject({ original: 'Hm.', answer: 'So.' });
+  });
+});
+
+describe('a solution with a box', () => {
+  it.each([
+    ['So $x = \\boxed{\\frac{1}{2}}$.', 'So $x = \\boxed{\\frac{1}{2}}$.', '\\frac{1}{2}'],
+    ['\\boxed{1}, then \\boxed{2}', '\\boxed{1}, then \\boxed{2}', '2'],
+    ['$\\boxed{\\{1\\}}$', null, '\\{1\\}'],
+    ['An open \\boxed{1', null, 'An open \\boxed{1'],
+  ])('%j', (solution, original, answer) =>
+    expect(example({ problem: 'Q', solution })).toMatchObject({ original, answer }),
+  );
+  it('alone after a thought is the answer', () => {
+    expect(example({ problem: 'Q', output: '<think>Hm.</think>\\boxed{5}' })).toMatchObject({ answer: '5' });
+  });
+});
+
 describe('texts that belong to an instruction', () => {
   it.each([
     ['Dolly', { instruction: 'When?', context: 'In 1894.', response: 'A' }, 'When?\n\nIn 1894.'],
     ['BoolQ', { question: 'Is it?', passage: 'It is.', answer: true }, 'It is.\n\nIs it?'],
     ['SQuAD', { question: 'Who?', context: 'Ann.', answers: { text: ['A'] }, answer: 'A' }, 'Ann.\n\nWho?'],
     ['RACE', { article: 'Long.', question: 'Who?', options: ['x', 'y'], answer: 'B' }, 'Long.\n\nWho?\nA. x\nB. y'],
+    ['SVAMP', { Body: 'Two.', Question: 'How many?', Answer: 2 }, 'Two.\n\nHow many?'],
     ['both', { instruction: 'Do.', input: 'x', context: 'y', output: 'A' }, 'Do.\n\nx\n\ny'],
   ])('are read: %s', (_, row, want) => expect(example(row).instruction).toBe(want));
 
@@ -321,6 +431,10 @@ describe('texts that belong to an instruction', () => {
   it('are those that the spec maps, in its order', () => {
     const row = { system: 'S', context: 'C', instruction: 'I', input: 'N', output: 'A' };
     expect(example(row, { input: ['context', 'system'] })).toMatchObject({ instruction: 'I\n\nC\n\nS', turns: null });
+  });
+  it('may be lists of paragraphs', () => {
+    const row = { question: 'Q', context: { title: ['t'], sentences: [['a', 'b'], ['c']] }, answer: 'A' };
+    expect(example(row, { input: 'context.sentences' }).instruction).toBe('Q\n\na\nb\nc');
   });
 });
 
@@ -391,6 +505,11 @@ describe('what fields are used for', () => {
       parts: { id: ['id'], instruction: ['instruction'], input: ['context'], answer: ['response'] },
       unused: ['category'],
     });
+  });
+  it('names what lies beside a field that a path leads to', () => {
+    const row = { data: { q: 'Q', a: { text: 'A', start: 1 }, context: 'C', none: null }, id: 1 };
+    const { unused } = usesOf(toExample, row, { instruction: 'data.q', answer: 'data.a.text' });
+    expect(unused).toEqual(['data.context', 'data.a.start']);
   });
   it('does not count what rows of a kind have no use for', () => {
     const row = { question: 'Q', rationale: 'R', answer: 'A', level: 1 };

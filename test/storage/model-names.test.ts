@@ -44,7 +44,7 @@ it('a name of the Hub is answered with how to download it, and with what is ther
   for (let i = 0; i < 12; i++) modelAt('more', `m${String(i).padStart(2, '0')}`);
   const { models } = openStore({ artifactRoot: join(folder, 'store'), modelRoots: [roots] });
   await expect(models.inspect('Qwen/Qwen3-0.6B')).rejects.toThrow(
-    `Below them are m00, m01, m02, m03, m04, m05, m06, m07, m08, m09 and 2 more. A model of Hugging Face's Hub is downloaded with \`hf download Qwen/Qwen3-0.6B --local-dir '${roots}/Qwen3-0.6B'\`. [model.unusable]`,
+    `Below them are m00, m01, m02, m03, m04, m05, m06, m07, m08, m09 and 2 more. A model of Hugging Face's Hub is downloaded with \`hf download Qwen/Qwen3-0.6B --local-dir '${roots}/Qwen3-0.6B'\`; \`srlm doctor --fix\` has put hf into .srlm/python/bin. [model.unusable]`,
   );
   await expect(models.inspect('m99')).rejects.toThrow(/and 2 more\. \[model\.unusable\]$/);
 });

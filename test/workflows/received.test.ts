@@ -41,7 +41,7 @@ describe.concurrent('a sampling step', () => {
     const run = await scenarios.start({ settings: SETTINGS, script: { srlmAssemble: () => assembled(counts) } });
     const halt = (await run.parked('sample')).halt as Parked;
     expect(halt.message).toContain(
-      '68 filtered (content_filter). The outcome of each row is kept: look at the reasons.',
+      '68 filtered (content_filter). The outcome of each row is kept, for other runs as well; only another seed asks again.',
     );
     expect(halt.message).toContain('--set sampling.maxFailedShare=1. [sampling.failed]');
     await run.command('retry', { set: { 'sampling.maxFailedShare': 0.6 } });

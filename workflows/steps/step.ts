@@ -214,7 +214,8 @@ export function assertReceived({ settings }: RunControl, step: StepName, counts:
   const ways: string[] = [];
   if (mostlyCut(counts)) ways.push(`Give it more room: ${retry} --set ${maxTokensField(step)}=N.`);
   if (counts.suspect > 0) ways.push(`Look at the endpoint, then ask again where nothing came: ${retry}.`);
-  if (ways.length === 0) ways.push('The outcome of each row is kept: look at the reasons.');
+  if (ways.length === 0)
+    ways.push('The outcome of each row is kept, for other runs as well; only another seed asks again.');
   if (!isNothing) ways.push(`To continue with what came: ${retry} --set sampling.maxFailedShare=1.`);
   throw new TooFewTexts(`${countsText(counts)}. ${ways.join(' ')} [sampling.failed]`);
 }
