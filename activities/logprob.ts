@@ -43,7 +43,8 @@ export const logprob: ShardedKind<LogprobStep> = {
         const messages = answerMessages(prompts, example);
         const prefixes = distinct.map((one) => replyPrefix(prompts, one));
         const suffix = answerSuffix(prompts, answer);
-        const request = { messages, prefixes_K: prefixes, suffix, requestId: `logprob:${id}` };
+        const requestId = `logprob:${candidates ? '' : 'no-rationale:'}${id}`;
+        const request = { messages, prefixes_K: prefixes, suffix, requestId };
         const { nats_KT } = await client.logprobs(request, signal, cost);
         onRow();
         const scores = rationales.flatMap(({ k, rationale }) => {

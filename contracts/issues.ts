@@ -32,7 +32,10 @@ export function deepest(issue: Issue): Issue {
     branch.every((inner) => inner.path.length > issue.path.length || inner.code === 'unrecognized_keys'),
   );
   const [objectBranch] = objectBranches.sort((a, b) => a.length - b.length);
-  return objectBranch?.[0] ? deepest(objectBranch[0]) : issue;
+  // A name that is wrong explains the field that is missing.
+  const [first] = objectBranch?.filter(({ code }) => code === 'unrecognized_keys') ?? [];
+  const best = first ?? objectBranch?.[0];
+  return best ? deepest(best) : issue;
 }
 
 function wanted(issue: Issue): string {

@@ -106,7 +106,7 @@ const SCORED: { of: ScoreName; model: string; alone: boolean }[] = [
 
 /** Asked again after each of them: an operator may choose another selector while one is parked, which is then the last. */
 function missingScore({ settings: { selection } }: Run, { scores, withoutRationale }: Scores) {
-  const keep = patched('scores-for-all-selectors')
+  const keep = patched('all-scores')
     ? scoresToKeep(selection)
     : { names: scoresOf(selection.selector), withoutRationale: [] };
   return SCORED.find(({ of, alone }) =>

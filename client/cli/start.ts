@@ -31,6 +31,7 @@ import {
 } from './context.js';
 import { follow, printResult } from './follow.js';
 import { fileWriter } from './output-file.js';
+import { unpolledText } from './tree.js';
 
 const CHECKING = 'Checking and storing the data ...';
 const CHECKING_MS = 10_000;
@@ -81,7 +82,7 @@ export function addStartCommands(program: Command): void {
           );
         });
         context.print({ runId, warnings }, [runId]);
-        if (!options.watch) return started(context, runId);
+        if (!options.watch) return started(context, client, runId);
         const status = await follow(context, client, runId);
         await printResult(context, client, status);
         return exitOf(status);
@@ -103,7 +104,7 @@ export function addStartCommands(program: Command): void {
           return { ...(await checkedStart(context, checking, options, spec.engine)), write };
         });
         if (!out || !context.json) context.print({ runId }, [runId]);
-        if (!out && !watch) return started(context, runId);
+        if (!out && !watch) return started(context, client, runId);
         // With --out and --json the one document comes at the end, unless --watch asks for a line a status.
         const hint = out === undefined ? '' : notWritten(out, options.id);
         const following = follow(context, client, runId, context.json && watch === true);
@@ -145,7 +146,11 @@ async function checkedStart(
   return { ...started, client };
 }
 
-function started(context: Context, runId: string) {
+/** Whoever looks no more must know now that nothing will happen until a worker is there. */
+async function started(context: Context, client: SrlmClient, runId: string) {
+  const { unpolledQueuesOf } = await import('../diagnosis.js');
+  const unpolled = await unpolledQueuesOf(client.temporal, await context.deployment()).catch(() => []);
+  if (unpolled.length > 0) context.say(`warning: The run waits: ${unpolledText(unpolled)}.`);
   context.say(`Started. Follow it with:  srlm watch ${runId}`);
   return EXIT.done;
 }

@@ -84,7 +84,10 @@ export function unpolledText(unpolled: RunStatus['unpolled']): string {
 
 /** What can be done about a parked step. */
 export const answersTo = (runId: string, { skippable, type }: Parked): string[] => [
-  ...(type === 'budget.spent' ? [] : [`Fix the cause, then:     srlm retry ${shellWord(runId)}`]),
+  // Their messages hold the commands that help.
+  ...(['budget.spent', 'sampling.failed'].includes(type)
+    ? []
+    : [`Fix the cause, then:     srlm retry ${shellWord(runId)}`]),
   ...(skippable ? [`Or continue without it:  srlm skip ${shellWord(runId)}`] : []),
   `Or end the run:          srlm abort ${shellWord(runId)}`,
 ];

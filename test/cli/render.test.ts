@@ -282,6 +282,14 @@ describe('the lines of a log', () => {
     expect(changes(PARKED, STATUS)).toEqual(['round 2/5 · logprob (reference)  tried again']);
   });
 
+  it('leave the way on to the message, where that holds the command', () => {
+    const halt = { ...(PARKED.halt as Parked), type: 'sampling.failed', message: 'Give it more room: srlm retry ...' };
+    expect(changes(STATUS, { ...PARKED, halt }).slice(-2)).toEqual([
+      'Or continue without it: srlm skip svamp-2',
+      'Or end the run: srlm abort svamp-2',
+    ]);
+  });
+
   it('shows what a training waits for before its first step', () => {
     const waiting = beat({
       step: 'fineTune',

@@ -21,6 +21,7 @@ it.each([
   [RunSpec, spec({ catalysts: 3 }), 'catalysts: expected "none" or a map of fields, found 3'],
   [RunSpec, spec({ catalysts: {} }), 'catalysts.path: expected text, found nothing'],
   [RunSpec, spec({ catalysts: { path: 'c', copy: 2 } }), 'catalysts.copy: there is no such field'],
+  [RunSpec, spec({ evaluation: { data: 'e' } }), 'evaluation.data: there is no such field'],
   [
     RunSpec,
     spec({ name: 'A' }),
