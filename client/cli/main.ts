@@ -76,7 +76,8 @@ function explained(thrown: unknown): { exit: Exit; type: string; message: string
     return { exit: error.retry ? EXIT.failed : EXIT.wrongInput, type: error.type, message: printable(message) };
   }
   if (error instanceof UsageError) return { exit: EXIT.wrongInput, type: 'usage', message: `${error.message} [usage]` };
-  if (error instanceof CommanderError) return { exit: EXIT.wrongInput, type: 'usage', message: usage(error) };
+  if (error instanceof CommanderError)
+    return { exit: EXIT.wrongInput, type: 'usage', message: usage(error, process.argv[2]) };
   if (error instanceof Interrupted) return { exit: EXIT.interrupted, type: 'interrupted', message: error.message };
   const message = error instanceof Error ? error.message : String(error);
   if (isAway(error)) {
@@ -93,11 +94,13 @@ const withoutNamespace = (name: string): Problem =>
   temporalSettings(`there is no namespace ${JSON.stringify(name)} (TEMPORAL_NAMESPACE), or it may not be read`);
 
 /** `error: unknown command 'strat'\n(Did you mean start?)` -> `Unknown command 'strat': did you mean start? ...` */
-function usage({ message }: CommanderError): string {
+function usage({ message, code }: CommanderError, command = ''): string {
   const [what = '', ...more] = message
     .replace(/^error: /, '')
     .trim()
     .split('\n');
   const hint = more.join(' ').replace(/^\(Did you mean (.+)\?\)$/, '; did you mean $1?');
-  return `${what.charAt(0).toUpperCase()}${what.slice(1).replace(/\.$/, '')}${hint || '.'} See \`srlm --help\`. [usage]`;
+  // An option before the command is none of a command's.
+  const of = code === 'commander.unknownCommand' || command.startsWith('-') ? '' : `${command} `;
+  return `${what.charAt(0).toUpperCase()}${what.slice(1).replace(/\.$/, '')}${hint || '.'} See \`srlm ${of}--help\`. [usage]`;
 }

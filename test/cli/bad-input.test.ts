@@ -301,8 +301,8 @@ describe('srlm up refuses, in one sentence and with exit code 2,', () => {
 describe('srlm refuses, in one sentence and with exit code 2,', () => {
   it.each([
     ['a command that is misspelt', ['strat'], "Unknown command 'strat'; did you mean start? See `srlm --help`."],
-    ['an option that is not there', ['list', '--nope'], "Unknown option '--nope'. See `srlm --help`."],
-    ['a missing argument', ['watch'], "Missing required argument 'run'. See `srlm --help`."],
+    ['an option that is not there', ['list', '--nope'], "Unknown option '--nope'. See `srlm list --help`."],
+    ['a missing argument', ['watch'], "Missing required argument 'run'. See `srlm watch --help`."],
     [
       'more answers than anybody waits for',
       ['ask', 'r', 'q', '--enrich', '17', '--samples', '16'],
@@ -327,17 +327,17 @@ describe('srlm refuses, in one sentence and with exit code 2,', () => {
     [
       'a role nobody has',
       ['worker', '--role', 'tpu'],
-      "Option '--role <role>' argument 'tpu' is invalid. Allowed choices are all, workflow, cpu, gpu. See `srlm --help`.",
+      "Option '--role <role>' argument 'tpu' is invalid. Allowed choices are all, workflow, cpu, gpu. See `srlm worker --help`.",
     ],
     [
       'a schema that is not there',
       ['schema', 'x'],
-      "Command-argument value 'x' is invalid for argument 'which'. Allowed choices are run, sample, config. See `srlm --help`.",
+      "Command-argument value 'x' is invalid for argument 'which'. Allowed choices are run, sample, config. See `srlm schema --help`.",
     ],
     [
       'a time to stop that is none',
       ['stop', 'r', '--after', 'tea'],
-      "Option '--after <when>' argument 'tea' is invalid. Allowed choices are round, step, now. See `srlm --help`.",
+      "Option '--after <when>' argument 'tea' is invalid. Allowed choices are round, step, now. See `srlm stop --help`.",
     ],
   ])('%s', async (_, args, says) => {
     const { stdout, stderr, code } = await commands.run(...args);
