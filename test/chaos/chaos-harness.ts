@@ -162,7 +162,7 @@ export class ChaosHarness {
     this.commands.begin(this.runId);
   }
 
-  private readonly spec = harnessSpec({ rationalizeEngine: 'teacher', selection: { scores: 'all' } });
+  private readonly spec = harnessSpec({ rationalizeEngine: 'teacher' });
 
   private async found(): Promise<Reference> {
     const result = await this.harness.finish(this.runId);

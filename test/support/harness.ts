@@ -99,7 +99,7 @@ export function harnessSpec(changes: { training?: object } & Partial<Record<keyo
     },
     rounds: 1,
     deterministic: true,
-    // Chaos computes all scores; elsewhere they would only take time.
+    // All of them are computed by the run that begins with the last release; elsewhere they would only take time.
     selection: { scores: 'needed' },
     sampling: { k: 2, maxTokens: 24, chunkSize: 4 },
     training: {
