@@ -1,7 +1,7 @@
 /**
  * Log-probabilities: how likely a model finds the answer after the incumbent rationale and after each distinct candidate,
- * or without any rationale: the reply as the model is trained to write it where a row has none. Guards take no part in it: which candidates are sound is decided by the selection, so that a changed guard
- * costs no new request.
+ * or, without candidates, after no rationale, as the model is trained on rows that have none. Guards take no part in it:
+ * which candidates are sound is decided by the selection, so that a changed guard costs no new request.
  */
 import type { ObjectRef } from '../contracts/refs.js';
 import { Example, INCUMBENT, NO_RATIONALE, ParsedCandidate, type Score } from '../contracts/rows.js';

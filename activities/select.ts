@@ -85,7 +85,8 @@ export const srlmSelect = ({ store }: Deps) =>
         chunks.map(async ([name, chunk]) => [name, await store.objects.readRows(chunk, Score)] as const),
       );
       const rowsOf = (name: ScoreName) => found.flatMap(([of, rows]) => (of === name ? rows : []));
-      return new Map(found.map(([name]) => [name, groupById(rowsOf(name))]));
+      const asked = SCORES.filter((name) => found.some(([of]) => of === name));
+      return new Map(asked.map((name) => [name, groupById(rowsOf(name))]));
     }
   });
 

@@ -109,7 +109,7 @@ export const SCORES = ['off-policy', 'on-policy'] as const;
 export const ScoreName = z.enum(SCORES);
 export type ScoreName = z.infer<typeof ScoreName>;
 
-/** Of each token of the answer, in nats, rounded to 0.01: what is added to a table of scores must not make it much larger. */
+/** The log-probability of each token of the answer, in nats, rounded to 0.01 so that the table stays small. */
 const TokenLogprobs = z.array(z.number().max(0));
 
 /**
@@ -136,9 +136,9 @@ export const Decision = z.strictObject({
    * compared; null: the text is longer than the model's context.
    */
   scores: z.record(z.string(), z.number().nullable()),
-  /** Of each token of the answer, under each model that was asked. */
+  /** The same for each token of the answer. */
   logprobs: z.partialRecord(ScoreName, TokenLogprobs).optional(),
-  /** Of the incumbent only: the same without a rationale. */
+  /** The same without a rationale; the incumbent alone has it. */
   withoutRationale: z.partialRecord(ScoreName, TokenLogprobs).optional(),
   chosen: z.boolean(),
 });

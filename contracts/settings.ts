@@ -66,7 +66,7 @@ export function withSettings<T>(value: T, settings: Settings, schema: z.ZodType<
     }
     const last = path.at(-1)!;
     // A map as a value would change fields that are settled, and reset those that it leaves out; no value resets all.
-    if ((isMap(wanted) && !WHOLE.includes(field)) || (wanted === null && isMap(at[last])))
+    if (!WHOLE.includes(field) && (isMap(wanted) || (wanted === null && isMap(at[last]))))
       throw new Error(`${field} has fields: set them one by one, such as ${field}.FIELD=VALUE`);
     if (wanted === null) delete at[last];
     else at[last] = wanted;

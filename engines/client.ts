@@ -65,7 +65,7 @@ export interface LogprobRequest {
 }
 
 export interface Logprobs {
-  /** Of each token of the suffix, in nats. null: the text is longer than the model's context. */
+  /** The log-probability of each token of the suffix, in nats. null: the text is longer than the model's context. */
   nats_KT: (number[] | null)[];
 }
 

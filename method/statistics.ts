@@ -1,7 +1,7 @@
 /**
  * Intervals. One score: Wilson's (1927), which is right at the edges, too: 0 of 24 may well be 10 %. The difference of two
  * scores on the same questions: the percentile bootstrap, which resamples the questions and takes the middle
- * `confidence` of the means; with few questions, or with equal answers, it is too narrow. And an exact test of it.
+ * `confidence` of the means; with few questions, or with equal answers, it is too narrow.
  * Axes: E questions. Deterministic in `seed`. Throws a plain Error where there is nothing to resample.
  */
 import { random } from './random.js';
@@ -54,29 +54,6 @@ export function pairedBootstrap(
   const gains_E = a_E.map((a, e) => Number(b_E[e]) - Number(a));
   const { low, high } = interval(gains_E, confidence, seed, draws);
   return { difference: sum(gains_E) / gains_E.length, low, high };
-}
-
-/**
- * McNemar's exact test: how likely a difference at least as large as this one is, if both answer each question equally
- * well. Of the questions that only one of the two answers correctly, half are expected to be b's; two-sided binomial.
- */
-export function exactPairedTest(
-  a_E: readonly boolean[],
-  b_E: readonly boolean[],
-): { gained: number; lost: number; p: number } {
-  if (a_E.length !== b_E.length) throw new Error(`cannot pair ${a_E.length} answers with ${b_E.length}`);
-  const gained = a_E.filter((a, e) => !a && b_E[e]).length;
-  const lost = a_E.filter((a, e) => a && !b_E[e]).length;
-  const total = gained + lost;
-  const fewer = Math.min(gained, lost);
-  // In logarithms: 2 ** -total is 0 in a double from 1,075 questions on.
-  let term = -total * Math.LN2;
-  let tail = Math.exp(term);
-  for (let i = 1; i <= fewer; i++) {
-    term += Math.log((total - i + 1) / i);
-    tail += Math.exp(term);
-  }
-  return { gained, lost, p: Math.min(1, 2 * tail) };
 }
 
 function interval(values_E: readonly number[], confidence: number, seed: number, draws: number) {

@@ -56,7 +56,7 @@ class ObjectFile implements RowReader {
   private name: number[] = [];
   private lists: List[] = [];
   private names: string[] = [];
-  /** Of its members, those that are objects. */
+  /** Those of its members that are objects. */
   private objects = 0;
 
   constructor(

@@ -14,9 +14,9 @@ export interface CandidateRow {
   guard: Guard | null;
   /** Mean log-probability of the answer, in nats per token, by the model that gives it. */
   scores: { readonly [Name in ScoreName]?: number | null };
-  /** Of each token of the answer, in nats. */
+  /** The log-probability of each token of the answer, in nats. */
   logprobs?: Logprobs | undefined;
-  /** Of the incumbent: the same without a rationale. */
+  /** The same without a rationale; the incumbent alone has it. */
   withoutRationale?: Logprobs | undefined;
 }
 export type Logprobs = { [Name in ScoreName]?: number[] };

@@ -14,6 +14,16 @@ const spec = (more: object) => ({ model: { path: 'm' }, data: { path: 'd' }, cat
 
 it.each([
   [RunSpec, spec({ rounds: 101 }), 'rounds: expected at most 100, found 101'],
+  [
+    RunSpec,
+    spec({ selection: { selector: { combine: 'vote', of: ['length', 'x'] } } }),
+    'selection.selector.of.1: expected "length" or "off-policy" or "on-policy" or "verifree" or "rlpr" or "r3" or "likelihood-rank" or "efficiency" or a map of fields, found "x"',
+  ],
+  [
+    RunSpec,
+    spec({ selection: { selector: 'vote', minGain: 1 } }),
+    'selection.minGain: it must be 0 for vote, rank-sum and random, which compare no values, found 1',
+  ],
   [RunSpec, spec({ rounds: 0.5 }), 'rounds: expected a whole number, found 0.5'],
   [RunSpec, spec({ gate: { confidence: 1 } }), 'gate.confidence: expected less than 1, found 1'],
   [RunSpec, spec({ model: { path: '' } }), 'model.path: expected at least 1 character, found ""'],

@@ -69,6 +69,16 @@ describe('settings', () => {
     expect(() => withSettings(SETTINGS, { gate: null }, RunSettings)).toThrow('gate has fields');
   });
 
+  it('are set as a whole where a map is one value', () => {
+    const own = { model: 'reference', reduce: 'mean-prob', minus: 'nothing' };
+    const changed = withSettings(SETTINGS, { 'selection.selector': own }, RunSettings);
+    expect(changed.selection.selector).toEqual(own);
+    expect(withSettings(changed, { 'selection.selector': null }, RunSettings)).toEqual(SETTINGS);
+    expect(() => withSettings(SETTINGS, { 'selection.selector': { model: 'x' } }, RunSettings)).toThrow(
+      'selection.selector.model: expected "reference" or "current", found "x"',
+    );
+  });
+
   it('that all rounds share may not change at all; those that no artifact depends on may at any time', () => {
     for (const field of ['seed', 'prompts.enrich', 'data.limit', 'sampling.chunkSize', 'nothing.of.that.name']) {
       expect(undecided(field, at('prepare', true, null))).toThrow('settled when the run began: start another run');
