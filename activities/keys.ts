@@ -10,6 +10,7 @@ import type {
   FineTuneInput,
   GradeInput,
   IngestInput,
+  JudgeStep,
   LogprobStep,
   MixInput,
   ParseInput,
@@ -21,6 +22,7 @@ import { VERSION as CHUNKS } from '../method/chunks.js';
 import { VERSION as FORMATS } from '../method/formats/index.js';
 import { VERSION as GRADERS } from '../method/graders/index.js';
 import { VERSION as GUARDS } from '../method/guards/index.js';
+import { VERSION as JUDGE } from '../method/judge.js';
 import { VERSION as MIXTURE } from '../method/mixture.js';
 import { VERSION as PARSE } from '../method/parse.js';
 import { VERSION as PROMPTS } from '../method/prompts.js';
@@ -34,6 +36,7 @@ const VERSION = {
   addRationales: 2,
   sample: 2,
   logprob: 3,
+  judge: 1,
   parse: 1,
   select: 3,
   mix: 1,
@@ -94,6 +97,20 @@ export const logprobRecipe = (
   templates: { answer: prompts.answer, reply: prompts.reply },
 });
 
+export const judgeRecipe = (
+  { enrichFrom, maxTokens, deterministic }: JudgeStep,
+  { judge, enrich }: PromptTemplates,
+  weights: string,
+) => ({
+  versions: [VERSION.judge, JUDGE, GUARDS, PROMPTS],
+  weights,
+  deterministic,
+  maxTokens,
+  // Guards read what the candidates were asked for.
+  enrichFrom,
+  templates: { judge, enrich },
+});
+
 /** A whole sharded step. `data`: all datasets it reads, chunk by chunk. */
 export const shardedInputs = (recipe: object, data: readonly ObjectRef[]) => ({
   recipe,
@@ -113,20 +130,23 @@ export const parseInputs = ({ candidates }: ParseInput, { reply }: PromptTemplat
 });
 
 export const selectInputs = (
-  { data, candidates, scores, withoutRationale, enrichFrom, selection, seed, round }: SelectInput,
+  { data, candidates, scores, withoutRationale, judged, enrichFrom, selection, seed, round }: SelectInput,
   { enrich }: PromptTemplates,
+  own?: { version: string },
 ) => ({
   versions: [VERSION.select, GUARDS, SELECTORS, PROMPTS, RANDOM],
   data: data.sha256,
   candidates: candidates.sha256,
   scores: digestsOf(scores),
   withoutRationale: digestsOf(withoutRationale),
+  ...(judged ? { judged: judged.sha256 } : {}),
+  ...(own ? { own: own.version } : {}),
   templates: { enrich },
   enrichFrom,
   selection,
   round,
   // Only chance needs a seed.
-  ...(draws(selection.selector) ? { seed } : {}),
+  ...(draws(selection.selector) || own ? { seed } : {}),
 });
 
 const digestsOf = (datasets: Record<string, ObjectRef>) =>

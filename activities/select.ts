@@ -14,29 +14,33 @@ import {
   SCORES,
   Score,
   type ScoreName,
+  Verdict,
 } from '../contracts/rows.js';
 import type { PromptTemplates } from '../contracts/spec.js';
 import { SelectInput, SelectOutput } from '../contracts/steps.js';
 import { guardsFor } from '../method/guards/index.js';
 import { groupById } from '../method/rows.js';
-import { type CandidateRow, decide, scoresOf } from '../method/selectors/index.js';
+import { type CandidateRow, decide, scoresOf, withChosen } from '../method/selectors/index.js';
 import { activity, type Deps } from './activity.js';
 import { selectInputs } from './keys.js';
 import { memoize } from './memoize.js';
+import { askOwn, type NamedSelector, ownSelectorOf } from './own-selector.js';
 import { textsOf } from './texts.js';
 
 /** What a model says of the rationales of each row, by its id; a name that is not a key was not asked. */
 type ScoreTable = ReadonlyMap<ScoreName, ReadonlyMap<string, readonly Score[]>>;
 
-export const srlmSelect = ({ store }: Deps) =>
+export const srlmSelect = ({ store, deployment }: Deps) =>
   activity('select', SelectInput, async (input, progress) => {
     const { data, candidates, scores, selection, texts, round } = input;
     const missing = scoresOf(selection.selector).find((name) => !scores[name]);
     if (missing) throw inputInvalid('select', `the selector needs the score ${missing}`);
+    const own = ownSelectorOf(selection, deployment);
     const { prompts } = await textsOf(store, texts);
     progress.expect(data.rows);
-    return memoize(store, 'select', selectInputs(input, prompts), SelectOutput, async () => {
+    return memoize(store, 'select', selectInputs(input, prompts, own ?? undefined), SelectOutput, async () => {
       const candidateChunks = await store.datasets.chunks(candidates);
+      const judgedChunks = input.judged ? await store.datasets.chunks(input.judged) : null;
       const tables = [...(await chunksOf(scores)), ...(await chunksOf(input.withoutRationale))];
       const decisionChunks: ObjectRef[] = [];
       const count = { changed: 0, enriched: 0, chars: 0 };
@@ -44,16 +48,23 @@ export const srlmSelect = ({ store }: Deps) =>
       const dataset = await store.datasets.map(data, async (chunk, i) => {
         const table = await scoreTable(tables.map(([name, chunks]) => [name, chunks[i]!] as const));
         const byExample = groupById(await store.objects.readRows(candidateChunks[i]!, ParsedCandidate));
+        const verdicts = judgedChunks ? groupById(await store.objects.readRows(judgedChunks[i]!, Verdict)) : null;
         const decisions: Decision[] = [];
-        const next = (await store.objects.readRows(chunk, Example)).map((example) => {
-          const lines = linesOf(example, byExample.get(example.id) ?? [], table, input, prompts);
+        const next: Example[] = [];
+        for (const example of await store.objects.readRows(chunk, Example)) {
+          const judged = verdicts && (verdicts.get(example.id) ?? []);
+          const seen = linesOf(example, byExample.get(example.id) ?? [], table, judged, input, prompts);
+          const lines = await decided(seen, example, input, own);
           decisions.push(...lines);
           countGuards(guards, lines);
           const winner = lines.find(({ chosen }) => chosen)!;
-          if (winner.k === INCUMBENT) return example;
+          if (winner.k === INCUMBENT) {
+            next.push(example);
+            continue;
+          }
           count.changed++;
-          return { ...example, rationale: winner.rationale, origin: { round, k: winner.k } };
-        });
+          next.push({ ...example, rationale: winner.rationale, origin: { round, k: winner.k } });
+        }
         for (const { rationale, origin } of next) {
           if (origin) count.enriched++;
           count.chars += rationale.length;
@@ -98,14 +109,28 @@ function countGuards(counts: GuardCounts, lines: readonly Decision[]): void {
   }
 }
 
-/** One line for the incumbent and one for each candidate; one of them is chosen. */
+type Line = Omit<Decision, 'chosen'>;
+
+async function decided(
+  lines: readonly Line[],
+  example: Example,
+  { selection, seed, round }: SelectInput,
+  own: NamedSelector | null,
+): Promise<Decision[]> {
+  const rowSeed = `${seed} ${round} ${example.id}`;
+  if (!own) return decide(lines, selection, rowSeed);
+  return withChosen(lines, selection, await askOwn(own, example, lines, rowSeed));
+}
+
+/** One line for the incumbent and one for each candidate. `verdicts` null: there is no judge. */
 function linesOf(
   example: Example,
   candidates: readonly ParsedCandidate[],
   table: ScoreTable,
-  { enrichFrom, selection, seed, round }: SelectInput,
+  verdicts: readonly Verdict[] | null,
+  { enrichFrom }: SelectInput,
   templates: PromptTemplates,
-): Decision[] {
+): Line[] {
   const { id } = example;
   const guardOf = guardsFor({ example, templates, enrichFrom });
   const rationales = [
@@ -115,16 +140,17 @@ function linesOf(
       guard: guardOf(candidate),
     })),
   ];
-  const lines = rationales.map((line) => {
+  const judged = (k: number): Record<string, number | null> =>
+    verdicts ? { judge: verdicts.find((one) => one.k === k)?.score ?? null } : {};
+  return rationales.map((line) => {
     const withoutRationale = line.k === INCUMBENT ? tokensOf(table, id, NO_RATIONALE) : undefined;
     return {
       ...{ id, ...line, chars: line.rationale.length },
-      scores: scoresAt(table, id, line.k),
+      scores: { ...scoresAt(table, id, line.k), ...judged(line.k) },
       logprobs: tokensOf(table, id, line.k),
       ...(withoutRationale ? { withoutRationale } : {}),
     };
   });
-  return decide(lines, selection, `${seed} ${round} ${id}`);
 }
 
 const scoreAt = (scores: ReadonlyMap<string, readonly Score[]>, id: string, k: number): Score | undefined =>

@@ -9,6 +9,7 @@ import { access, constants, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { z } from 'zod';
 import { ingestOnce } from '../activities/ingest.js';
+import { ownSelectorOf } from '../activities/own-selector.js';
 import { newId } from '../config/run-id.js';
 import type { Deployment } from '../contracts/deployment.js';
 import {
@@ -180,6 +181,8 @@ function checkMachines(spec: RunSpec, deployment: Deployment): void {
   const engines = new EngineHost(deployment, null);
   const engine = engines.engine(spec.engine);
   if (rationalizeEngine) engines.engine(rationalizeEngine);
+  if (selection.judge) engines.engine(selection.judge.engine);
+  ownSelectorOf(selection, deployment);
   const trainer = Object.hasOwn(deployment.trainers, name) ? deployment.trainers[name] : undefined;
   if (!trainer) throw nameUnknown('trainer', name, Object.keys(deployment.trainers));
   if (scoresToKeep(selection).names.length > 0)

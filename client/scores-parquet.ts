@@ -34,6 +34,7 @@ const COLUMNS: { schema: object[]; name: string; of: (line: ScoredLine) => unkno
       { name: alone, schema: list(alone), of: ({ withoutRationale }: ScoredLine) => withoutRationale?.[score] ?? null },
     ];
   }),
+  { name: 'judge', schema: [scalar('judge', 'DOUBLE')], of: ({ scores }) => scores.judge ?? null },
 ];
 
 /** Writes a new file, and returns the number of its lines. */

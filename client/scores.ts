@@ -2,11 +2,12 @@
  * The table of a round, candidates x guards x scores, and what selectors make of it: without one request, since all that
  * they read is kept. Read from the store, one chunk in memory. Throws artifact.damaged.
  */
-import { Decision, INCUMBENT } from '../contracts/rows.js';
+import { askOwn, type NamedSelector } from '../activities/own-selector.js';
+import { Decision, Example, INCUMBENT } from '../contracts/rows.js';
 import type { Selection } from '../contracts/spec.js';
 import type { RoundSummary } from '../contracts/steps.js';
 import { groupById } from '../method/rows.js';
-import { canCompare, choose, decide } from '../method/selectors/index.js';
+import { canCompare, choose, decide, withChosen } from '../method/selectors/index.js';
 import type { Store } from '../storage/store.js';
 
 /** A round that compared candidates. */
@@ -59,6 +60,8 @@ export interface Difference {
   after: Decision;
 }
 
+const SHOWN_EXAMPLES = 3;
+
 export interface Reselection {
   before: Chosen;
   after: Chosen;
@@ -68,23 +71,30 @@ export interface Reselection {
   examples: Difference[];
 }
 
+/** `own`: the function of the user's that the selection names, if it names one. Throws selector.failed, too. */
 export async function reselect(
   store: Store,
   round: ScoredRound,
   selection: Selection,
-  seed: number,
-  examples = 3,
+  { seed, own }: { seed: number; own: NamedSelector | null },
 ): Promise<Reselection> {
   const nothing = (): Chosen => ({ rows: 0, enriched: 0, uncompared: 0, chars: 0 });
   const found: Reselection = { before: nothing(), after: nothing(), same: 0, examples: [] };
+  const examples = own && store.datasets.rows(round.set.dataset, Example);
   for await (const [id, lines] of rowsOf(store, round)) {
-    const decided = decide(lines, selection, seedOf(seed, round, id));
+    const rowSeed = seedOf(seed, round, id);
+    // Rows and their candidates are in the same order.
+    const row: Example | null = examples && (await examples.next()).value;
+    const decided =
+      own && row
+        ? withChosen(lines, selection, await askOwn(own, row, lines, rowSeed))
+        : decide(lines, selection, rowSeed);
     const before = lines.find(({ chosen }) => chosen)!;
     const after = decided.find(({ chosen }) => chosen)!;
     count(found.before, lines, before.k, true);
     count(found.after, lines, after.k, canCompare(lines, selection.selector));
     if (before.k === after.k) found.same++;
-    else if (found.examples.length < examples)
+    else if (found.examples.length < SHOWN_EXAMPLES)
       found.examples.push({ id, before: decided.find(({ k }) => k === before.k)!, after });
   }
   return found;

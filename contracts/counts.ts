@@ -45,6 +45,22 @@ export type TextCounts = z.infer<typeof TextCounts>;
 export const ScoreCounts = z.strictObject({ of: z.literal('scores'), candidates: Count, without: Count });
 export type ScoreCounts = z.infer<typeof ScoreCounts>;
 
+/**
+ * A judge: comparisons of a candidate with the incumbent, each in both orders, hence two replies. `agree`: both orders
+ * prefer the same text. `first`, `second`: replies that prefer the text in that place; a judge without a bias has as many
+ * of both. `unread`: replies without a verdict.
+ */
+export const VerdictCounts = z.strictObject({
+  of: z.literal('verdicts'),
+  comparisons: Count,
+  agree: Count,
+  first: Count,
+  second: Count,
+  ties: Count,
+  unread: Count,
+});
+export type VerdictCounts = z.infer<typeof VerdictCounts>;
+
 /** Selection: candidates, and those that a guard kept out. */
 export const GuardCounts = z.strictObject({
   of: z.literal('guards'),
@@ -64,6 +80,7 @@ export type TrainingCounts = z.infer<typeof TrainingCounts>;
 export const Counts = z.discriminatedUnion('of', [
   TextCounts,
   ScoreCounts,
+  VerdictCounts,
   GuardCounts,
   RationaleCounts,
   TrainingCounts,
@@ -71,7 +88,7 @@ export const Counts = z.discriminatedUnion('of', [
 export type Counts = z.infer<typeof Counts>;
 
 /** What a sharded step counts of each chunk. */
-export type ChunkCounts = TextCounts | ScoreCounts;
+export type ChunkCounts = TextCounts | ScoreCounts | VerdictCounts;
 
 type Sampled = Pick<Candidate, 'id' | 'text' | 'finish' | 'reason'>;
 
@@ -115,14 +132,23 @@ export function addCounts(chunks: readonly ChunkCounts[]): ChunkCounts | null {
   const [first, ...rest] = chunks;
   if (first === undefined) return null;
   const sum = rest.reduce(added, first);
-  return sum.of === 'scores' ? sum : { ...sum, reasons: most(counted(sum.reasons), MAX_REASONS.step) };
+  return sum.of !== 'texts' ? sum : { ...sum, reasons: most(counted(sum.reasons), MAX_REASONS.step) };
 }
 
 function added(a: ChunkCounts, b: ChunkCounts): ChunkCounts {
-  if (a.of === 'scores' || b.of === 'scores') {
-    const [one, other] = [a as ScoreCounts, b as ScoreCounts];
-    return { of: 'scores', candidates: one.candidates + other.candidates, without: one.without + other.without };
-  }
+  if (a.of === 'scores' && b.of === 'scores')
+    return { of: 'scores', candidates: a.candidates + b.candidates, without: a.without + b.without };
+  if (a.of === 'verdicts' && b.of === 'verdicts')
+    return {
+      of: 'verdicts',
+      comparisons: a.comparisons + b.comparisons,
+      agree: a.agree + b.agree,
+      first: a.first + b.first,
+      second: a.second + b.second,
+      ties: a.ties + b.ties,
+      unread: a.unread + b.unread,
+    };
+  if (a.of !== 'texts' || b.of !== 'texts') throw new Error(`cannot add ${a.of} and ${b.of}`);
   const reasons = counted(a.reasons);
   for (const { reason, count } of b.reasons) raise(reasons, reason, count);
   return {
@@ -192,6 +218,15 @@ export function countsText(counts: Counts): string {
       return counts.without === 0
         ? `${number(counts.candidates)} rationales scored`
         : `${number(counts.without)} of ${number(counts.candidates)} rationales have no score: longer than the model's context`;
+    case 'verdicts': {
+      const { comparisons, agree, first, second, ties, unread } = counts;
+      const rest = [
+        ...(ties > 0 ? [`${number(ties)} ties`] : []),
+        ...(unread > 0 ? [`${number(unread)} unreadable`] : []),
+      ];
+      const others = rest.length === 0 ? '' : `, ${rest.join(', ')}`;
+      return `${number(comparisons)} comparisons in both orders, ${number(agree)} agree; the first place preferred ${number(first)} times, the second ${number(second)}${others}`;
+    }
     case 'guards': {
       const kept = Object.entries(counts.guards).map(([guard, count]) => `${number(count)} ${guard}`);
       const out = Object.values(counts.guards).reduce((sum, count) => sum + count, 0);
@@ -227,6 +262,9 @@ export function isWhole(counts: Counts): boolean {
     case 'scores':
     case 'rationales':
       return counts.without === 0;
+    // A judge's bias is always shown.
+    case 'verdicts':
+      return counts.comparisons === 0;
     case 'guards':
       return Object.keys(counts.guards).length === 0;
     case 'training':
@@ -239,6 +277,9 @@ export const failedTexts = ({ asked, texts, empty, suspect }: TextCounts): numbe
 
 /** The same of replies to questions: one that is cut before it says anything is a reply, and a wrong one. */
 export const failedReplies = ({ suspect, filtered, refused }: TextCounts): number => suspect + filtered + refused;
+
+/** Replies of a judge that hold no verdict, as a share of all. */
+export const unreadShare = ({ comparisons, unread }: VerdictCounts): number => unread / Math.max(1, 2 * comparisons);
 
 /** More than half were cut: what came is hardly of use. */
 export const mostlyCut = ({ cut, asked }: TextCounts): boolean => 2 * cut > asked;

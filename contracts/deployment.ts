@@ -173,6 +173,38 @@ export const WorkerSettings = z.strictObject({
 });
 export type WorkerSettings = z.infer<typeof WorkerSettings>;
 
+/** A rationale that a selector of the user's own may choose from, as in the table of docs/method.md. */
+export interface OwnRationale {
+  k: number;
+  rationale: string;
+  chars: number;
+  scores: Readonly<Record<string, number | null | undefined>>;
+  logprobs?: Readonly<Partial<Record<string, number[]>>> | undefined;
+  withoutRationale?: Readonly<Partial<Record<string, number[]>>> | undefined;
+}
+/** One row, and the candidates that pass the guards; at least one. `seed` is for a function that draws. */
+export interface OwnTable {
+  id: string;
+  instruction: string;
+  answer: string;
+  seed: string;
+  incumbent: OwnRationale;
+  candidates: OwnRationale[];
+}
+type Choose = (table: OwnTable) => number | 'incumbent' | Promise<number | 'incumbent'>;
+
+const OwnFunction = z.strictObject({
+  version: z
+    .string()
+    .min(1)
+    .max(100)
+    .describe('change it with the function: what an older version chose is not used again'),
+  choose: z
+    .custom<Choose>((value) => typeof value === 'function', { error: 'must be a function' })
+    .describe("gets a row with its candidates, returns the k of one of them or 'incumbent'"),
+  timeoutSeconds: z.number().gt(0).max(3600).default(60).describe('for one row'),
+});
+
 /** Part of the names of queues and folders. */
 const HostName = z
   .string()
@@ -217,6 +249,10 @@ export const Deployment = z.strictObject({
     .describe('a model server or a trainer without progress for so long is ended, and its step is tried again'),
   engines: z.record(Name, EngineConfig).default({ local: EngineConfig.parse({ kind: 'builtin' }) }),
   trainers: z.record(Name, TrainerConfig).default({ local: TrainerConfig.parse({}) }),
+  selectors: z
+    .record(Name, OwnFunction)
+    .default({})
+    .describe('selectors of your own, by name: selection.selector: { own: NAME }'),
   searchAttributes: z
     .enum(['auto', 'on', 'off'])
     .default('auto')

@@ -315,6 +315,18 @@ export const nameUnknown = (kind: 'engine' | 'trainer', name: string, known: rea
     `There is no ${kind} ${show(name)} in temporal.config.ts; it has ${known.join(', ') || 'none'}.`,
     'Use one of these, or add it.',
   );
+export const selectorUnknown = (name: string, known: readonly string[]) =>
+  userError(
+    'selector.unknown',
+    `There is no selector ${show(name)} in temporal.config.ts; it has ${known.join(', ') || 'none'}.`,
+    'Use one of these, or add it to selectors.',
+  );
+export const selectorFailed = (name: string, version: string, row: string, why: string) =>
+  userError(
+    'selector.failed',
+    `Your selector ${show(name)} (version ${version}) failed on row ${show(row)}: ${why}.`,
+    'Correct it, give it a new version, start the workers again, then `srlm retry`.',
+  );
 export const engineLacks = (engine: string, what: string, field: string) =>
   userError(
     'engine.lacks',

@@ -124,6 +124,20 @@ export const Score = z.strictObject({
 });
 export type Score = z.infer<typeof Score>;
 
+export const MAX_VERDICT_CHARS = 200;
+/**
+ * A judge's comparison of a candidate with the incumbent. `score`: the share of the two orders in which the candidate is
+ * better, a tie counts a half; the incumbent's own is 0.5. `replies`: what the judge said with the candidate first, and
+ * second; the end of it, where it is long.
+ */
+export const Verdict = z.strictObject({
+  id: z.string(),
+  k: z.int().min(INCUMBENT),
+  score: z.number().min(0).max(1),
+  replies: z.array(z.string().max(MAX_VERDICT_CHARS)).max(2),
+});
+export type Verdict = z.infer<typeof Verdict>;
+
 /** One line of the table "candidates x scores", kept whole: what was seen, every score, and what won. */
 export const Decision = z.strictObject({
   id: z.string(),

@@ -19,6 +19,7 @@ const FIRST_USE: Record<string, Step | 'begin' | 'any'> = {
   sampling: 'sample',
   // Which scores are computed depends on it.
   selection: 'logprob',
+  'selection.judge': 'judge',
   'catalysts.copies': 'mix',
   'catalysts.use': 'mix',
   training: 'fineTune',
@@ -37,7 +38,7 @@ const FIRST_USE: Record<string, Step | 'begin' | 'any'> = {
 const WHOLE = ['selection.selector'];
 
 /** Round 0 trains on the data as it came: what these steps use is first needed in round 1. */
-const ENRICHMENT: readonly Step[] = ['sample', 'parse', 'logprob', 'select'];
+const ENRICHMENT: readonly Step[] = ['sample', 'parse', 'logprob', 'judge', 'select'];
 
 /** Evaluations of rounds are compared with each other, so the first one settles these. */
 const COMPARED = ['evaluation.maxTokens', 'gate.confidence'];

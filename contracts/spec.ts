@@ -7,17 +7,16 @@
  * each; all the rest, RunSettings, is what workflow code decides by, and stays below 3 KB.
  */
 import { z } from 'zod';
+import { PromptTemplates } from './prompts.js';
 import { jsonBytes } from './refs.js';
+import { Selection } from './selection.js';
+import { encodable, Name, template, text } from './text.js';
 import { Training } from './training.js';
 
-export const Name = z
-  .string()
-  .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'lower-case letters, digits, dot, dash, underscore; at most 64');
+export * from './prompts.js';
+export * from './selection.js';
+export { Name };
 
-const MAX_TEXT_CHARS = 200_000;
-/** A spec is stored as canonical JSON, which has no lone surrogates. */
-const encodable = z.string().refine((value) => !/\p{Surrogate}/u.test(value), 'must hold no lone surrogate');
-const text = () => encodable.max(MAX_TEXT_CHARS);
 const FieldName = encodable.min(1).max(200);
 
 /**
@@ -56,43 +55,6 @@ const Source = z.strictObject({
 /** What of a source is part of the texts of a spec: workflow code decides nothing by it. */
 const IN_TEXTS = { path: true, fields: true, skipInvalid: true } as const;
 
-export const DEFAULT_ENRICH_PROMPT = `Below are a question and a short piece of reasoning about it. Rewrite the reasoning so that it is more comprehensive. Use whichever of these help: reflection, decomposition into steps, more detail, a summary, alternative thinking, backward thinking, an analogy, checking the result. Write the reasoning only, not the final answer.
-
-Question: {instruction}
-Short reasoning: {rationale}`;
-
-export const DEFAULT_RATIONALIZE_PROMPT = `Question: {instruction}
-
-Answer: {answer}
-
-In one or two short sentences, say how one gets to this answer.`;
-
-const template = (...holes: string[]) =>
-  text().refine(
-    (value) => holes.every((hole) => value.includes(`{${hole}}`)),
-    `must hold ${holes.map((h) => `{${h}}`).join(' and ')}`,
-  );
-
-export const PromptTemplates = z.strictObject({
-  answer: template('instruction').default('{instruction}').describe('the user turn when a question is answered'),
-  reply: template('rationale', 'answer')
-    .refine(
-      (value) => value.indexOf('{rationale}') < value.indexOf('{answer}'),
-      'the rationale comes before the answer',
-    )
-    .refine((value) => value.endsWith('{answer}'), 'must end with {answer}')
-    .default('{rationale}\nAnswer: {answer}')
-    .describe('the reply a model is trained to give'),
-  enrich: template('instruction', 'rationale')
-    .refine((value) => !value.includes('{answer}'), 'must not show {answer}: it would leak into the rationale')
-    .default(DEFAULT_ENRICH_PROMPT)
-    .describe('the user turn when a rationale is enriched'),
-  rationalize: template('instruction', 'answer')
-    .default(DEFAULT_RATIONALIZE_PROMPT)
-    .describe('the user turn when a missing first rationale is written'),
-});
-export type PromptTemplates = z.infer<typeof PromptTemplates>;
-
 export const Sampling = z.strictObject({
   k: z.int().min(1).max(64).default(4).describe('candidates per example'),
   temperature: z.number().min(0).max(2).default(0.7),
@@ -108,97 +70,6 @@ export const Sampling = z.strictObject({
   chunkSize: z.int().min(1).max(1024).default(32).describe('examples in a chunk, the durable unit'),
 });
 export type Sampling = z.infer<typeof Sampling>;
-
-/** Values that selectors compare, by name. docs/method.md has the formula and the source of each. */
-export const MEASURES = [
-  'length',
-  'off-policy',
-  'on-policy',
-  'verifree',
-  'rlpr',
-  'r3',
-  'likelihood-rank',
-  'efficiency',
-] as const;
-export const MeasureName = z.enum(MEASURES);
-export type MeasureName = z.infer<typeof MeasureName>;
-
-/** A value made of the log-probabilities of the answer's tokens: three choices. */
-export const AnswerScore = z.strictObject({
-  model: z.enum(['reference', 'current']).describe('reference: the starting model; current: that of the round before'),
-  reduce: z
-    .enum(['mean-logprob', 'mean-prob', 'sequence-prob', 'weighted-logprob'])
-    .default('mean-logprob')
-    .describe('one number of the tokens; weighted-logprob weighs those most that vary with the rationale'),
-  minus: z
-    .enum(['nothing', 'no-rationale'])
-    .default('nothing')
-    .describe('no-rationale: minus the same without a rationale'),
-});
-export type AnswerScore = z.infer<typeof AnswerScore>;
-
-export const Measure = z.union([MeasureName, AnswerScore]);
-export type Measure = z.infer<typeof Measure>;
-
-/** Several measures, each with the same say, or by weights. */
-export const Combination = z
-  .strictObject({
-    combine: z.enum(['vote', 'rank-sum', 'weights']),
-    of: z.array(Measure).min(2).max(8),
-    weights: z.array(z.number()).min(2).max(8).optional().describe('of each measure; for weights only'),
-  })
-  .refine(
-    ({ combine, of, weights }) => (combine === 'weights') === (weights?.length === of.length),
-    'must hold one weight for each measure, and for combine: weights only',
-  );
-export type Combination = z.infer<typeof Combination>;
-
-export const SELECTORS = [
-  'length',
-  'off-policy',
-  'on-policy',
-  'vote',
-  'rank-sum',
-  'verifree',
-  'rlpr',
-  'r3',
-  'nover',
-  'random',
-] as const;
-export const SelectorName = z.enum(SELECTORS);
-export type SelectorName = z.infer<typeof SelectorName>;
-const hasValue = (selector: string | AnswerScore | Combination): boolean =>
-  !['vote', 'rank-sum', 'random'].includes(
-    typeof selector === 'object' && 'combine' in selector ? selector.combine : String(selector),
-  );
-
-export const Selection = z
-  .strictObject({
-    selector: z
-      .union([SelectorName, AnswerScore, Combination])
-      .default('off-policy')
-      .describe('a name of docs/method.md, a score, or a combination; random is a control arm, not part of the method'),
-    minChars: z.int().min(0).default(1).describe('the length selector takes no shorter rationale'),
-    maxChars: z.int().min(1).default(8000).describe('the length selector takes no longer one'),
-    minGain: z
-      .number()
-      .min(0)
-      .default(0)
-      .describe(
-        'a rationale is replaced only by one whose value is higher by more than this; not for vote and rank-sum',
-      ),
-    scores: z
-      .enum(['all', 'needed'])
-      .optional()
-      .describe(
-        'log-probabilities to keep. all: both models, with and without a rationale, so that every selector can be tried later; needed: what the selector reads; left out: all if it reads any',
-      ),
-  })
-  .superRefine(({ selector, minGain }, { addIssue }) => {
-    const message = 'must be 0 for vote, rank-sum and random, which compare no values';
-    if (minGain > 0 && !hasValue(selector)) addIssue({ code: 'custom', path: ['minGain'], message, input: minGain });
-  });
-export type Selection = z.infer<typeof Selection>;
 
 export const Evaluation = Source.extend({
   maxTokens: z.int().min(1).max(32768).default(512),

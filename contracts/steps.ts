@@ -3,10 +3,18 @@
  * of the data or of the prompts. Texts of the spec travel as `texts`, a reference to its SpecTexts.
  */
 import { z } from 'zod';
-import { Counts, GuardCounts, RationaleCounts, ScoreCounts, TextCounts, TrainingCounts } from './counts.js';
+import {
+  Counts,
+  GuardCounts,
+  RationaleCounts,
+  ScoreCounts,
+  TextCounts,
+  TrainingCounts,
+  VerdictCounts,
+} from './counts.js';
 import { DatasetRef, ModelRef, ObjectRef, Sha256, Usage } from './refs.js';
 import { ScoreName } from './rows.js';
-import { Gate, Name, Sampling, Selection } from './spec.js';
+import { Gate, Judge, Name, Sampling, Selection } from './spec.js';
 import { Training } from './training.js';
 
 const Round = z.int().min(0).max(1000);
@@ -50,6 +58,7 @@ export const STEPS = [
   'sample',
   'parse',
   'logprob',
+  'judge',
   'select',
   'mix',
   'fineTune',
@@ -142,11 +151,27 @@ export const LogprobStep = z.strictObject({
 });
 export type LogprobStep = z.infer<typeof LogprobStep>;
 
-export const ShardedStep = z.discriminatedUnion('step', [SampleStep, LogprobStep]);
+/** A judge's comparison of each sound, distinct candidate with the incumbent, in both orders. */
+export const JudgeStep = z.strictObject({
+  step: z.literal('judge'),
+  engine: Name,
+  /** For an engine that loads weights. */
+  model: ModelRef,
+  data: DatasetRef,
+  /** Parsed candidates, chunk by chunk beside `data`. */
+  candidates: DatasetRef,
+  texts: ObjectRef,
+  enrichFrom: EnrichFrom,
+  maxTokens: Judge.shape.maxTokens,
+  deterministic: z.boolean(),
+});
+export type JudgeStep = z.infer<typeof JudgeStep>;
+
+export const ShardedStep = z.discriminatedUnion('step', [SampleStep, LogprobStep, JudgeStep]);
 export type ShardedStep = z.infer<typeof ShardedStep>;
 
 /** What a sharded step received; of one chunk, too. */
-export const ChunkCounts = z.discriminatedUnion('of', [TextCounts, ScoreCounts]);
+export const ChunkCounts = z.discriminatedUnion('of', [TextCounts, ScoreCounts, VerdictCounts]);
 export type ChunkCounts = z.infer<typeof ChunkCounts>;
 
 /** What a sharded step makes. `counts` null: there was nothing to work on. */
@@ -228,6 +253,8 @@ export const SelectInput = z.strictObject({
   scores: z.partialRecord(ScoreName, DatasetRef),
   /** The same without a rationale. Absent where a release before 0.4 began the round. */
   withoutRationale: z.partialRecord(ScoreName, DatasetRef).default({}),
+  /** Verdicts, chunk by chunk beside `data`. Absent: there is no judge. */
+  judged: DatasetRef.optional(),
   texts: ObjectRef,
   enrichFrom: EnrichFrom,
   selection: Selection,

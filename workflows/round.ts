@@ -3,7 +3,7 @@
  * of retries parks the run; it never fails it.
  */
 import { patched } from '@temporalio/workflow';
-import type { DatasetRef, ModelRef } from '../contracts/refs.js';
+import type { DatasetRef, ModelRef, ObjectRef } from '../contracts/refs.js';
 import type { ScoreName } from '../contracts/rows.js';
 import type { RunInput } from '../contracts/run.js';
 import type { RunSettings } from '../contracts/spec.js';
@@ -87,12 +87,21 @@ async function enrich(run: Run, { texts }: RunInput): Promise<{ candidates: Data
       return { step: 'logprob', engine, model: scoredBy, ...rows, texts, deterministic };
     });
   }
+  const judged = run.settings.selection.judge ? { judged: await judge(run, data, parsed, texts) } : {};
   const selected = await step(run, 'select', ({ cpu }) => {
     const { enrichFrom, selection, seed } = run.settings;
-    return cpu.srlmSelect({ data, candidates: parsed, ...found, texts, enrichFrom, selection, seed, round });
+    return cpu.srlmSelect({ data, candidates: parsed, ...found, ...judged, texts, enrichFrom, selection, seed, round });
   });
   return { candidates, selected };
 }
+
+const judge = (run: Run, data: DatasetRef, candidates: DatasetRef, texts: ObjectRef) =>
+  sharded(run, 'judge', () => {
+    const { enrichFrom, deterministic, selection } = run.settings;
+    const { engine, maxTokens } = selection.judge!;
+    const { model } = run.state.prepared!;
+    return { step: 'judge', engine, model, data, candidates, texts, enrichFrom, maxTokens, deterministic };
+  });
 
 type Scores = Required<Pick<SelectInput, 'scores' | 'withoutRationale'>>;
 

@@ -3,6 +3,7 @@
  * and with --train a run that trains on it. Neither sends a request. Throws run.unknown, run.no-model, artifact.damaged, file.not-writable.
  */
 import type { Command } from 'commander';
+import { ownSelectorOf } from '../../activities/own-selector.js';
 import { runHasNoModel, shellWord } from '../../contracts/errors.js';
 import { explain } from '../../contracts/issues.js';
 import { SELECTORS, Selection } from '../../contracts/spec.js';
@@ -90,11 +91,13 @@ export function addScoreCommands(program: Command): void {
         const client = await context.connect();
         const { round, seed, selection } = await scored(client, runId, n);
         const wanted = { ...selection, selector: own.selector, minGain: own.minGain };
-        const found = await patiently(context, READING, reselect(client.store, round, wanted, seed));
+        const ownFunction = ownSelectorOf(wanted, client.deployment);
+        const reselecting = reselect(client.store, round, wanted, { seed, own: ownFunction });
+        const found = await patiently(context, READING, reselecting);
         if (found.after.uncompared === found.after.rows)
           throw runHasNoModel(
             runId,
-            `has not kept what ${describeSelector(own.selector)} reads: set selection.scores: all`,
+            `has not kept what ${describeSelector(own.selector)} reads: set selection.scores: all, or selection.judge for a judge`,
           );
         const { before, after, same, examples } = found;
         const set = { 'selection.selector': own.selector, 'selection.minGain': own.minGain };
@@ -131,7 +134,9 @@ async function scored(client: SrlmClient, runId: string, n: number | undefined) 
 }
 
 function selectionOf(text: string, minGain = 0): Selection {
-  const found = Selection.safeParse({ selector: yamlValue(text), minGain }, { reportInput: true });
+  // Whether the round has asked a judge is seen in its table.
+  const judge = { engine: 'judge' };
+  const found = Selection.safeParse({ selector: yamlValue(text), minGain, judge }, { reportInput: true });
   if (found.success) return found.data;
   const { field, reason } = explain(found.error.issues[0]!);
   throw new UsageError(`--${field === 'minGain' ? 'min-gain' : field}: ${reason}.`);

@@ -74,12 +74,10 @@ export function addStartCommands(program: Command): void {
           const id = checkId(options.id);
           const spec = await readSpec(file, RunSpec, options);
           const { checkRun } = await preflight();
-          return checkedStart(
-            context,
-            checkRun(spec, await context.deployment(), process.cwd(), id),
-            options,
+          return checkedStart(context, checkRun(spec, await context.deployment(), process.cwd(), id), options, [
             spec.rationalizeEngine,
-          );
+            spec.selection.judge?.engine,
+          ]);
         });
         context.print({ runId, warnings }, [runId]);
         if (!options.watch) return started(context, client, runId);
@@ -101,7 +99,7 @@ export function addStartCommands(program: Command): void {
           const write = out === undefined ? null : await fileWriter(out);
           const { checkSample } = await preflight();
           const checking = checkSample(spec, await context.deployment(), process.cwd(), id);
-          return { ...(await checkedStart(context, checking, options, spec.engine)), write };
+          return { ...(await checkedStart(context, checking, options, [spec.engine])), write };
         });
         if (!out || !context.json) context.print({ runId }, [runId]);
         if (!out && !watch) return started(context, client, runId);
@@ -134,11 +132,12 @@ async function checkedStart(
   context: Context,
   checking: Promise<Checked<RunInput> | Checked<SampleInput>>,
   { priority }: StartOptions,
-  engine: string | undefined,
+  engines: (string | undefined)[],
 ): Promise<{ runId: string; warnings: string[]; client: SrlmClient }> {
   const checked = await patiently(context, CHECKING, checking, CHECKING_MS);
   const { tryEngine } = await preflight();
-  checked.warnings.push(...(await tryEngine(engine, await context.deployment())));
+  for (const engine of new Set(engines))
+    checked.warnings.push(...(await tryEngine(engine, await context.deployment())));
   for (const warning of checked.warnings) context.say(`warning: ${warning}`);
   const client = await context.connect();
   const started = await client.startChecked(checked, { priority });

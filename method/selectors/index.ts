@@ -8,6 +8,7 @@
 import { INCUMBENT, SCORES, type ScoreName } from '../../contracts/rows.js';
 import type { AnswerScore, Combination, Measure, Selection } from '../../contracts/spec.js';
 import { answerScore } from './answer-score.js';
+import { judge } from './judge.js';
 import { length } from './length.js';
 import { efficiency, likelihoodRank } from './nover.js';
 import { COMBINATIONS, SCORES as NAMED_SCORES } from './presets.js';
@@ -32,7 +33,8 @@ export const scoresOf = (selector: Selector): ScoreName[] => {
 /** The log-probabilities to compute: what the selector reads, or all, so that another one can be tried later. */
 export function scoresToKeep({ selector, scores }: Selection): { names: ScoreName[]; withoutRationale: ScoreName[] } {
   const needed = scoresOf(selector);
-  const isAll = scores === 'all' || (scores === undefined && needed.length > 0);
+  // What a function of the user's reads, nobody knows.
+  const isAll = scores === 'all' || (scores === undefined && (needed.length > 0 || isOwn(selector)));
   if (isAll) return { names: [...SCORES], withoutRationale: [...SCORES] };
   const alone = measuresOf(selector)
     .map(measured)
@@ -40,6 +42,9 @@ export function scoresToKeep({ selector, scores }: Selection): { names: ScoreNam
   const names = alone.flatMap(({ reads }) => reads);
   return { names: needed, withoutRationale: SCORES.filter((name) => names.includes(name)) };
 }
+
+/** Whether a function of the user's decides. */
+const isOwn = (selector: Selector): boolean => typeof selector === 'object' && 'own' in selector;
 
 /** Whether its choice depends on the seed, which then is in the key of the selection. */
 export const draws = (selector: Selector): boolean => selector === 'random';
@@ -50,11 +55,15 @@ export const draws = (selector: Selector): boolean => selector === 'random';
  * `seed`: for a selector that draws; it differs between examples.
  */
 export function choose(table: readonly CandidateRow[], selection: Selection, seed: string): number {
+  if (isOwn(selection.selector)) throw new Error('a function of the user decides: see activities/own-selector.ts');
   const rows_N = comparable(table, selection.selector);
   if (rows_N.length < 2) return INCUMBENT;
   const choice = draws(selection.selector) ? draw(rows_N.length - 1, seed) : choiceOf(rows_N, selection);
   return choice === 'incumbent' ? INCUMBENT : rows_N[choice]!.k;
 }
+
+/** What a table holds whatever selector chose from it. */
+const KEPT = [...SCORES, 'judge'] as const;
 
 /** The lines with what the selector compared, and which one it chooses. What another selector compared is left out. */
 export function decide<Line extends CandidateRow>(
@@ -62,12 +71,20 @@ export function decide<Line extends CandidateRow>(
   selection: Selection,
   seed: string,
 ): (Line & { scores: Record<string, number | null>; chosen: boolean })[] {
-  const chosen = choose(lines, selection, seed);
-  const values = Object.entries(valuesOf(lines, selection)).filter(([name]) => !SCORES.includes(name as ScoreName));
+  return withChosen(lines, selection, choose(lines, selection, seed));
+}
+
+/** The same for a choice that was made elsewhere. */
+export function withChosen<Line extends CandidateRow>(
+  lines: readonly Line[],
+  selection: Selection,
+  chosen: number,
+): (Line & { scores: Record<string, number | null>; chosen: boolean })[] {
+  const values = Object.entries(valuesOf(lines, selection)).filter(([name]) => !KEPT.includes(name as ScoreName));
   return lines.map((line) => ({
     ...line,
     scores: {
-      ...Object.fromEntries(SCORES.flatMap((name) => (name in line.scores ? [[name, line.scores[name] ?? null]] : []))),
+      ...Object.fromEntries(KEPT.flatMap((name) => (name in line.scores ? [[name, line.scores[name] ?? null]] : []))),
       ...Object.fromEntries(values.map(([name, of]) => [name, of.get(line.k) ?? null])),
     },
     chosen: line.k === chosen,
@@ -112,11 +129,13 @@ function choiceOf(table_N: Table, selection: Selection): Choice {
 
 /** `nover`, or `vote of length, rlpr`. */
 export const describeSelector = (selector: Selector): string =>
-  typeof selector === 'object' && 'combine' in selector
-    ? `${selector.combine} of ${selector.of.map(nameOf).join(', ')}`
-    : selector === 'random' || typeof selector === 'string'
-      ? selector
-      : nameOf(selector);
+  typeof selector === 'string'
+    ? selector
+    : 'own' in selector
+      ? `own ${selector.own}`
+      : 'combine' in selector
+        ? `${selector.combine} of ${selector.of.map(nameOf).join(', ')}`
+        : nameOf(selector);
 
 /** `rlpr`, or `current mean-prob minus no-rationale`. */
 export const nameOf = (measure: Measure): string =>
@@ -124,7 +143,12 @@ export const nameOf = (measure: Measure): string =>
     ? measure
     : `${measure.model} ${measure.reduce}${measure.minus === 'nothing' ? '' : ` minus ${measure.minus}`}`;
 
-function canRead({ reads, tokens, withoutRationale }: Measured, row: CandidateRow, incumbent: CandidateRow): boolean {
+function canRead(
+  { reads, tokens, withoutRationale, judged }: Measured,
+  row: CandidateRow,
+  incumbent: CandidateRow,
+): boolean {
+  if (judged && typeof row.scores.judge !== 'number') return false;
   return reads.every(
     (name) =>
       typeof row.scores[name] === 'number' &&
@@ -136,7 +160,7 @@ function canRead({ reads, tokens, withoutRationale }: Measured, row: CandidateRo
 function measuresOf(selector: Selector): readonly Measure[] {
   const combination = combinationOf(selector);
   if (combination) return combination.of;
-  return selector === 'random' ? [] : [selector as Measure];
+  return selector === 'random' || isOwn(selector) ? [] : [selector as Measure];
 }
 
 function combinationOf(selector: Selector): Combination | undefined {
@@ -147,5 +171,6 @@ function combinationOf(selector: Selector): Combination | undefined {
 function measured(measure: Measure): Measured {
   const score = typeof measure === 'string' ? NAMED_SCORES[measure] : measure;
   if (score) return answerScore(score as AnswerScore);
-  return measure === 'length' ? length : measure === 'efficiency' ? efficiency : likelihoodRank;
+  const others: Partial<Record<string, Measured>> = { length, efficiency, judge, 'likelihood-rank': likelihoodRank };
+  return others[measure as string]!;
 }

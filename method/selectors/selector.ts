@@ -12,8 +12,8 @@ export interface CandidateRow {
   /** Length of the rationale. */
   chars: number;
   guard: Guard | null;
-  /** Mean log-probability of the answer, in nats per token, by the model that gives it. */
-  scores: { readonly [Name in ScoreName]?: number | null };
+  /** Mean log-probability of the answer, in nats per token, by the model that gives it; and a judge's verdict. */
+  scores: { readonly [Name in ScoreName | 'judge']?: number | null };
   /** The log-probability of each token of the answer, in nats. */
   logprobs?: Logprobs | undefined;
   /** The same without a rationale; the incumbent alone has it. */
@@ -33,6 +33,8 @@ export interface Measured {
   /** It reads those of each token, and without a rationale. */
   tokens?: boolean;
   withoutRationale?: boolean;
+  /** It reads a judge's verdict. */
+  judged?: boolean;
   values(table_N: Table, bounds: Bounds): number[];
 }
 

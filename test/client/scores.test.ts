@@ -33,6 +33,7 @@ async function round(): Promise<ScoredRound> {
   const decisions = await store.datasets.put(await Promise.all(chunks.map((rows) => store.objects.putRows(rows))));
   return { round: 1, decisions } as unknown as ScoredRound;
 }
+const DRAWS = { seed: 0, own: null };
 const by = (selector: Selection['selector'], more = {}) => Selection.parse({ selector, ...more });
 
 it('counts what each selector would choose, and in how many rows two choose the same', async () => {
@@ -59,10 +60,14 @@ it('counts what each selector would choose, and in how many rows two choose the 
 });
 
 it('shows what another selector would change, with examples of the rows that differ', async () => {
-  const found = await reselect(store, await round(), by('off-policy', { minGain: 0.5 }), 0, 1);
+  const found = await reselect(store, await round(), by('off-policy', { minGain: 0.5 }), DRAWS);
   expect([found.before.enriched, found.after.enriched, found.same]).toEqual([3, 2, 3]);
   expect(found.examples).toMatchObject([{ id: 'd', before: { k: 1, chosen: false }, after: { k: -1, chosen: true } }]);
-  expect((await reselect(store, await round(), by('length'), 0)).examples.map(({ id }) => id)).toEqual(['a', 'b', 'c']);
+  expect((await reselect(store, await round(), by('length'), DRAWS)).examples.map(({ id }) => id)).toEqual([
+    'a',
+    'b',
+    'c',
+  ]);
 });
 
 it('writes the table as it is kept, a line a rationale', async () => {

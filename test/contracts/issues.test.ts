@@ -17,12 +17,12 @@ it.each([
   [
     RunSpec,
     spec({ selection: { selector: { combine: 'vote', of: ['length', 'x'] } } }),
-    'selection.selector.of.1: expected "length" or "off-policy" or "on-policy" or "verifree" or "rlpr" or "r3" or "likelihood-rank" or "efficiency" or a map of fields, found "x"',
+    'selection.selector.of.1: expected "length" or "off-policy" or "on-policy" or "verifree" or "rlpr" or "r3" or "likelihood-rank" or "efficiency" or "judge" or a map of fields, found "x"',
   ],
   [
     RunSpec,
     spec({ selection: { selector: 'vote', minGain: 1 } }),
-    'selection.minGain: it must be 0 for vote, rank-sum and random, which compare no values, found 1',
+    'selection.minGain: it must be 0 for vote, rank-sum, random and a function of your own, which compare no values, found 1',
   ],
   [RunSpec, spec({ rounds: 0.5 }), 'rounds: expected a whole number, found 0.5'],
   [RunSpec, spec({ gate: { confidence: 1 } }), 'gate.confidence: expected less than 1, found 1'],

@@ -98,7 +98,11 @@ const runSpecs = fc
       rounds: fc.integer({ min: 0, max: 100 }),
       enrichFrom: fc.constantFrom('original', 'current'),
       sampling: some(sampling),
-      selection: some({ selector: fc.constantFrom(...SELECTORS), minChars: fc.nat(), maxChars: count }),
+      selection: some({
+        selector: fc.constantFrom(...SELECTORS, { own: 'mine' }),
+        minChars: fc.nat(),
+        maxChars: count,
+      }).map((one) => ({ ...one, ...(one.selector === 'judge' ? { judge: { engine: 'teacher' } } : {}) })),
       training: some({
         from: fc.constantFrom('start', 'previous'),
         method: fc.constantFrom('full', 'lora'),

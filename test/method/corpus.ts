@@ -11,6 +11,7 @@ import * as chunks from '../../method/chunks.js';
 import * as formats from '../../method/formats/index.js';
 import * as graders from '../../method/graders/index.js';
 import * as guards from '../../method/guards/index.js';
+import * as judge from '../../method/judge.js';
 import * as mixture from '../../method/mixture.js';
 import * as parse from '../../method/parse.js';
 import * as prompts from '../../method/prompts.js';
@@ -52,6 +53,7 @@ export const DECIDERS: Record<string, Decider> = {
   },
   'method/random.ts': { version: random.VERSION, uses: [], outputs: randomOutputs },
   'method/statistics.ts': { version: statistics.VERSION, uses: ['method/random.ts'], outputs: statisticsOutputs },
+  'method/judge.ts': { version: judge.VERSION, uses: ['method/prompts.ts'], outputs: judgeOutputs },
   'method/mixture.ts': { version: mixture.VERSION, uses: ['method/prompts.ts'], outputs: mixtureOutputs },
   'method/chunks.ts': { version: chunks.VERSION, uses: ['method/random.ts'], outputs: chunkOutputs },
   'method/formats/index.ts': {
@@ -349,6 +351,16 @@ const PAIRS = [
   ...times(12, (i) => [graded(40, 50), graded(40 - 2 * i, 50)]),
   ...times(12, (i) => [graded(30, 50, 3), graded(30 - 2 * i, 50, 7)]),
 ] as [boolean[], boolean[]][];
+
+function judgeOutputs() {
+  const replies = ['A', 'b', '**T**', 'Tie.', 'A is better', 'A good one is B', 'B, since ... A', 'so B.', '', 'Both.'];
+  const templates = PromptTemplates.parse({});
+  return [
+    judge.judgePrompt(templates, { instruction: 'Why {first}?', answer: '4' }, ['', 'since {second}']),
+    replies.map(judge.readPreference),
+    cross(replies, replies, (one, other) => judge.verdictsOf('row', [{ ks: [0, 2], replies: [one, other] }])),
+  ];
+}
 
 function chunkOutputs() {
   return cross([1, 4, 32], [0, 3, 40, 3000], (most, rows) => {

@@ -11,7 +11,7 @@ import { best } from '../../method/selectors/selector.js';
 import { majority } from '../../method/selectors/vote.js';
 
 const select = (selector: z.input<typeof Selection>['selector'], bounds = {}) =>
-  Selection.parse({ selector, ...bounds });
+  Selection.parse({ selector, ...(selector === 'judge' ? { judge: { engine: 'teacher' } } : {}), ...bounds });
 /** Each token of the answer is as likely as the mean says, and without a rationale less. */
 const line = (
   k: number,
@@ -23,7 +23,7 @@ const line = (
   k,
   chars,
   guard,
-  scores: { 'off-policy': off, 'on-policy': on },
+  scores: { 'off-policy': off, 'on-policy': on, ...(off === null || k < -1 ? {} : { judge: Math.exp(off) }) },
   logprobs: tokens(off, on),
   ...(k === -1 ? { withoutRationale: tokens(-6, -6) } : {}),
 });
@@ -138,7 +138,7 @@ describe('a missing score', () => {
     fc.assert(
       fc.property(tables, selectors, fc.array(fc.boolean()), (rows, selector, missing) => {
         const nulls = rows.map((row, i) =>
-          missing[i] ? { ...row, scores: { ...row.scores, 'off-policy': null } } : row,
+          missing[i] ? { ...row, scores: { ...row.scores, 'off-policy': null, judge: null } } : row,
         );
         const absent = rows.map((row, i) =>
           missing[i] ? { ...row, scores: { 'on-policy': row.scores['on-policy'] ?? null } } : row,
@@ -249,6 +249,7 @@ describe('rank-sum', () => {
 it('a selector reads these scores and no others', () => {
   expect(Object.fromEntries(SELECTORS.map((name) => [name, scoresOf(name)]))).toEqual({
     length: [],
+    judge: [],
     'off-policy': ['off-policy'],
     'on-policy': ['on-policy'],
     vote: ['off-policy', 'on-policy'],

@@ -1,7 +1,7 @@
 /** What scripted activities answer, and the values that they answer with. Pure. */
 import { createHash } from 'node:crypto';
 import { ApplicationFailure } from '@temporalio/activity';
-import type { Counts, TextCounts } from '../../contracts/counts.js';
+import type { Counts, TextCounts, VerdictCounts } from '../../contracts/counts.js';
 import type { DatasetRef, ModelRef, ObjectRef, Usage } from '../../contracts/refs.js';
 import type { RunProgress } from '../../contracts/run.js';
 import type {
@@ -69,8 +69,12 @@ export const texts = (changes: Partial<TextCounts> = {}): TextCounts => ({
   ...{ of: 'texts', rows: 32, withText: 32, asked: 128, texts: 128, empty: 0, cut: 0, filtered: 0, refused: 0 },
   ...{ suspect: 0, maxTokens: 48, reasons: [], ...changes },
 });
+/** Comparisons of 32 rows with two distinct candidates each. */
+export const verdicts = (changes: Partial<VerdictCounts> = {}): VerdictCounts => ({
+  ...{ of: 'verdicts', comparisons: 64, agree: 50, first: 70, second: 48, ties: 10, unread: 0, ...changes },
+});
 const countsOf = ({ step }: ShardedStep): Counts =>
-  step === 'sample' ? texts() : { of: 'scores', candidates: 160, without: 0 };
+  step === 'sample' ? texts() : step === 'judge' ? verdicts() : { of: 'scores', candidates: 160, without: 0 };
 export const failure = (type: string, message = `Something is wrong. [${type}]`, ...details: unknown[]) =>
   ApplicationFailure.nonRetryable(message, type, ...details);
 

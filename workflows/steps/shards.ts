@@ -6,7 +6,7 @@ import type { Assembled, OpenedStep, ShardedStep, StepDone, StepName, Suspects }
 import { budgetShare } from '../../method/budget.js';
 import type { RunControl } from '../control/control.js';
 import { gpu } from './proxies.js';
-import { type AtStep, assertBudget, assertReceived, label, pausable, rootOf, spend, step } from './step.js';
+import { type AtStep, assertBudget, assertRead, assertReceived, label, pausable, rootOf, spend, step } from './step.js';
 
 /** Bounds a step's part of the history: six events a shard, three sharded steps a round, 8,000 events at most. */
 const MAX_SHARDS = 300;
@@ -26,9 +26,10 @@ export async function sharded(run: RunControl, name: StepName, make: () => Shard
   const work = async (at: AtStep) => {
     const done = await shards(run, name, make(), at, countedUntil, suspects);
     const { counts } = done.output;
-    if (counts?.of === 'texts') {
+    if (counts?.of === 'texts' || counts?.of === 'verdicts') {
       try {
-        assertReceived(run, name, counts);
+        if (counts.of === 'texts') assertReceived(run, name, counts);
+        else assertRead(run, counts);
       } catch (error) {
         // Tried again, it asks again for what an endpoint failed to send.
         suspects.since = Date.now();

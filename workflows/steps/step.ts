@@ -17,6 +17,8 @@ import {
   failedTexts,
   mostlyCut,
   type TextCounts,
+  unreadShare,
+  type VerdictCounts,
 } from '../../contracts/counts.js';
 import { shellWord } from '../../contracts/errors.js';
 import type { Usage } from '../../contracts/refs.js';
@@ -218,6 +220,15 @@ export function assertReceived({ settings }: RunControl, step: StepName, counts:
     ways.push('The outcome of each row is kept, for other runs as well; only another seed asks again.');
   if (!isNothing) ways.push(`To continue with what came: ${retry} --set sampling.maxFailedShare=1.`);
   throw new TooFewTexts(`${countsText(counts)}. ${ways.join(' ')} [sampling.failed]`);
+}
+
+/** Throws TooFewTexts where a judge gave too few verdicts. */
+export function assertRead({ settings }: RunControl, counts: VerdictCounts): void {
+  const share = unreadShare(counts);
+  if (share <= settings.sampling.maxFailedShare && share < 1) return;
+  const retry = `srlm retry ${shellWord(workflowInfo().workflowId)}`;
+  const ways = `Give it more room: ${retry} --set selection.judge.maxTokens=N. Or ask another one: ${retry} --set selection.judge.engine=NAME.`;
+  throw new TooFewTexts(`${countsText(counts)}. ${ways} [judge.unreadable]`);
 }
 
 function warnOfCut({ state: { warnings } }: RunControl, { round, step, counts }: StepState): void {
