@@ -2,11 +2,12 @@
  * A judge's verdicts: each sound, distinct candidate of a row against the incumbent, in both orders, greedily. Two
  * requests a pair. Guards take part, unlike in logprob.ts: a request to a judge may cost money.
  */
-import { addCounts, type VerdictCounts } from '../contracts/counts.js';
+import { addCounts, isSuspect, type VerdictCounts } from '../contracts/counts.js';
 import type { ObjectRef } from '../contracts/refs.js';
 import { Example, ParsedCandidate } from '../contracts/rows.js';
 import type { SpecTexts } from '../contracts/spec.js';
 import type { JudgeStep } from '../contracts/steps.js';
+import type { Completion } from '../engines/client.js';
 import { guardsFor } from '../method/guards/index.js';
 import { compared, type Judged, judgePrompt, noVerdicts, verdictsOf } from '../method/judge.js';
 import { groupById } from '../method/rows.js';
@@ -47,14 +48,14 @@ function judgeRow(
     ...{ k, rationale },
     guard: guardOf({ rationale, truncated }),
   }));
-  const ask = async (k: number, order: string, pair: readonly [string, string]): Promise<string> => {
+  const ask = async (k: number, order: string, pair: readonly [string, string]): Promise<Completion | undefined> => {
     const request = {
       messages: [{ role: 'user' as const, content: judgePrompt(prompts, example, pair) }],
       ...{ n: 1, seed: 0, temperature: 0, topP: 1, topK: 0, maxTokens, stop: [] },
       requestId: `judge:${order}:${k}:${example.id}`,
     };
     const [reply] = await client.sample(request, signal, cost);
-    return reply?.text ?? '';
+    return reply;
   };
   return settleAll(
     compared(example.rationale, guarded).map(async ({ rationale, ks }) => {
@@ -62,7 +63,9 @@ function judgeRow(
         ask(ks[0]!, 'first', [rationale, example.rationale]),
         ask(ks[0]!, 'second', [example.rationale, rationale]),
       ]);
-      return { ks, replies: replies as [string, string] };
+      const [first, second] = replies.map((reply) => reply?.text ?? '');
+      const suspect = replies.filter((reply) => !reply || isSuspect({ id: example.id, ...reply })).length;
+      return { ks, replies: [first!, second!] as const, suspect };
     }),
   );
 }

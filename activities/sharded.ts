@@ -181,7 +181,7 @@ export const srlmAssemble = (deps: Deps) =>
 const mayHave = ({ capabilities }: Engine, suspects: Suspects): Suspects | null =>
   capabilities.loadsWeights ? null : suspects;
 
-const hasSuspects = (counts: ChunkCounts): boolean => counts.of === 'texts' && counts.suspect > 0;
+const hasSuspects = (counts: ChunkCounts): boolean => 'suspect' in counts && counts.suspect > 0;
 
 const chunkStep = ({ step }: ShardedStep) => `${step}-chunk`;
 

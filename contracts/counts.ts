@@ -48,7 +48,7 @@ export type ScoreCounts = z.infer<typeof ScoreCounts>;
 /**
  * A judge: comparisons of a candidate with the incumbent, each in both orders, hence two replies. `agree`: both orders
  * prefer the same text. `first`, `second`: replies that prefer the text in that place; a judge without a bias has as many
- * of both. `unread`: replies without a verdict.
+ * of both. `unread`: replies without a verdict; `suspect`: those of them that are empty because the endpoint misbehaved.
  */
 export const VerdictCounts = z.strictObject({
   of: z.literal('verdicts'),
@@ -58,6 +58,7 @@ export const VerdictCounts = z.strictObject({
   second: Count,
   ties: Count,
   unread: Count,
+  suspect: Count,
 });
 export type VerdictCounts = z.infer<typeof VerdictCounts>;
 
@@ -147,6 +148,7 @@ function added(a: ChunkCounts, b: ChunkCounts): ChunkCounts {
       second: a.second + b.second,
       ties: a.ties + b.ties,
       unread: a.unread + b.unread,
+      suspect: a.suspect + b.suspect,
     };
   if (a.of !== 'texts' || b.of !== 'texts') throw new Error(`cannot add ${a.of} and ${b.of}`);
   const reasons = counted(a.reasons);

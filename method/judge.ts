@@ -54,19 +54,24 @@ export function compared(
   return [...texts].map(([rationale, ks]) => ({ rationale, ks }));
 }
 
-/** What came of one pair. `replies`: with the candidate first, and second; empty where no text came. */
+/**
+ * What came of one pair. `replies`: with the candidate first, and second; empty where no text came. `suspect`: how many of
+ * them are empty because the endpoint misbehaved.
+ */
 export interface Judged {
   ks: readonly number[];
   replies: readonly [string, string];
+  suspect?: number;
 }
 
 /** The rows of an example and what they count. A pair of which one reply has no verdict has no row. */
 export function verdictsOf(id: string, pairs: readonly Judged[]): { rows: Verdict[]; counts: VerdictCounts } {
   const counts = noVerdicts();
   const rows: Verdict[] = pairs.length === 0 ? [] : [{ id, k: INCUMBENT, score: 0.5, replies: [] }];
-  for (const { ks, replies } of pairs) {
+  for (const { ks, replies, suspect = 0 } of pairs) {
     const preferences = replies.map(readPreference);
     counts.comparisons++;
+    counts.suspect += suspect;
     for (const preference of preferences) {
       if (preference === null) counts.unread++;
       else if (preference === 'tie') counts.ties++;
@@ -89,5 +94,5 @@ function shareOf(preference: Preference | null | undefined, place: 'first' | 'se
 }
 
 export const noVerdicts = (): VerdictCounts => ({
-  ...{ of: 'verdicts', comparisons: 0, agree: 0, first: 0, second: 0, ties: 0, unread: 0 },
+  ...{ of: 'verdicts', comparisons: 0, agree: 0, first: 0, second: 0, ties: 0, unread: 0, suspect: 0 },
 });

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Parked } from '../../contracts/run.js';
 import { Scenarios, SMALL } from './scenario.js';
-import { done, model, texts } from './script.js';
+import { done, model, texts, verdicts } from './script.js';
 
 let scenarios: Scenarios;
 beforeAll(async () => {
@@ -63,5 +63,36 @@ describe.concurrent('a sampling step', () => {
     const counts = texts({ rows: 0, withText: 0, asked: 0, texts: 0 });
     const run = await scenarios.start({ settings: SETTINGS, script: { srlmAssemble: () => assembled(counts) } });
     await run.result();
+  });
+});
+
+describe.concurrent('a judge', () => {
+  const selection = { selector: 'judge', judge: { engine: 'teacher', maxTokens: 4 } };
+  const settings = { ...SETTINGS, selection };
+
+  it('is asked after sampling, with the starting model for an engine that loads one, and its verdicts select', async () => {
+    const script = { srlmAssemble: (_: unknown, call: number) => assembled(call === 1 ? texts() : verdicts()) };
+    const run = await scenarios.start({ settings, script });
+    const result = await run.result();
+    const judged = run.inputs('srlmOpenStep').filter(({ step }) => step !== 'sample');
+    expect(judged).toMatchObject([{ step: 'judge', engine: 'teacher', maxTokens: 4, model: model('start') }]);
+    expect(run.inputs('srlmSelect')[0]).toMatchObject({ scores: {}, judged: { rows: 32 } });
+    const [, round] = run.rounds(result);
+    expect(round!.steps.find(({ step }) => step === 'judge')!.counts).toEqual(verdicts());
+  });
+
+  it('of whose replies too many hold no verdict parks the step, and another one may be asked', async () => {
+    const counts = verdicts({ unread: 100, first: 20, second: 8, ties: 0, agree: 3 });
+    const script = {
+      srlmAssemble: (_: unknown, call: number) =>
+        call === 2 ? assembled(counts) : assembled(call === 1 ? texts() : verdicts()),
+    };
+    const run = await scenarios.start({ settings, script });
+    const halt = (await run.parked('judge')).halt as Parked;
+    expect(halt).toMatchObject({ type: 'judge.unreadable', skippable: true });
+    expect(halt.message).toContain('64 comparisons in both orders, 3 agree; the first place preferred 20 times');
+    await run.command('retry', { set: { 'selection.judge.engine': 'other' } });
+    await run.result();
+    expect(run.inputs('srlmOpenStep').at(-1)).toMatchObject({ step: 'judge', engine: 'other' });
   });
 });

@@ -71,7 +71,7 @@ export const texts = (changes: Partial<TextCounts> = {}): TextCounts => ({
 });
 /** Comparisons of 32 rows with two distinct candidates each. */
 export const verdicts = (changes: Partial<VerdictCounts> = {}): VerdictCounts => ({
-  ...{ of: 'verdicts', comparisons: 64, agree: 50, first: 70, second: 48, ties: 10, unread: 0, ...changes },
+  ...{ of: 'verdicts', comparisons: 64, agree: 50, first: 70, second: 48, ties: 10, unread: 0, suspect: 0, ...changes },
 });
 const countsOf = ({ step }: ShardedStep): Counts =>
   step === 'sample' ? texts() : step === 'judge' ? verdicts() : { of: 'scores', candidates: 160, without: 0 };

@@ -40,7 +40,14 @@ class Skipped {
 
 /** So many texts failed that the step is not done. */
 class TooFewTexts {
-  constructor(readonly message: string) {}
+  /** Without the type, which is added to the sentence. */
+  constructor(
+    readonly type: 'sampling.failed' | 'judge.unreadable',
+    readonly sentence: string,
+  ) {}
+  get message(): string {
+    return `${this.sentence} [${this.type}]`;
+  }
 }
 
 /** A bound of the budget is used up. */
@@ -156,7 +163,7 @@ function failureOf({ config }: RunControl, error: unknown): Pick<Parked, 'type' 
     };
   }
   if (error instanceof TooFewTexts)
-    return { type: 'sampling.failed', message: clipped(error.message, MAX_MESSAGE_CHARS), attempts: 1 };
+    return { type: error.type, message: clipped(error.message, MAX_MESSAGE_CHARS), attempts: 1 };
   if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
   const { type, message } = rootOf(error);
   // The run repeats its steps, and does again what lost its record.
@@ -219,7 +226,7 @@ export function assertReceived({ settings }: RunControl, step: StepName, counts:
   if (ways.length === 0)
     ways.push('The outcome of each row is kept, for other runs as well; only another seed asks again.');
   if (!isNothing) ways.push(`To continue with what came: ${retry} --set sampling.maxFailedShare=1.`);
-  throw new TooFewTexts(`${countsText(counts)}. ${ways.join(' ')} [sampling.failed]`);
+  throw new TooFewTexts('sampling.failed', `${countsText(counts)}. ${ways.join(' ')}`);
 }
 
 /** Throws TooFewTexts where a judge gave too few verdicts. */
@@ -228,7 +235,7 @@ export function assertRead({ settings }: RunControl, counts: VerdictCounts): voi
   if (share <= settings.sampling.maxFailedShare && share < 1) return;
   const retry = `srlm retry ${shellWord(workflowInfo().workflowId)}`;
   const ways = `Give it more room: ${retry} --set selection.judge.maxTokens=N. Or ask another one: ${retry} --set selection.judge.engine=NAME.`;
-  throw new TooFewTexts(`${countsText(counts)}. ${ways} [judge.unreadable]`);
+  throw new TooFewTexts('judge.unreadable', `${countsText(counts)}. ${ways}`);
 }
 
 function warnOfCut({ state: { warnings } }: RunControl, { round, step, counts }: StepState): void {
