@@ -17,7 +17,7 @@ export const Name = z
 const MAX_TEXT_CHARS = 200_000;
 /** A spec is stored as canonical JSON, which has no lone surrogates. */
 const encodable = z.string().refine((value) => !/\p{Surrogate}/u.test(value), 'must hold no lone surrogate');
-const text = () => encodable.max(MAX_TEXT_CHARS);
+export const text = () => encodable.max(MAX_TEXT_CHARS);
 const FieldName = encodable.min(1).max(200);
 
 /**
@@ -37,11 +37,12 @@ export const Fields = z
     enriched: FieldName.optional(),
     skills: FieldName.optional(),
     choices: FieldName.optional(),
+    source: FieldName.optional().describe('where a row is from: catalysts are drawn from each source in proportion'),
   })
   .describe('names of the fields in your file; a path such as question.stem leads into a field');
 export type Fields = z.infer<typeof Fields>;
 
-const Source = z.strictObject({
+export const Source = z.strictObject({
   path: encodable
     .min(1)
     .max(4096)
@@ -54,7 +55,7 @@ const Source = z.strictObject({
     .describe('leave out rows that cannot be used, and count them; otherwise the first one is an error'),
 });
 /** What of a source is part of the texts of a spec: workflow code decides nothing by it. */
-const IN_TEXTS = { path: true, fields: true, skipInvalid: true } as const;
+export const IN_TEXTS = { path: true, fields: true, skipInvalid: true } as const;
 
 export const DEFAULT_ENRICH_PROMPT = `Below are a question and a short piece of reasoning about it. Rewrite the reasoning so that it is more comprehensive. Use whichever of these help: reflection, decomposition into steps, more detail, a summary, alternative thinking, backward thinking, an analogy, checking the result. Write the reasoning only, not the final answer.
 
@@ -67,7 +68,7 @@ Answer: {answer}
 
 In one or two short sentences, say how one gets to this answer.`;
 
-const template = (...holes: string[]) =>
+export const template = (...holes: string[]) =>
   text().refine(
     (value) => holes.every((hole) => value.includes(`{${hole}}`)),
     `must hold ${holes.map((h) => `{${h}}`).join(' and ')}`,
@@ -232,11 +233,11 @@ export const Budget = z
   .describe('when one is used up, the run parks with everything kept');
 export type Budget = z.infer<typeof Budget>;
 
-const Seed = z
+export const Seed = z
   .int()
   .min(0)
   .max(2 ** 31 - 1);
-const ModelFolder = z.strictObject({
+export const ModelFolder = z.strictObject({
   path: encodable.min(1).max(1024).describe('a Hugging Face model folder below a model root'),
 });
 
@@ -282,7 +283,7 @@ const Stop = z
   .array(encodable.min(1).max(100))
   .max(4)
   .refine((texts) => jsonBytes(texts) <= 500, 'at most 500 bytes together');
-const SampleSampling = Sampling.extend({ stop: Stop.default([]) });
+export const SampleSampling = Sampling.extend({ stop: Stop.default([]) });
 
 /** `srlm sample`: durable sampling of a data set, a run of its own. */
 export const SampleSpec = z.strictObject({
@@ -302,7 +303,7 @@ export type SampleSpec = z.infer<typeof SampleSpec>;
 // --- the two parts of a spec ------------------------------------------------------------------------------------------
 const SourceTexts = Source.pick(IN_TEXTS);
 type SourceTexts = z.infer<typeof SourceTexts>;
-const SourceSettings = Source.pick({ limit: true });
+export const SourceSettings = Source.pick({ limit: true });
 
 /** The texts of a spec, one object of the store. `null`: the spec has no such source. */
 export const SpecTexts = z.strictObject({
@@ -358,9 +359,9 @@ export function splitSampleSpec(spec: SampleSpec): { settings: SampleSettings; t
   };
 }
 
-const textsOf = ({ path, fields, skipInvalid }: SourceTexts): SourceTexts => ({ path, fields, skipInvalid });
+export const textsOf = ({ path, fields, skipInvalid }: SourceTexts): SourceTexts => ({ path, fields, skipInvalid });
 
-function without<T extends SourceTexts>({ path: _, fields: __, skipInvalid: ___, ...rest }: T) {
+export function without<T extends SourceTexts>({ path: _, fields: __, skipInvalid: ___, ...rest }: T) {
   return rest;
 }
 
