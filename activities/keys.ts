@@ -195,7 +195,7 @@ export const pickInputs = (
   { wave, asked, replies, before, count, tries, maxSkillShare }: PickInput,
   prompts: PromptTemplates,
 ) => ({
-  versions: [VERSION.pick, PICK, PROMPTS],
+  versions: [VERSION.pick, PICK, GUARDS, PROMPTS, RANDOM],
   asked: asked.sha256,
   replies: replies.sha256,
   // The counts follow from these, and from what was asked before.

@@ -5,14 +5,14 @@
  */
 import type { Candidate, Catalyst, Example, Rejection, Skill } from '../../contracts/rows.js';
 import type { PromptTemplates } from '../../contracts/spec.js';
-import { VERSION as GUARDS, guardsFor } from '../guards/index.js';
+import { guardsFor } from '../guards/index.js';
 import { NearDuplicates } from './duplicates.js';
 import { givesAway } from './given-away.js';
 import { wordPrint, words } from './ngrams.js';
 import { parseReply } from './reply.js';
 
 /** Enters the keys of catalysts: raised when any file of this folder decides differently. */
-export const VERSION = [1, GUARDS] as const;
+export const VERSION = 1;
 
 /** The same row may give another reply, asked with another seed. */
 const FINAL: readonly Rejection[] = ['no-rationale', 'duplicate', 'surplus'];
