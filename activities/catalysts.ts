@@ -5,14 +5,7 @@
 import { DrawInput, DrawOutput, Picked, PickInput } from '../contracts/catalysts.js';
 import type { CatalystCounts } from '../contracts/counts.js';
 import type { DatasetRef, ObjectRef } from '../contracts/refs.js';
-import {
-  Candidate,
-  Catalyst,
-  Example,
-  type RejectedReply,
-  RejectedReply as RejectedReplyRow,
-  type Rejection,
-} from '../contracts/rows.js';
+import { Candidate, Catalyst, Example, RejectedReply, type Rejection } from '../contracts/rows.js';
 import { StratifiedOrder } from '../method/catalysts/draw.js';
 import { isWorthAnother, Picker } from '../method/catalysts/pick.js';
 import { groupById } from '../method/rows.js';
@@ -24,10 +17,10 @@ import { textsOf } from './texts.js';
 
 export const srlmDrawCatalysts = ({ store }: Deps) =>
   activity('draw', DrawInput, async (input, progress) => {
-    const { data, again, from, rows, chunkSize, seed } = input;
+    const { data, again, againRows, from, rows, chunkSize, seed } = input;
     progress.expect(data.rows);
     return memoize(store, 'draw', drawInputs(input), DrawOutput, async () => {
-      const chunks = again ? await store.datasets.chunks(again) : [];
+      const chunks = again ? await firstRows(store, again, againRows) : [];
       let missingRationales = 0;
       let drawn = 0;
       if (rows > 0) {
@@ -48,6 +41,19 @@ export const srlmDrawCatalysts = ({ store }: Deps) =>
       return { holds: [{ kind: 'dataset', ref: dataset }], output: { dataset, drawn, missingRationales } };
     });
   });
+
+async function firstRows(store: Store, again: DatasetRef, rows: number): Promise<ObjectRef[]> {
+  const chunks: ObjectRef[] = [];
+  let left = rows;
+  for (const chunk of await store.datasets.chunks(again)) {
+    if (left <= 0) break;
+    const isWhole = chunk.rows <= left;
+    const first = async () => (await store.objects.readRows(chunk, Example)).slice(0, left);
+    chunks.push(isWhole ? chunk : await store.objects.putRows(await first()));
+    left -= chunk.rows;
+  }
+  return chunks;
+}
 
 /** In the order of `wanted`. Reads only the chunks that hold them. */
 async function rowsAt(store: Store, data: DatasetRef, wanted: readonly number[]): Promise<Example[]> {
@@ -80,7 +86,7 @@ export const srlmPickCatalysts = ({ store }: Deps) =>
           picker.keep(row);
           kept.add(row.id);
         }
-        for await (const { id, why } of store.datasets.rows(before.rejected, RejectedReplyRow)) reject(id, why);
+        for await (const { id, why } of store.datasets.rows(before.rejected, RejectedReply)) reject(id, why);
       }
       const made = { catalysts: [] as ObjectRef[], rejected: [] as ObjectRef[], again: [] as ObjectRef[] };
       const put = async (part: keyof typeof made, rows: readonly object[]) => {

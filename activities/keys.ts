@@ -181,10 +181,11 @@ export const gradeInputs = ({ questions, replies, confidence }: GradeInput, { re
   templates: { reply },
 });
 
-export const drawInputs = ({ data, again, from, rows, chunkSize, seed }: DrawInput) => ({
+export const drawInputs = ({ data, again, againRows, from, rows, chunkSize, seed }: DrawInput) => ({
   versions: [VERSION.draw, DRAW, RANDOM],
   data: data.sha256,
   again: again?.sha256 ?? null,
+  againRows,
   from,
   rows,
   chunkSize,

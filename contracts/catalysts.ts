@@ -151,6 +151,8 @@ export type CatalystResult = z.infer<typeof CatalystResult>;
 export const DrawInput = z.strictObject({
   data: DatasetRef,
   again: DatasetRef.nullable(),
+  /** The first of them only. */
+  againRows: z.int().min(0),
   /** Places in the order: from `from` on, at most `rows` of them. */
   from: z.int().min(0),
   rows: z.int().min(0),

@@ -55,10 +55,10 @@ async function build(run: Build, input: CatalystInput): Promise<CatalystResult> 
     const so = { waves, counts: done?.counts ?? null, again: again?.rows ?? 0, noneLeft };
     const next = nextWave(so, { count, maxRequests: requestsOf(run.settings) });
     if (next.end !== null) return result(done, next.end);
-    const { rows } = next;
+    const { rows, again: againRows } = next;
     const drawn: DrawOutput = await step(run, `draw (wave ${waves + 1})`, ({ cpu }) => {
       const { seed, sampling } = run.settings;
-      return cpu.srlmDrawCatalysts({ data, again, from, rows, chunkSize: sampling.chunkSize, seed });
+      return cpu.srlmDrawCatalysts({ data, again, againRows, from, rows, chunkSize: sampling.chunkSize, seed });
     });
     from += drawn.drawn;
     noneLeft ||= drawn.drawn < rows;

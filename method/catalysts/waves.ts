@@ -24,11 +24,11 @@ export interface Building {
   noneLeft: boolean;
 }
 
-/** New rows for the next wave, or why there is no other. */
+/** Rows to ask again and new rows for the next wave, or why there is no other. */
 export function nextWave(
   { waves, counts, again, noneLeft }: Building,
   { count, maxRequests }: { count: number; maxRequests: number },
-): { rows: number; end: null } | { end: BuildEnd } {
+): { again: number; rows: number; end: null } | { end: BuildEnd } {
   const { kept, asked } = counts ?? { kept: 0, asked: 0 };
   if (kept >= count) return { end: 'count' };
   if (kept === 0 && waves >= HOPELESS_WAVES) return { end: 'no-use' };
@@ -38,5 +38,5 @@ export function nextWave(
   const forOne = kept === 0 ? SPARE : Math.min(MOST_FOR_ONE, Math.max(SPARE, asked / kept));
   const wanted = Math.ceil((count - kept) * forOne);
   const wave = Math.min(wanted, FIRST_WAVE * GROWTH ** Math.min(waves, 8), requestsLeft);
-  return { rows: noneLeft ? 0 : Math.max(0, wave - again), end: null };
+  return { again: Math.min(again, requestsLeft), rows: noneLeft ? 0 : Math.max(0, wave - again), end: null };
 }
