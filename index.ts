@@ -3,6 +3,7 @@ export { SrlmClient, type StartOptions } from './client/client.js';
 export { loadSpec } from './client/spec-file.js';
 export type { RunListing } from './client/status.js';
 export { defineConfig, loadDeployment } from './config/load.js';
+export { type CatalystInput, type CatalystResult, CatalystSpec } from './contracts/catalysts.js';
 export type { Deployment, DeploymentInput } from './contracts/deployment.js';
 export { Problem } from './contracts/errors.js';
 export type { RunInput, RunResult, RunStatus, SampleInput, SampleResult } from './contracts/run.js';

@@ -1,6 +1,7 @@
 /** All activities by queue, bound to their dependencies. Names begin with `srlm`: they live beside a user's own. */
 import type { Deps } from './activity.js';
 import { srlmAddRationales } from './add-rationales.js';
+import { srlmDrawCatalysts, srlmPickCatalysts } from './catalysts.js';
 import { srlmExport } from './export.js';
 import { srlmFineTune } from './fine-tune.js';
 import { srlmGate } from './gate.js';
@@ -27,6 +28,8 @@ export function cpuActivities(deps: Deps) {
     srlmKeepRound: srlmKeepRound(deps),
     srlmReadRound: srlmReadRound(deps),
     srlmExport: srlmExport(deps),
+    srlmDrawCatalysts: srlmDrawCatalysts(deps),
+    srlmPickCatalysts: srlmPickCatalysts(deps),
   };
 }
 

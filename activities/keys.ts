@@ -3,6 +3,7 @@
  * digests of data and weights, never a name; the settings and templates that matter; and the version of every piece of
  * code that takes part. Raising a version makes the old results of what it decides unfindable. Pure.
  */
+import type { DrawInput, PickInput } from '../contracts/catalysts.js';
 import type { ObjectRef } from '../contracts/refs.js';
 import type { Fields, PromptTemplates } from '../contracts/spec.js';
 import type {
@@ -18,6 +19,9 @@ import type {
   SelectInput,
 } from '../contracts/steps.js';
 import { VERSION as ANSWERS } from '../method/answers.js';
+import { VERSION as DRAW } from '../method/catalysts/draw.js';
+import { VERSION as PICK } from '../method/catalysts/pick.js';
+import { VERSION as CATALYST_PROMPT } from '../method/catalysts/prompt.js';
 import { VERSION as CHUNKS } from '../method/chunks.js';
 import { VERSION as FORMATS } from '../method/formats/index.js';
 import { VERSION as GRADERS } from '../method/graders/index.js';
@@ -42,6 +46,8 @@ const VERSION = {
   mix: 1,
   fineTune: 2,
   grade: 2,
+  draw: 1,
+  pick: 1,
 } as const;
 
 export const ingestInputs = (
@@ -79,6 +85,8 @@ export function sampleRecipe(
     rationalize: { rationalize },
     evaluate: { answer },
     prompt: { system: texts.system, prompt: texts.prompt },
+    // The skills to prefer are drawn for each row and wave, also where the texts are not.
+    catalyst: { system: texts.system, prompt: texts.prompt, version: CATALYST_PROMPT, seed, wave: round },
   }[purpose];
   const drawn = sampling.temperature === 0 ? {} : { seed, round };
   return { versions: [VERSION.sample, PROMPTS, RANDOM], weights, deterministic, purpose, asked, sampling, ...drawn };
@@ -191,4 +199,35 @@ export const gradeInputs = ({ questions, replies, confidence }: GradeInput, { re
   replies: replies.sha256,
   confidence,
   templates: { reply },
+});
+
+export const drawInputs = ({ data, again, againRows, from, rows, chunkSize, seed }: DrawInput) => ({
+  versions: [VERSION.draw, DRAW, RANDOM],
+  data: data.sha256,
+  again: again?.sha256 ?? null,
+  againRows,
+  from,
+  rows,
+  chunkSize,
+  seed,
+});
+
+export const pickInputs = (
+  { wave, asked, replies, before, count, tries, maxSkillShare }: PickInput,
+  prompts: PromptTemplates,
+) => ({
+  versions: [VERSION.pick, PICK, GUARDS, PROMPTS, RANDOM],
+  asked: asked.sha256,
+  replies: replies.sha256,
+  // The counts follow from these, and from what was asked before.
+  before: before && {
+    catalysts: before.catalysts.sha256,
+    rejected: before.rejected.sha256,
+    asked: before.counts.asked,
+  },
+  wave,
+  count,
+  tries,
+  maxSkillShare,
+  templates: { enrich: prompts.enrich },
 });

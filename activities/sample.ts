@@ -5,6 +5,7 @@ import type { ObjectRef } from '../contracts/refs.js';
 import { type Candidate, Example, type Message, PromptRow, Question } from '../contracts/rows.js';
 import type { SpecTexts } from '../contracts/spec.js';
 import type { SampleStep } from '../contracts/steps.js';
+import { catalystMessages } from '../method/catalysts/prompt.js';
 import { evaluateMessages } from '../method/graders/index.js';
 import { answerMark, enrichPrompt, rationalizePrompt, sampleMessages } from '../method/prompts.js';
 import { rowSeed } from '../method/random.js';
@@ -41,6 +42,10 @@ const PURPOSES: {
   prompt: {
     schema: PromptRow,
     ask: (row: PromptRow, _: SampleStep, { prompt, system }: SpecTexts) => sampleMessages(prompt, system, row),
+  },
+  catalyst: {
+    schema: Example,
+    ask: (row: Example, { seed, round }: SampleStep, texts: SpecTexts) => catalystMessages(texts, row, seed, round),
   },
 };
 

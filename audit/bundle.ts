@@ -13,6 +13,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { CatalystInput, CatalystSettings, joinCatalystSpec } from '../contracts/catalysts.js';
 import { Settings } from '../contracts/commands.js';
 import { Sha256 } from '../contracts/refs.js';
 import { RunInput, SampleInput } from '../contracts/run.js';
@@ -155,9 +156,11 @@ export function runFileOf(reader: HistoryReader, timeline: Timeline, facts: Expo
 }
 
 /** What a run was started with: all its executions have the same. null: it cannot be read. */
-export function inputOf({ start }: HistoryReader): RunInput | SampleInput | null {
+export function inputOf({ start }: HistoryReader): RunInput | SampleInput | CatalystInput | null {
   const [input] = start?.args ?? [];
-  return RunInput.safeParse(input).data ?? SampleInput.safeParse(input).data ?? null;
+  return (
+    RunInput.safeParse(input).data ?? SampleInput.safeParse(input).data ?? CatalystInput.safeParse(input).data ?? null
+  );
 }
 
 type Specs = Pick<RunFile, 'spec' | 'specNow'> & { note: string };
@@ -167,6 +170,7 @@ function specsOf(reader: HistoryReader, texts: SpecTexts | null): Specs {
   const input = inputOf(reader);
   if (!input)
     return { spec: null, specNow: null, note: 'The spec cannot be read: it is encoded, or of another version.' };
+  if ('kind' in input) return joined(input.settings, reader.settings, texts, CatalystSettings, joinCatalystSpec);
   return 'fork' in input
     ? joined(input.settings, reader.settings, texts, RunSettings, joinRunSpec)
     : joined(input.settings, reader.settings, texts, SampleSettings, joinSampleSpec);

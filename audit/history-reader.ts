@@ -55,6 +55,9 @@ interface Start {
 }
 
 type EndKind = End['kind'];
+/** Workflow type -> what kind of run it is. */
+const TYPES: Record<string, Timeline['type']> = { srlmSample: 'sample', srlmCatalysts: 'catalysts' };
+
 const isEnd = (phase: Phase): phase is EndKind => End.shape.kind.safeParse(phase).success;
 
 interface RunEnd {
@@ -159,7 +162,7 @@ export class HistoryReader {
       version: 2,
       run,
       firstRunId,
-      type: this.start.type === 'srlmSample' ? 'sample' : 'run',
+      type: TYPES[this.start.type] ?? 'run',
       state: end?.state ?? this.phase,
       startedAt: this.start.at,
       endedAt: end?.at ?? null,

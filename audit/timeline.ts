@@ -158,7 +158,7 @@ export const Timeline = z.strictObject({
   run: z.string(),
   /** Temporal's id of the first execution. */
   firstRunId: z.string(),
-  type: z.enum(['run', 'sample']),
+  type: z.enum(['run', 'sample', 'catalysts']),
   state: Phase,
   startedAt: z.string(),
   endedAt: z.string().nullable(),

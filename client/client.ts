@@ -9,6 +9,7 @@ import { resolveDeployment, workflowConfigOf } from '../config/load.js';
 import { idProblem, newId } from '../config/run-id.js';
 import { checkSdk } from '../config/sdk.js';
 import { setsSearchAttributes } from '../config/search-attributes.js';
+import { CatalystInput, CatalystResult, CatalystSpec } from '../contracts/catalysts.js';
 import type { CommandName } from '../contracts/commands.js';
 import type { Deployment, DeploymentInput } from '../contracts/deployment.js';
 import { commandRefused, runBroken, runExists, runSilent, show, specInvalid } from '../contracts/errors.js';
@@ -53,6 +54,9 @@ export interface Started {
   runId: string;
   warnings: string[];
 }
+
+/** What is started -> the type of its workflow. */
+const TYPES = { run: 'srlmRun', sample: 'srlmSample', catalysts: 'srlmCatalysts' } as const;
 
 /** What a run begins with: `input` is the argument of its workflow. */
 export type Ready<Input> = Checked<Input> & { input: Input };
@@ -101,9 +105,14 @@ export class SrlmClient {
     return this.startChecked(await this.sampleInput(spec, options), options);
   }
 
-  /** Starts what checkRun or checkSample (client/preflight.ts) has checked and stored. */
+  /** Has a teacher write catalysts: what `srlm catalyst build` does. */
+  async startCatalysts(spec: unknown, options: StartOptions = {}): Promise<Started> {
+    return this.startChecked(await this.catalystInput(spec, options), options);
+  }
+
+  /** Starts what checkRun, checkSample or checkCatalysts has checked and stored. */
   async startChecked(
-    { runId, input, warnings }: Checked<RunInput> | Checked<SampleInput>,
+    { runId, input, warnings }: Checked<RunInput> | Checked<SampleInput> | Checked<CatalystInput>,
     { priority = PRIORITY.default }: Pick<StartOptions, 'priority'> = {},
   ): Promise<Started> {
     const others = await otherConfigs(this.temporal, this.deployment);
@@ -121,6 +130,14 @@ export class SrlmClient {
   async sampleInput(spec: unknown, { id, folder = process.cwd() }: StartOptions = {}): Promise<Ready<SampleInput>> {
     const { checkSample, checkSpec } = await checks();
     return this.ready(await checkSample(checkSpec(spec, SampleSpec, 'spec'), this.deployment, folder, checkedId(id)));
+  }
+
+  /** The same for srlmCatalysts. */
+  async catalystInput(spec: unknown, { id, folder = process.cwd() }: StartOptions = {}): Promise<Ready<CatalystInput>> {
+    const { checkSpec } = await checks();
+    const { checkCatalysts } = await import('./catalysts.js');
+    const checking = checkCatalysts(checkSpec(spec, CatalystSpec, 'spec'), this.deployment, folder, checkedId(id));
+    return this.ready(await checking);
   }
 
   private async ready<Input>(checked: Checked<Input>): Promise<Ready<Input>> {
@@ -166,7 +183,12 @@ export class SrlmClient {
   /** What a run was started with, and what has become of it: in its history only, which a worker has to read. */
   private async parent(runId: string, command: string): Promise<Parent> {
     const { described, state, codeFailure } = await this.reader.look(runId, COMMAND_QUERY_MS);
-    if (described.type !== 'srlmRun') throw commandRefused(runId, command, 'it is a sample run');
+    if (described.type !== 'srlmRun')
+      throw commandRefused(
+        runId,
+        command,
+        described.type === 'srlmSample' ? 'it is a sample run' : 'it builds catalysts',
+      );
     if (codeFailure) throw runBroken(runId, codeFailureText(codeFailure));
     const [started] = await argumentsOf(this.temporal, described);
     const input = RunInput.safeParse(started);
@@ -178,7 +200,7 @@ export class SrlmClient {
   /** Throws run.exists, also for a run that ended with a result; spec.invalid for what the workflow would refuse, and fail. */
   private async launch(
     workflowId: string,
-    input: RunInput | SampleInput,
+    input: RunInput | SampleInput | CatalystInput,
     { record, priority = PRIORITY.default }: { record?: OperatorRecord; priority?: number },
   ): Promise<void> {
     if (!(Number.isInteger(priority) && priority >= PRIORITY.first && priority <= PRIORITY.last))
@@ -189,7 +211,11 @@ export class SrlmClient {
     const isRun = 'fork' in input;
     const what = isRun && input.fork ? 'fork' : 'spec';
     const args = [
-      isRun ? accepted(RunInput, input, what) : accepted(SampleInput, input, what),
+      isRun
+        ? accepted(RunInput, input, what)
+        : 'kind' in input
+          ? accepted(CatalystInput, input, what)
+          : accepted(SampleInput, input, what),
       ...(record ? [accepted(OperatorRecord, record, what)] : []),
     ];
     const memo: RunMemo = {
@@ -202,7 +228,8 @@ export class SrlmClient {
       forkOf: isRun ? (input.fork?.of ?? null) : null,
     };
     try {
-      await this.temporal.workflow.start(isRun ? 'srlmRun' : 'srlmSample', {
+      const kind = isRun ? 'run' : 'kind' in input ? input.kind : 'sample';
+      await this.temporal.workflow.start(TYPES[kind], {
         workflowId,
         args,
         taskQueue: this.deployment.taskQueue,
@@ -211,7 +238,7 @@ export class SrlmClient {
         workflowIdReusePolicy: isRun ? 'ALLOW_DUPLICATE_FAILED_ONLY' : 'ALLOW_DUPLICATE',
         // Its activities and continued executions inherit it.
         priority: { priorityKey: priority, fairnessKey: fairnessKeyOf(workflowId) },
-        staticSummary: `${input.settings.name} · ${isRun ? 'run' : 'sample'}`,
+        staticSummary: `${input.settings.name} · ${kind}`,
       });
     } catch (error) {
       if (error instanceof WorkflowExecutionAlreadyStartedError) throw runExists(workflowId);
@@ -256,6 +283,10 @@ export class SrlmClient {
 
   async sampleResult(runId: string): Promise<SampleResult> {
     return SampleResult.parse(await this.end(runId));
+  }
+
+  async catalystResult(runId: string): Promise<CatalystResult> {
+    return CatalystResult.parse(await this.end(runId));
   }
 
   private async end(runId: string): Promise<unknown> {

@@ -26,7 +26,7 @@ type RawExecution = Parameters<typeof executionInfoFromRaw>[0];
 
 const PAGE = 200;
 const INVALID_ARGUMENT = 3;
-const TYPES = ['srlmRun', 'srlmSample'];
+const TYPES = ['srlmRun', 'srlmSample', 'srlmCatalysts'];
 
 /** `undecoded`: why the memo of a run is left out. */
 export type Described = WorkflowExecutionDescription & { undecoded?: Problem };

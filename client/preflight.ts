@@ -47,7 +47,7 @@ export interface Checked<Input> {
   warnings: string[];
 }
 
-interface Source {
+export interface Source {
   path: string;
   fields: Fields;
   skipInvalid: boolean;
@@ -149,10 +149,10 @@ export async function checkSample(
   return { runId, input, warnings };
 }
 
-const warningsOf = (model: string, probed: ProbedModel | null) =>
+export const warningsOf = (model: string, probed: ProbedModel | null) =>
   (probed?.warnings ?? []).map((warning) => `${model}: ${warning}.`);
 
-const NO_SYSTEM = 'its chat template refuses or leaves out a system message';
+export const NO_SYSTEM = 'its chat template refuses or leaves out a system message';
 
 /** The model can read the row: its system message, and its turns. */
 export function assertRoles(
@@ -205,7 +205,7 @@ export async function tryEngine(name: string | null | undefined, deployment: Dep
 }
 
 /** A missing file is reported before others are read, which can take minutes. */
-async function checkPresence({ path }: Source, folder: string): Promise<void> {
+export async function checkPresence({ path }: Source, folder: string): Promise<void> {
   const whole = resolve(folder, path);
   try {
     const problem = notAFile(await stat(whole));
@@ -258,7 +258,7 @@ interface Site {
 }
 
 /** Stores a file and its rows. `onRow` is called for every row, also where the file was ingested before. */
-async function ingest<Kind extends DataKind>(
+export async function ingest<Kind extends DataKind>(
   { store, texts, folder, runId, strict }: Site,
   step: Pick<IngestInput, 'source' | 'chunkSize'> & { kind: Kind },
   source: Source,

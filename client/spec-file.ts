@@ -5,7 +5,7 @@
  */
 import { open } from 'node:fs/promises';
 import { distance } from 'fastest-levenshtein';
-import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument, visit } from 'yaml';
+import { Document, isMap, isNode, isScalar, LineCounter, parseDocument, visit } from 'yaml';
 import { z } from 'zod';
 import {
   fileEmpty,
@@ -46,6 +46,13 @@ export async function loadSpec<T>(
     setField(document, field, value);
   }
   return checkSpec(plain(document, file), schema, file, (path) => lineOf(document, lines, path), overrides);
+}
+
+/** A spec that a command puts together; `overrides` as above. */
+export function builtSpec<T>(value: object, schema: z.ZodType<T>, overrides: Record<string, string> = {}): T {
+  const document = new Document(value);
+  for (const [field, given] of Object.entries(overrides)) setField(document, field, given);
+  return checkSpec(plain(document, '--set'), schema, 'options', undefined, overrides);
 }
 
 /** The parser's own check takes as long as the square of the number of keys. */

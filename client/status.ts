@@ -47,7 +47,7 @@ export const COMMAND_QUERY_MS = 15_000;
 
 export interface RunListing {
   runId: string;
-  kind: 'run' | 'sample';
+  kind: 'run' | 'sample' | 'catalysts';
   state: Phase;
   round: number | null;
   lastRound: number | null;
@@ -251,7 +251,7 @@ export function chainsOf(executions: readonly Listed[]): RunListing[] {
     const memo = memoOf(execution.memo);
     runs.push({
       runId: workflowId,
-      kind: type === 'srlmRun' ? 'run' : 'sample',
+      kind: type === 'srlmRun' ? 'run' : type === 'srlmSample' ? 'sample' : 'catalysts',
       state: phaseBy(status.name, memo?.phase ?? null),
       round: memo?.round ?? null,
       lastRound: memo?.lastRound ?? null,

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { jsonBytes } from './refs.js';
-import { type Candidate, encodable, Guard } from './rows.js';
+import { type Candidate, encodable, Guard, Rejection, Skill } from './rows.js';
 
 const Count = z.int().min(0);
 
@@ -78,6 +78,20 @@ export type RationaleCounts = z.infer<typeof RationaleCounts>;
 export const TrainingCounts = z.strictObject({ of: z.literal('training'), rows: Count, leftOut: Count, cut: Count });
 export type TrainingCounts = z.infer<typeof TrainingCounts>;
 
+/**
+ * Catalysts: rows drawn from the data, requests to the teacher, catalysts kept, and why the other rows gave none, each by
+ * its last outcome. `skills`: catalysts that show a skill.
+ */
+export const CatalystCounts = z.strictObject({
+  of: z.literal('catalysts'),
+  rows: Count,
+  asked: Count,
+  kept: Count,
+  rejected: z.partialRecord(Rejection, Count),
+  skills: z.partialRecord(Skill, Count),
+});
+export type CatalystCounts = z.infer<typeof CatalystCounts>;
+
 export const Counts = z.discriminatedUnion('of', [
   TextCounts,
   ScoreCounts,
@@ -85,6 +99,7 @@ export const Counts = z.discriminatedUnion('of', [
   GuardCounts,
   RationaleCounts,
   TrainingCounts,
+  CatalystCounts,
 ]);
 export type Counts = z.infer<typeof Counts>;
 
@@ -237,6 +252,12 @@ export function countsText(counts: Counts): string {
     }
     case 'rationales':
       return `${number(counts.rows - counts.without)} of ${number(counts.rows)} missing rationales were written`;
+    case 'catalysts': {
+      const why = Object.entries(counts.rejected).sort(([, a], [, b]) => b - a);
+      const rest = why.length === 0 ? '' : `; without: ${why.map(([one, n]) => `${number(n)} ${one}`).join(', ')}`;
+      const requests = `${number(counts.asked)} request${counts.asked === 1 ? '' : 's'}`;
+      return `${number(counts.kept)} catalysts of ${number(counts.rows)} rows, by ${requests}${rest}`;
+    }
     case 'training': {
       const { rows, leftOut, cut } = counts;
       const parts = [
@@ -269,6 +290,8 @@ export function isWhole(counts: Counts): boolean {
       return counts.comparisons === 0;
     case 'guards':
       return Object.keys(counts.guards).length === 0;
+    case 'catalysts':
+      return Object.keys(counts.rejected).length === 0;
     case 'training':
       return counts.leftOut === 0 && counts.cut === 0;
   }

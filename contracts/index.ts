@@ -1,4 +1,5 @@
 /** Everything that crosses a process border: schemas, their types, and the errors a user can meet. Imports zod only. */
+export * from './catalysts.js';
 export * from './commands.js';
 export * from './deployment.js';
 export * from './errors.js';

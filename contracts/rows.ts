@@ -32,6 +32,8 @@ export const Example = z.strictObject({
   rationale: z.string(),
   answer: z.string().min(1),
   origin: z.strictObject({ round: z.int(), k: z.int() }).nullable(),
+  /** Where the row is from, if the spec maps a field to it. */
+  source: z.string().optional(),
 });
 export type Example = z.infer<typeof Example>;
 
@@ -97,9 +99,60 @@ export const ParsedCandidate = z.strictObject({
 });
 export type ParsedCandidate = z.infer<typeof ParsedCandidate>;
 
+/** The eight skills [paper] that a catalyst may show; its enriched rationale is tagged with those that it uses. */
+export const SKILLS = [
+  'reflection',
+  'decomposition',
+  'detail',
+  'summary',
+  'alternative-thinking',
+  'backward-thinking',
+  'analogy',
+  'checking',
+] as const;
+export const Skill = z.enum(SKILLS);
+export type Skill = z.infer<typeof Skill>;
+
 export const GUARDS = ['empty', 'truncated', 'repetition', 'unchanged', 'copied-prompt', 'pasted-answer'] as const;
 export const Guard = z.enum(GUARDS);
 export type Guard = z.infer<typeof Guard>;
+
+/** How a reply of a teacher can miss the form that it was asked for. */
+export const FORM_FAULTS = [
+  'no-skills-line',
+  'unknown-skill',
+  'too-few-skills',
+  'too-many-skills',
+  'no-reasoning-line',
+  'answer-line',
+] as const;
+export const FormFault = z.enum(FORM_FAULTS);
+export type FormFault = z.infer<typeof FormFault>;
+
+/**
+ * Why a row gave no catalyst: it has no short rationale; no text came, or it was cut; the form; a guard; the text is no
+ * longer than the short rationale, gives away the answer, is nearly that of a catalyst which is kept, or shows a skill
+ * that the set has enough of.
+ */
+export const REJECTIONS = [
+  ...(['no-rationale', 'refused', 'filtered', 'cut'] as const),
+  ...FORM_FAULTS,
+  ...GUARDS,
+  ...(['not-longer', 'answer-given-away', 'duplicate', 'surplus'] as const),
+] as const;
+export const Rejection = z.enum(REJECTIONS);
+export type Rejection = z.infer<typeof Rejection>;
+
+/** A reply that became no catalyst; `wave`: when it was asked for, from 1. */
+export const RejectedReply = z.strictObject({
+  id: z.string(),
+  wave: z.int().min(1),
+  why: Rejection,
+  /** In words: the name that is no skill, the id of the catalyst that it repeats, or what the endpoint says. */
+  detail: z.string().max(MAX_REASON_CHARS).nullable(),
+  text: z.string(),
+});
+export type RejectedReply = z.infer<typeof RejectedReply>;
 
 /**
  * Log-probabilities that a selector may read: those of the answer given the instruction and a rationale, under the

@@ -36,11 +36,12 @@ export const Fields = z
     enriched: FieldName.optional(),
     skills: FieldName.optional(),
     choices: FieldName.optional(),
+    source: FieldName.optional().describe('where a row is from: catalysts are drawn from each source in proportion'),
   })
   .describe('names of the fields in your file; a path such as question.stem leads into a field');
 export type Fields = z.infer<typeof Fields>;
 
-const Source = z.strictObject({
+export const Source = z.strictObject({
   path: encodable
     .min(1)
     .max(4096)
@@ -53,7 +54,7 @@ const Source = z.strictObject({
     .describe('leave out rows that cannot be used, and count them; otherwise the first one is an error'),
 });
 /** What of a source is part of the texts of a spec: workflow code decides nothing by it. */
-const IN_TEXTS = { path: true, fields: true, skipInvalid: true } as const;
+export const IN_TEXTS = { path: true, fields: true, skipInvalid: true } as const;
 
 export const Sampling = z.strictObject({
   k: z.int().min(1).max(64).default(4).describe('candidates per example'),
@@ -103,11 +104,11 @@ export const Budget = z
   .describe('when one is used up, the run parks with everything kept');
 export type Budget = z.infer<typeof Budget>;
 
-const Seed = z
+export const Seed = z
   .int()
   .min(0)
   .max(2 ** 31 - 1);
-const ModelFolder = z.strictObject({
+export const ModelFolder = z.strictObject({
   path: encodable.min(1).max(1024).describe('a Hugging Face model folder below a model root'),
 });
 
@@ -153,7 +154,7 @@ const Stop = z
   .array(encodable.min(1).max(100))
   .max(4)
   .refine((texts) => jsonBytes(texts) <= 500, 'at most 500 bytes together');
-const SampleSampling = Sampling.extend({ stop: Stop.default([]) });
+export const SampleSampling = Sampling.extend({ stop: Stop.default([]) });
 
 /** `srlm sample`: durable sampling of a data set, a run of its own. */
 export const SampleSpec = z.strictObject({
@@ -173,7 +174,7 @@ export type SampleSpec = z.infer<typeof SampleSpec>;
 // --- the two parts of a spec ------------------------------------------------------------------------------------------
 const SourceTexts = Source.pick(IN_TEXTS);
 type SourceTexts = z.infer<typeof SourceTexts>;
-const SourceSettings = Source.pick({ limit: true });
+export const SourceSettings = Source.pick({ limit: true });
 
 /** The texts of a spec, one object of the store. `null`: the spec has no such source. */
 export const SpecTexts = z.strictObject({
@@ -229,9 +230,9 @@ export function splitSampleSpec(spec: SampleSpec): { settings: SampleSettings; t
   };
 }
 
-const textsOf = ({ path, fields, skipInvalid }: SourceTexts): SourceTexts => ({ path, fields, skipInvalid });
+export const textsOf = ({ path, fields, skipInvalid }: SourceTexts): SourceTexts => ({ path, fields, skipInvalid });
 
-function without<T extends SourceTexts>({ path: _, fields: __, skipInvalid: ___, ...rest }: T) {
+export function without<T extends SourceTexts>({ path: _, fields: __, skipInvalid: ___, ...rest }: T) {
   return rest;
 }
 

@@ -55,6 +55,7 @@ export const STEPS = [
   'rationalize',
   'addRationales',
   'promote',
+  'draw',
   'sample',
   'parse',
   'logprob',
@@ -66,6 +67,7 @@ export const STEPS = [
   'grade',
   'gate',
   'record',
+  'pick',
 ] as const;
 export type Step = (typeof STEPS)[number];
 /** A step as it is shown: its name, and where there are several of them, which one: `logprob (reference)`. */
@@ -115,7 +117,7 @@ export const AddRationalesOutput = z.strictObject({ set: TrainingSet, counts: Ra
 export type AddRationalesOutput = z.infer<typeof AddRationalesOutput>;
 
 // --- sharded steps ----------------------------------------------------------------------------------------------------
-export const SamplePurpose = z.enum(['enrich', 'rationalize', 'evaluate', 'prompt']);
+export const SamplePurpose = z.enum(['enrich', 'rationalize', 'evaluate', 'prompt', 'catalyst']);
 export type SamplePurpose = z.infer<typeof SamplePurpose>;
 export const EnrichFrom = z.enum(['original', 'current']);
 export type EnrichFrom = z.infer<typeof EnrichFrom>;

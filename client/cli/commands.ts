@@ -25,6 +25,7 @@ const GROUPS: { names: string[]; load: () => Promise<AddCommands> }[] = [
   },
   { names: ['history', 'audit'], load: async () => (await import('./history.js')).addHistoryCommands },
   { names: ['show'], load: async () => (await import('./show.js')).addShowCommand },
+  { names: ['catalyst'], load: async () => (await import('./catalyst.js')).addCatalystCommands },
   { names: ['scores', 'reselect'], load: async () => (await import('./scores.js')).addScoreCommands },
   { names: ['export'], load: async () => (await import('./export.js')).addExportCommand },
   { names: ['serve'], load: async () => (await import('./serve.js')).addServeCommand },

@@ -146,7 +146,7 @@ async function checkedStart(
 }
 
 /** Whoever looks no more must know now that nothing will happen until a worker is there. */
-async function started(context: Context, client: SrlmClient, runId: string) {
+export async function started(context: Context, client: SrlmClient, runId: string) {
   const { unpolledQueuesOf } = await import('../diagnosis.js');
   const unpolled = await unpolledQueuesOf(client.temporal, await context.deployment()).catch(() => []);
   if (unpolled.length > 0) context.say(`warning: The run waits: ${unpolledText(unpolled)}.`);

@@ -31,6 +31,8 @@ const NAMES = {
   enriched: ['enriched'],
   skills: ['skills'],
   choices: ['choices', 'options'],
+  // Nothing is read from it unless the spec maps it: names of sources are as many as data sets.
+  source: [],
 } satisfies Record<keyof Fields, string[]>;
 
 /** Where there are choices: what names one comes before what may be its text. */
@@ -78,8 +80,10 @@ export function toExample(
   const choices = choicesOf(row);
   const asked = promptOf(row, choices);
   const { rationale, answer } = choices ? choiceOf(row, choices, first) : answerOf(row);
+  const source = fields.source === undefined ? null : row.optional('source');
   seen?.(row.uses());
-  return { id, ...asked, original: rationale, rationale: rationale ?? '', answer, origin: null };
+  const example = { id, ...asked, original: rationale, rationale: rationale ?? '', answer, origin: null };
+  return source === null ? example : { ...example, source };
 }
 
 export function toCatalyst(

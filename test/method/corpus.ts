@@ -7,6 +7,9 @@ import { Problem } from '../../contracts/errors.js';
 import type { Catalyst, Example, Question } from '../../contracts/rows.js';
 import { PromptTemplates, SELECTORS, type SelectorName } from '../../contracts/spec.js';
 import * as answers from '../../method/answers.js';
+import * as draw from '../../method/catalysts/draw.js';
+import * as pick from '../../method/catalysts/pick.js';
+import * as catalystPrompt from '../../method/catalysts/prompt.js';
 import * as chunks from '../../method/chunks.js';
 import * as formats from '../../method/formats/index.js';
 import * as graders from '../../method/graders/index.js';
@@ -19,6 +22,7 @@ import * as random from '../../method/random.js';
 import * as selectors from '../../method/selectors/index.js';
 import * as statistics from '../../method/statistics.js';
 import { stream } from './bytes.js';
+import * as catalysts from './catalyst-corpus.js';
 
 export interface Decider {
   version: number;
@@ -55,6 +59,17 @@ export const DECIDERS: Record<string, Decider> = {
   'method/statistics.ts': { version: statistics.VERSION, uses: ['method/random.ts'], outputs: statisticsOutputs },
   'method/judge.ts': { version: judge.VERSION, uses: ['method/prompts.ts'], outputs: judgeOutputs },
   'method/mixture.ts': { version: mixture.VERSION, uses: ['method/prompts.ts'], outputs: mixtureOutputs },
+  'method/catalysts/draw.ts': { version: draw.VERSION, uses: ['method/random.ts'], outputs: catalysts.drawOutputs },
+  'method/catalysts/prompt.ts': {
+    version: catalystPrompt.VERSION,
+    uses: ['method/prompts.ts', 'method/random.ts'],
+    outputs: catalysts.promptOutputs,
+  },
+  'method/catalysts/pick.ts': {
+    version: pick.VERSION,
+    uses: ['method/guards/index.ts', 'method/prompts.ts', 'method/random.ts'],
+    outputs: catalysts.pickOutputs,
+  },
   'method/chunks.ts': { version: chunks.VERSION, uses: ['method/random.ts'], outputs: chunkOutputs },
   'method/formats/index.ts': {
     version: formats.VERSION,

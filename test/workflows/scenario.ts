@@ -10,6 +10,7 @@ import type { Priority } from '@temporalio/common';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, makeTelemetryFilterString, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import { inject, vi } from 'vitest';
+import { type CatalystInput, CatalystSettings } from '../../contracts/catalysts.js';
 import { type CommandName, STATE_QUERY, updateName } from '../../contracts/commands.js';
 import type { ObjectRef } from '../../contracts/refs.js';
 import type {
@@ -262,6 +263,18 @@ export class Scenarios {
   async startSample(start: Start = {}): Promise<Scenario> {
     const input = this.sampleInput(start.settings, start.config);
     return this.start({ type: 'srlmSample', args: [input], ...start });
+  }
+
+  catalystInput(settings: object = {}, config: Partial<WorkflowConfig> = {}): CatalystInput {
+    return {
+      ...{ version: 2, kind: 'catalysts', settings: CatalystSettings.parse({ data: {}, ...settings }) },
+      ...{ texts: object('texts'), data: object('data.jsonl'), loadsModel: false, config: this.config(config) },
+    };
+  }
+
+  async startCatalysts(start: Start = {}): Promise<Scenario> {
+    const input = this.catalystInput(start.settings, start.config);
+    return this.start({ type: 'srlmCatalysts', args: [input], ...start });
   }
 
   private args(start: Start, tables: Map<string, RoundTable>): unknown[] {

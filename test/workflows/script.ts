@@ -1,6 +1,7 @@
 /** What scripted activities answer, and the values that they answer with. Pure. */
 import { createHash } from 'node:crypto';
 import { ApplicationFailure } from '@temporalio/activity';
+import type { DrawInput, Picked, PickInput } from '../../contracts/catalysts.js';
 import type { Counts, TextCounts, VerdictCounts } from '../../contracts/counts.js';
 import type { DatasetRef, ModelRef, ObjectRef, Usage } from '../../contracts/refs.js';
 import type { RunProgress } from '../../contracts/run.js';
@@ -147,6 +148,20 @@ export function defaults(tables: Map<string, RoundTable>): Script {
       return { ...found, steps: found.steps.map(({ counts: _, ...cost }) => cost) };
     },
     srlmExport: () => undefined,
+    // A teacher of whose replies two of three are of use, and data that never end.
+    srlmDrawCatalysts: ({ againRows, rows, from }: DrawInput) =>
+      done({ dataset: dataset(`drawn ${from}`, againRows + rows), drawn: rows, missingRationales: 0 }),
+    srlmPickCatalysts: ({ asked, before, wave, count }: PickInput) => done(picked(asked.rows, before, wave, count)),
+  };
+}
+
+function picked(asked: number, before: Picked | null, wave: number, count: number): Picked {
+  const kept = Math.min(count, (before?.counts.kept ?? 0) + Math.floor((2 * asked) / 3));
+  const all = (before?.counts.asked ?? 0) + asked;
+  return {
+    ...{ catalysts: dataset(`catalysts ${wave}`, kept), rejected: dataset(`rejected ${wave}`, all - kept) },
+    again: kept < count ? dataset(`again ${wave}`, Math.ceil(asked / 3)) : null,
+    counts: { of: 'catalysts', rows: all, asked: all, kept, rejected: { cut: all - kept }, skills: { detail: kept } },
   };
 }
 

@@ -17,6 +17,7 @@ import {
   setHandler,
 } from '@temporalio/workflow';
 import type { z } from 'zod';
+import type { CatalystSettings } from '../../contracts/catalysts.js';
 import {
   COMMANDS,
   type Command,
@@ -38,7 +39,7 @@ import { COMMAND_RULES } from './commands.js';
 import { assertRoom } from './record.js';
 import { BEFORE_ROUNDS, changedNow, settingsAt } from './settings.js';
 
-export type AnySettings = RunSettings | SampleSettings;
+export type AnySettings = RunSettings | SampleSettings | CatalystSettings;
 type Actor = { who: string; why: string };
 /** An answer to what the run waits for. */
 export type Answer = { kind: 'retry' | 'skip' | 'approve' | 'reject'; command: Actor };
