@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { CommandName, Settings } from './commands.js';
 import { Counts } from './counts.js';
 import { DatasetRef, jsonBytes, ModelRef, ObjectRef, Usage } from './refs.js';
+import { RoundReport } from './report.js';
 import { Approval, RunSettings, SampleSettings } from './spec.js';
 import { EvalResult, GateOutput, RoundSummary, TrainingSet } from './steps.js';
 import { WorkflowConfig } from './workflow-config.js';
@@ -298,6 +299,8 @@ export const RunStatus = z.strictObject({
   best: z.int().nullable(),
   /** Finished rounds. */
   rounds: z.array(RoundSummary),
+  /** Of those finished rounds that have one. */
+  reports: z.array(z.strictObject({ round: z.int(), report: RoundReport })).optional(),
   warnings: z.array(z.string()),
   interventions: z.array(Intervention),
   interventionCount: z.int(),
