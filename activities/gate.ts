@@ -13,6 +13,6 @@ export const srlmGate = ({ store }: Deps) =>
 
 async function correctOf(store: Store, { grades }: EvalResult): Promise<boolean[]> {
   const correct_E: boolean[] = [];
-  for await (const { correct } of store.datasets.rows(grades, Grade)) correct_E.push(correct);
+  for await (const { correct, leftOut } of store.datasets.rows(grades, Grade)) if (!leftOut) correct_E.push(correct);
   return correct_E;
 }

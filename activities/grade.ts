@@ -6,14 +6,15 @@ import { wilsonInterval } from '../method/statistics.js';
 import { activity, type Deps } from './activity.js';
 import { gradeInputs } from './keys.js';
 import { memoize } from './memoize.js';
-import { textsOf } from './texts.js';
+import { leftOutOf, textsOf } from './texts.js';
 
 export const srlmGrade = ({ store }: Deps) =>
   activity('grade', GradeInput, async (input, progress) => {
     const { questions, replies, texts, confidence } = input;
     const { prompts } = await textsOf(store, texts);
     progress.expect(questions.rows);
-    return memoize(store, 'grade', gradeInputs(input, prompts), EvalResult, async () => {
+    const leftOut = await leftOutOf(store, input.leftOut);
+    return memoize(store, 'grade', gradeInputs(input, prompts, leftOut), EvalResult, async () => {
       const replyChunks = await store.datasets.chunks(replies);
       const correct_E: boolean[] = [];
       const grades = await store.datasets.map(questions, async (chunk, i) => {
@@ -22,16 +23,19 @@ export const srlmGrade = ({ store }: Deps) =>
         // A question that got no reply, because it is longer than the context, is a question not answered.
         const graded = (await store.objects.readRows(chunk, Question)).map((question): Grade => {
           const reply = replyOf.get(question.id) ?? '';
-          return { ...grade(question, reply, prompts), question: questionText(question), reply };
+          const out = leftOut.has(question.id) ? { leftOut: true as const } : {};
+          return { ...grade(question, reply, prompts), ...out, question: questionText(question), reply };
         });
-        for (const { correct } of graded) correct_E.push(correct);
+        for (const { correct, leftOut } of graded) if (!leftOut) correct_E.push(correct);
         progress.add(graded.length);
         return graded;
       });
       const total = correct_E.length;
       const correct = correct_E.filter(Boolean).length;
       const interval = wilsonInterval(correct, total, confidence);
-      const output: EvalResult = { grades, correct, total, accuracy: correct / total, ...interval };
+      const without = questions.rows - total;
+      const counts = { correct, total, ...(without > 0 ? { leftOut: without } : {}) };
+      const output: EvalResult = { grades, ...counts, accuracy: correct / total, ...interval };
       return { holds: [{ kind: 'dataset', ref: grades }], output };
     });
   });

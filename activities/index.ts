@@ -6,10 +6,12 @@ import { srlmExport } from './export.js';
 import { srlmFineTune } from './fine-tune.js';
 import { srlmGate } from './gate.js';
 import { srlmGrade } from './grade.js';
-import { srlmIngest } from './ingest.js';
+import { srlmIngest, srlmOpenSets } from './ingest.js';
+import { srlmAnswerRows, srlmGradeLogprobs } from './likelihood.js';
 import { srlmMix } from './mix.js';
 import { srlmParse } from './parse.js';
 import { srlmPrepareModel } from './prepare.js';
+import { srlmReport } from './report.js';
 import { srlmKeepRound, srlmReadRound } from './rounds.js';
 import { srlmSelect } from './select.js';
 import { srlmAssemble, srlmOpenStep, srlmShard } from './sharded.js';
@@ -17,6 +19,7 @@ import { srlmAssemble, srlmOpenStep, srlmShard } from './sharded.js';
 export function cpuActivities(deps: Deps) {
   return {
     srlmIngest: srlmIngest(deps),
+    srlmOpenSets: srlmOpenSets(deps),
     srlmAddRationales: srlmAddRationales(deps),
     srlmOpenStep: srlmOpenStep(deps),
     srlmAssemble: srlmAssemble(deps),
@@ -24,6 +27,9 @@ export function cpuActivities(deps: Deps) {
     srlmSelect: srlmSelect(deps),
     srlmMix: srlmMix(deps),
     srlmGrade: srlmGrade(deps),
+    srlmAnswerRows: srlmAnswerRows(deps),
+    srlmGradeLogprobs: srlmGradeLogprobs(deps),
+    srlmReport: srlmReport(deps),
     srlmGate: srlmGate(deps),
     srlmKeepRound: srlmKeepRound(deps),
     srlmReadRound: srlmReadRound(deps),

@@ -3,9 +3,10 @@
  * checks the file, so that a row is decoded once; the run's own step then finds the record, and decodes the stored file
  * again only when a chunk was damaged.
  */
-import { Problem, uploadDamaged } from '../contracts/errors.js';
+import { inputInvalid, Problem, uploadDamaged } from '../contracts/errors.js';
 import type { ObjectRef } from '../contracts/refs.js';
 import { type Catalyst, type Example, encodable, type PromptRow, type Question } from '../contracts/rows.js';
+import { OpenSetsInput, type OpenSetsOutput } from '../contracts/set-steps.js';
 import type { Fields } from '../contracts/spec.js';
 import { IngestInput, IngestOutput } from '../contracts/steps.js';
 import { Chunker } from '../method/chunks.js';
@@ -16,7 +17,7 @@ import { unpack } from '../storage/unpack.js';
 import { activity, type Deps } from './activity.js';
 import { ingestInputs } from './keys.js';
 import { memoize, recorded } from './memoize.js';
-import { textsOf } from './texts.js';
+import { setsOf, textsOf } from './texts.js';
 
 type DataRow = Example | Catalyst | Question | PromptRow;
 
@@ -38,6 +39,26 @@ export const srlmIngest = ({ store }: Deps) =>
       await assertIntact(store, input, source);
       return ingested(store, input, source, () => progress.add(1));
     });
+  });
+
+/** The questions of each evaluation set beside the gate's, by the same records. */
+export const srlmOpenSets = ({ store }: Deps) =>
+  activity('open sets', OpenSetsInput, async ({ texts: ref, sets, others }, progress): Promise<OpenSetsOutput> => {
+    const texts = await textsOf(store, ref);
+    const { files } = await setsOf(store, sets);
+    const questions: OpenSetsOutput['questions'] = {};
+    for (const [name, { limit, chunkSize }] of Object.entries(others)) {
+      const file = files[name];
+      const source = texts.others?.[name];
+      if (!file || !source) throw inputInvalid('open sets', `others.${name}: the run was started without such a set`);
+      const input = { kind: 'questions', source: 'evaluation', texts: ref, file, limit, chunkSize } as const;
+      const { output } = await memoize(store, 'ingest', ingestInputs(input, source), IngestOutput, async () => {
+        await assertIntact(store, input, source);
+        return ingested(store, input, source, () => progress.add(1));
+      });
+      questions[name] = output.dataset;
+    }
+    return { questions };
   });
 
 /**

@@ -5,6 +5,7 @@
  */
 import type { DrawInput, PickInput } from '../contracts/catalysts.js';
 import type { ObjectRef } from '../contracts/refs.js';
+import type { AnswerRowsInput, GradeLogprobsInput } from '../contracts/set-steps.js';
 import type { Fields, PromptTemplates } from '../contracts/spec.js';
 import type {
   AddRationalesInput,
@@ -27,6 +28,7 @@ import { VERSION as FORMATS } from '../method/formats/index.js';
 import { VERSION as GRADERS } from '../method/graders/index.js';
 import { VERSION as GUARDS } from '../method/guards/index.js';
 import { VERSION as JUDGE } from '../method/judge.js';
+import { VERSION as LIKELIHOOD } from '../method/likelihood.js';
 import { VERSION as MIXTURE } from '../method/mixture.js';
 import { VERSION as PARSE } from '../method/parse.js';
 import { VERSION as PROMPTS } from '../method/prompts.js';
@@ -48,6 +50,8 @@ const VERSION = {
   grade: 2,
   draw: 1,
   pick: 1,
+  answerRows: 1,
+  gradeLogprobs: 1,
 } as const;
 
 export const ingestInputs = (
@@ -193,12 +197,43 @@ export const fineTuneInputs = ({
   };
 };
 
-export const gradeInputs = ({ questions, replies, confidence }: GradeInput, { reply }: PromptTemplates) => ({
+/** `leftOut`: ids of questions that do not count. Without any, the key is that of a release before 0.4. */
+export const gradeInputs = (
+  { questions, replies, confidence }: GradeInput,
+  { reply }: PromptTemplates,
+  leftOut: ReadonlySet<string> = new Set(),
+) => ({
   versions: [VERSION.grade, GRADERS, ANSWERS, PARSE, PROMPTS, STATISTICS, RANDOM],
   questions: questions.sha256,
   replies: replies.sha256,
   confidence,
   templates: { reply },
+  ...leftOutInputs(leftOut),
+});
+
+const leftOutInputs = (leftOut: ReadonlySet<string>) => (leftOut.size > 0 ? { leftOut: [...leftOut].sort() } : {});
+
+export const answerRowsInputs = ({ kind, questions, replies }: AnswerRowsInput, { reply }: PromptTemplates) => ({
+  versions: [VERSION.answerRows, LIKELIHOOD, PARSE, PROMPTS],
+  kind,
+  questions: questions.sha256,
+  replies: replies?.sha256 ?? null,
+  templates: { reply },
+});
+
+export const gradeLogprobsInputs = (
+  { kind, questions, replies, scores, confidence, seed }: GradeLogprobsInput,
+  leftOut: ReadonlySet<string>,
+) => ({
+  versions: [VERSION.gradeLogprobs, LIKELIHOOD, PROMPTS, STATISTICS, RANDOM],
+  kind,
+  questions: questions.sha256,
+  replies: replies?.sha256 ?? null,
+  scores: scores.sha256,
+  confidence,
+  // Only the bootstrap needs a seed.
+  ...(kind === 'likelihood' ? { seed } : {}),
+  ...leftOutInputs(leftOut),
 });
 
 export const drawInputs = ({ data, again, againRows, from, rows, chunkSize, seed }: DrawInput) => ({

@@ -8,6 +8,7 @@ import { countsText } from '../contracts/counts.js';
 import { describeSettings } from '../contracts/settings.js';
 import { workerName } from '../contracts/worker-identity.js';
 import { wrap } from '../text/columns.js';
+import { comparisonParts, setParts } from '../text/report.js';
 import { duration, percent, printable } from '../text/text.js';
 import { secondsBetween } from './events.js';
 import type { Digest, Entry, EntryOf, InterventionEntry, StepEntry, Timeline } from './timeline.js';
@@ -153,7 +154,13 @@ function roundEndLines({ round, state, seconds, summary }: EntryOf<'round-ended'
         ...(summary.evaluation ? [`held-out ${percent(summary.evaluation.accuracy)} %`] : []),
       ]
     : [];
-  return [`round ${round} ${state} after ${duration(seconds)}`, facts.join(' · ')];
+  const { others: evaluations = {}, comparisons = [] } = summary ?? {};
+  return [
+    `round ${round} ${state} after ${duration(seconds)}`,
+    facts.join(' · '),
+    ...setParts({ evaluations }),
+    ...comparisonParts({ evaluations, comparisons }),
+  ];
 }
 
 const VERDICTS = { keep: 'KEPT', 'roll-back': 'ROLLED BACK', stop: 'ROLLED BACK, and the run stops' } as const;

@@ -2,6 +2,7 @@
  * The rounds of a run, read from its histories: where each one starts and why there, how it ended, what the gate
  * decided, and where a damaged object made the run repeat its steps. Pure.
  */
+import { ReportInput, ReportOutput } from '../contracts/report.js';
 import { OperatorRecord, RunInput, RunProgress } from '../contracts/run.js';
 import { GateInput, GateOutput, KeepRoundInput, RoundSummary } from '../contracts/steps.js';
 import { type Event, isoOf, rootOf, secondsBetween } from './events.js';
@@ -21,6 +22,8 @@ export class RoundReader {
   private isFork = false;
   private startModel: string | null = null;
   private damage: string | null = null;
+  /** What the round that is running has reported. */
+  private reported: Reported = {};
 
   constructor(private readonly log: EntryLog) {}
 
@@ -59,6 +62,7 @@ export class RoundReader {
     if (!isDone) return;
     if (type === 'srlmPrepareModel') this.startModel = (output as { sha256?: string } | null)?.sha256 ?? null;
     if (type === 'srlmGate') this.addGate(event, input, output);
+    if (type === 'srlmReport') this.reported = reportedIn(input, output);
     if (type === 'srlmReadRound') this.promoted(RoundSummary.safeParse(output).data);
     if (type === 'srlmKeepRound') this.kept(event, KeepRoundInput.safeParse(input).data?.round);
   }
@@ -91,7 +95,12 @@ export class RoundReader {
     if (!this.started) return;
     const { at, round } = this.started;
     const seconds = secondsBetween(at, isoOf(event));
-    this.log.add(event, round, 'round-ended', { state, seconds, summary: summary && shortened(summary) });
+    this.log.add(event, round, 'round-ended', {
+      state,
+      seconds,
+      summary: summary && { ...shortened(summary), ...this.reported },
+    });
+    this.reported = {};
     this.started = null;
   }
 
@@ -122,6 +131,17 @@ export class RoundReader {
       started.because = `${who} promoted round ${from}`;
     else started.because = `${who} rejected round ${before.round}`;
   }
+}
+
+type Reported = Pick<NonNullable<EntryOf<'round-ended'>['summary']>, 'others' | 'comparisons'>;
+
+function reportedIn(input: unknown, output: unknown): Reported {
+  const { others = {} } = ReportInput.safeParse(input).data ?? {};
+  const { comparisons = [] } = ReportOutput.safeParse(output).data ?? {};
+  return {
+    ...(Object.keys(others).length > 0 ? { others } : {}),
+    ...(comparisons.length > 0 ? { comparisons } : {}),
+  };
 }
 
 function shortened({ set, model, trainLoss, evaluation }: RoundSummary) {

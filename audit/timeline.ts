@@ -5,7 +5,9 @@
 import { z } from 'zod';
 import { Settings } from '../contracts/commands.js';
 import { Counts } from '../contracts/counts.js';
+import { SetName } from '../contracts/evaluation-sets.js';
 import { Sha256, Usage } from '../contracts/refs.js';
+import { Comparison, SetResult } from '../contracts/report.js';
 import { End, Parked, Phase } from '../contracts/run.js';
 import { Approval } from '../contracts/spec.js';
 import { EvalResult, GateOutput } from '../contracts/steps.js';
@@ -105,6 +107,9 @@ const RoundEndedEntry = At.extend({
       rows: z.int(),
       trainLoss: z.number(),
       evaluation: EvalResult.pick({ accuracy: true, total: true, low: true, high: true }).nullable(),
+      /** Evaluation sets beside the gate's, and comparisons of the gate's set with earlier rounds; absent: there are none. */
+      others: z.record(SetName, SetResult).optional(),
+      comparisons: z.array(Comparison).optional(),
     })
     .nullable(),
 });

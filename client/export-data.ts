@@ -112,7 +112,7 @@ function provenance({ runId, round, spec, interventions }: Exported) {
       changedInThisRound: changed,
       meanRationaleChars: set.meanRationaleChars,
     },
-    ...{ dataset: set.dataset, candidates, decisions, model, evaluation, gate },
+    ...{ dataset: set.dataset, candidates, decisions, model, evaluation, gate, report: round.report ?? null },
     spec,
     interventions,
   };

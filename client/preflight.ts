@@ -23,11 +23,14 @@ import {
   nameUnknown,
   notUsed,
   Problem,
+  show,
   trainingInvalid,
 } from '../contracts/errors.js';
+import type { EvaluationKind } from '../contracts/evaluation-sets.js';
 import type { ObjectRef } from '../contracts/refs.js';
 import { Catalyst, Example, PromptRow, Question } from '../contracts/rows.js';
 import type { RunInput, SampleInput } from '../contracts/run.js';
+import type { EvaluationSets } from '../contracts/set-steps.js';
 import { type Fields, type RunSpec, type SampleSpec, splitRunSpec, splitSampleSpec } from '../contracts/spec.js';
 import type { DataKind, IngestInput } from '../contracts/steps.js';
 import { batchProblem } from '../contracts/training.js';
@@ -64,7 +67,9 @@ export async function checkRun(
   const store = openStore(deployment);
   const { data, catalysts, evaluation } = spec;
   checkMachines(spec, deployment);
-  for (const source of [data, catalysts, evaluation]) if (source !== 'none') await checkPresence(source, folder);
+  const others = evaluation === 'none' ? {} : evaluation.others;
+  for (const source of [data, catalysts, evaluation, ...Object.values(others)])
+    if (source !== 'none') await checkPresence(source, folder);
   const model = await store.models.inspect(spec.model.path);
   const probed = await probeModelIfPossible(pythonPath(deployment), model.folder);
 
@@ -82,7 +87,8 @@ export async function checkRun(
   let catalystFile: ObjectRef | null = null;
   if (catalysts !== 'none') {
     const step = { kind: 'catalysts', source: 'catalysts', chunkSize } as const;
-    const ingested = await ingest(site, step, catalysts, ({ answer }) => {
+    const ingested = await ingest(site, step, catalysts, ({ answer, instruction }) => {
+      instructions.add(fingerprint(instruction));
       if (catalysts.use === 'answer' && answer === null)
         throw dataUnusable(catalysts.path, 'a catalyst has no answer, which catalysts.use: answer needs.');
     });
@@ -92,18 +98,32 @@ export async function checkRun(
     warnings.push('There are no catalysts: the model is not taught to enrich. This is a control arm, not the method.');
   }
   let evaluationFile: ObjectRef | null = null;
+  const sets: EvaluationSets = { version: 1, files: {}, leftOut: {} };
   if (evaluation !== 'none') {
-    let shared = 0;
-    const step = { kind: 'questions', source: 'evaluation', chunkSize: evaluation.chunkSize } as const;
-    const ingested = await ingest(site, step, evaluation, (row) => {
-      assertRoles(row, evaluation.path, model.folder, probed);
-      if (instructions.has(fingerprint(row.question))) shared++;
-    });
-    warnings.push(...ingested.warnings);
-    evaluationFile = ingested.file;
-    const leak = evaluationLeaks(evaluation.path, shared);
-    if (shared > 0 && spec.strict) throw leak;
-    if (shared > 0) warnings.push(`${evaluation.path}: ${leak.reason}`);
+    const isTrainedOn = ({ question }: Question) => instructions.has(fingerprint(question));
+    const read = async (field: string, source: typeof evaluation | (typeof others)[string]) => {
+      const { path, kind, chunkSize } = source;
+      const shared: string[] = [];
+      const step = { kind: 'questions', source: 'evaluation', chunkSize, field } as const;
+      const ingested = await ingest(site, step, source, (row) => {
+        assertRoles(row, path, model.folder, probed);
+        assertKind(row, path, kind, field);
+        if (isTrainedOn(row)) shared.push(row.id);
+      });
+      warnings.push(...ingested.warnings);
+      const leak = evaluationLeaks(path, shared.length, ingested.rows);
+      if (shared.length === ingested.rows || (shared.length > 0 && spec.strict)) throw leak;
+      if (shared.length > 0) warnings.push(`${path}: ${leak.reason}`);
+      return { file: ingested.file, shared };
+    };
+    const gate = await read('evaluation', evaluation);
+    evaluationFile = gate.file;
+    if (gate.shared.length > 0) sets.leftOut[''] = gate.shared;
+    for (const [name, source] of Object.entries(others)) {
+      const { file, shared } = await read(`evaluation.others.${name}`, source);
+      sets.files[name] = file;
+      if (shared.length > 0) sets.leftOut[name] = shared;
+    }
   } else {
     warnings.push('There is no evaluation: rounds are not compared, and none is rolled back.');
   }
@@ -115,6 +135,7 @@ export async function checkRun(
     data: examples.file,
     catalysts: catalystFile,
     evaluation: evaluationFile,
+    ...(isEmpty(sets.files) && isEmpty(sets.leftOut) ? {} : { sets: await store.objects.putJson(sets) }),
     fork: null,
   };
   return { runId, input, warnings };
@@ -147,6 +168,18 @@ export async function checkSample(
   warnings.push(...read.warnings);
   const input = { version: 2 as const, settings, texts, data: file, loadsModel: spec.model !== undefined };
   return { runId, input, warnings };
+}
+
+const isEmpty = (map: object) => Object.keys(map).length === 0;
+
+/** Rows that the set's kind cannot grade. Throws data.unusable. */
+function assertKind({ id, choices }: Question, file: string, kind: EvaluationKind | undefined, field: string): void {
+  const refused = (reason: string) => dataUnusable(file, `row ${show(id)} ${reason}`, `Or leave ${field}.kind out.`);
+  const needsChoices = kind === 'choice' || kind === 'choice-likelihood';
+  if (needsChoices && choices === null) throw refused(`has no choices, which ${field}.kind: ${kind} needs.`);
+  if (kind === 'exact' && choices !== null) throw refused(`has choices, which ${field}.kind: exact does not grade.`);
+  if (kind === 'choice-likelihood' && choices?.some((text) => text.trim() === ''))
+    throw refused('has a choice without a text, which has no likelihood.');
 }
 
 export const warningsOf = (model: string, probed: ProbedModel | null) =>
@@ -187,9 +220,22 @@ function checkMachines(spec: RunSpec, deployment: Deployment): void {
   if (!trainer) throw nameUnknown('trainer', name, Object.keys(deployment.trainers));
   if (scoresToKeep(selection).names.length > 0)
     requireCapability(engine, 'promptLogprobs', `selection.selector: ${describeSelector(selection.selector)}`);
+  for (const [field, kind] of kindsOf(spec))
+    if (kind === 'likelihood' || kind === 'choice-likelihood')
+      requireCapability(engine, 'promptLogprobs', `${field}: ${kind}`);
   requireCapability(engine, 'loadsWeights', 'a run, which samples from the model it has just trained,');
   const problem = batchProblem(training, trainer.processes);
   if (problem) throw trainingInvalid(name, problem);
+}
+
+/** Field and kind of each evaluation set that names one. */
+function kindsOf({ evaluation }: RunSpec): [string, EvaluationKind | undefined][] {
+  if (evaluation === 'none') return [];
+  const others = Object.entries(evaluation.others);
+  return [
+    ['evaluation.kind', evaluation.kind],
+    ...others.map(([name, { kind }]): [string, EvaluationKind | undefined] => [`evaluation.others.${name}.kind`, kind]),
+  ];
 }
 
 /**
@@ -260,7 +306,7 @@ interface Site {
 /** Stores a file and its rows. `onRow` is called for every row, also where the file was ingested before. */
 export async function ingest<Kind extends DataKind>(
   { store, texts, folder, runId, strict }: Site,
-  step: Pick<IngestInput, 'source' | 'chunkSize'> & { kind: Kind },
+  { field, ...step }: Pick<IngestInput, 'source' | 'chunkSize'> & { kind: Kind; field?: string },
   source: Source,
   onRow: (row: DataRow[Kind]) => void,
 ): Promise<{ file: ObjectRef; rows: number; warnings: string[] }> {
@@ -279,7 +325,7 @@ export async function ingest<Kind extends DataKind>(
   const ingesting = ingestOnce(store, input, source, runId, (row) => look(row as DataRow[Kind]));
   const { output, reused } = await ingesting.catch((error: unknown) => {
     const isRow = error instanceof Problem && error.type === 'data.invalid';
-    throw isRow ? error.adding(`Or leave such rows out with ${step.source}.skipInvalid: true.`) : error;
+    throw isRow ? error.adding(`Or leave such rows out with ${field ?? step.source}.skipInvalid: true.`) : error;
   });
   if (reused) {
     const schema: z.ZodType<DataRow[Kind]> = ROWS[step.kind];

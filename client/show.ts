@@ -2,7 +2,10 @@
  * What a round did, row by row: the candidates of each row beside the rationale that won, and the replies to held-out
  * questions beside the expected answers. Read from the store, one chunk in memory. Throws artifact.damaged.
  */
-import { Decision, Example, Grade } from '../contracts/rows.js';
+import type { z } from 'zod';
+import type { SetName } from '../contracts/evaluation-sets.js';
+import type { SetResult } from '../contracts/report.js';
+import { Decision, Example, Grade, LikelihoodGrade } from '../contracts/rows.js';
 import type { RoundSummary } from '../contracts/steps.js';
 import { groupById } from '../method/rows.js';
 import type { Store } from '../storage/store.js';
@@ -20,9 +23,8 @@ export interface ShownRow {
   candidates: Omit<Decision, 'id'>[];
 }
 
-export interface ShownReply extends Grade {
-  round: number;
-}
+/** `set` null: the gate's. */
+export type ShownReply = (Grade | LikelihoodGrade) & { round: number; set: SetName | null };
 
 /** The rows of a round, in the order of the data. `id`: this one only. */
 export async function* shownRows(
@@ -46,13 +48,16 @@ export async function* shownRows(
   }
 }
 
-/** The graded replies of a round; none where it was not evaluated. */
+/** The graded replies of a round to the questions of a set, null the gate's; none where it was not evaluated. */
 export async function* shownReplies(
   { datasets }: Store,
-  { round, evaluation }: RoundSummary,
+  { round, evaluation }: Pick<RoundSummary, 'round' | 'evaluation'>,
   id?: string,
+  set: { name: SetName; result: SetResult } | null = null,
 ): AsyncGenerator<ShownReply> {
-  if (!evaluation) return;
-  for await (const grade of datasets.rows(evaluation.grades, Grade))
-    if (id === undefined || grade.id === id) yield { round, ...grade };
+  const graded = set ? set.result : evaluation;
+  if (!graded) return;
+  const schema: z.ZodType<Grade | LikelihoodGrade> = set?.result.kind === 'likelihood' ? LikelihoodGrade : Grade;
+  for await (const grade of datasets.rows(graded.grades, schema))
+    if (id === undefined || grade.id === id) yield { round, set: set?.name ?? null, ...grade };
 }

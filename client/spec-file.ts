@@ -185,12 +185,15 @@ function lineOf(document: Document, lines: LineCounter, path: PropertyKey[]): nu
 /** Names of the fields that the schema has at `path`, in any branch of a union. */
 function knownFields(schema: z.ZodType, path: PropertyKey[]): string[] {
   let nodes = branches(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as JsonSchema);
-  for (const key of path) nodes = nodes.flatMap(({ properties }) => branches(properties?.[String(key)]));
+  for (const key of path)
+    nodes = nodes.flatMap((node) => branches(node.properties?.[String(key)] ?? node.additionalProperties));
   return [...new Set(nodes.flatMap(({ properties }) => Object.keys(properties ?? {})))];
 }
 
 interface JsonSchema {
   properties?: Record<string, JsonSchema>;
+  /** Of a map whose keys are names; `false` where there are no others. */
+  additionalProperties?: JsonSchema;
   anyOf?: JsonSchema[];
   oneOf?: JsonSchema[];
   allOf?: JsonSchema[];

@@ -10,6 +10,7 @@ import { STATE_QUERY } from '../contracts/commands.js';
 import type { Deployment } from '../contracts/deployment.js';
 import { Problem } from '../contracts/errors.js';
 import type { ObjectRef, Usage } from '../contracts/refs.js';
+import { RoundReport } from '../contracts/report.js';
 import {
   type CodeFailure,
   type Phase,
@@ -72,6 +73,7 @@ export interface Look {
 export class RunReader {
   /** The last table that was read: `watch` asks every second. */
   private table: { sha256: string; content: RoundTable } | null = null;
+  private readonly reports = new Map<string, RoundReport>();
   /** By run, the last answer of a worker and how long the history was before it. */
   private readonly answers = new Map<string, { at: string; state: RunState }>();
 
@@ -97,6 +99,7 @@ export class RunReader {
     const look = await this.look(runId);
     const { described, memo, codeFailure, state, phase, halt } = look;
     const { table, problem } = await this.tableOf((state ?? memo)?.table ?? null);
+    const { reports, problem: unreported } = await this.reportsOf(table);
     const hasFailed = phase === 'failed' || phase === 'aborted' || phase === 'stopped';
     return {
       runId,
@@ -113,7 +116,12 @@ export class RunReader {
       halt,
       best: state?.best?.round ?? null,
       rounds: table?.rounds ?? [],
-      warnings: [...(state?.warnings ?? []), ...endingWarnings(look), ...(problem ? [problem] : [])],
+      ...(reports.length > 0 ? { reports } : {}),
+      warnings: [
+        ...(state?.warnings ?? []),
+        ...endingWarnings(look),
+        ...[problem, unreported].filter((one) => one !== null),
+      ],
       interventions: state?.interventions ?? [],
       interventionCount: state?.interventionCount ?? 0,
       usage: state?.usage ?? usageOf(table),
@@ -180,6 +188,25 @@ export class RunReader {
         table: null,
         problem: `The finished rounds cannot be shown: ${error.message} (Is the worker's artifactRoot another one?)`,
       };
+    }
+  }
+
+  /** Reports never change, so each is read once. */
+  private async reportsOf(
+    table: RoundTable | null,
+  ): Promise<{ reports: NonNullable<RunStatus['reports']>; problem: string | null }> {
+    const reports: NonNullable<RunStatus['reports']> = [];
+    try {
+      for (const { round, report: ref } of table?.rounds ?? []) {
+        if (!ref) continue;
+        const report = this.reports.get(ref.sha256) ?? (await this.store().objects.readJson(ref, RoundReport));
+        this.reports.set(ref.sha256, report);
+        reports.push({ round, report });
+      }
+      return { reports, problem: null };
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      return { reports, problem: `Not every report can be shown: ${error.message}` };
     }
   }
 

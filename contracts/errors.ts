@@ -135,12 +135,17 @@ export const uploadDamaged = (file: string, sha256: string) =>
     `the copy that was stored when the run was started (${sha256.slice(0, 12)}) is missing or altered.`,
     'Start a run with the same file, which stores it again, then `srlm retry` this one. If it is then missing again, the worker uses another artifactRoot than the one that you start runs from.',
   );
-export const evaluationLeaks = (file: string, shared: number) =>
+/** `rows`: all questions of the file. */
+export const evaluationLeaks = (file: string, shared: number, rows: number) =>
   fileError(
     'data.leak',
     { file },
-    `${shared} evaluation question${shared === 1 ? ' is' : 's are'} also in the training data.`,
-    'Remove them, or set strict: false to get a warning only.',
+    shared === rows
+      ? `all ${rows} evaluation questions are also in the training data.`
+      : `${shared} of ${rows} evaluation questions ${shared === 1 ? 'is' : 'are'} also in the training data, and not counted.`,
+    shared === rows
+      ? 'Hold other questions out.'
+      : 'Remove them, or set strict: false to have them left out of the score.',
   );
 export const modelUnusable = (folder: string, reason: string, hint?: string) =>
   fileError('model.unusable', { file: folder }, reason, hint);

@@ -228,8 +228,20 @@ export const Grade = z.strictObject({
   correct: z.boolean(),
   given: z.string().nullable(),
   expected: z.string(),
+  /** It is in the training data, and does not count. */
+  leftOut: z.literal(true).optional(),
   /** As it was asked, with its choices. */
   question: z.string().optional(),
   reply: z.string().optional(),
 });
 export type Grade = z.infer<typeof Grade>;
+
+/**
+ * How likely the model finds an expected answer that nothing can grade: nats a token, after its own rationale and without
+ * one; null: longer than its context.
+ */
+export const LikelihoodGrade = Grade.omit({ correct: true, given: true }).extend({
+  nats: z.number().nullable(),
+  natsAlone: z.number().nullable(),
+});
+export type LikelihoodGrade = z.infer<typeof LikelihoodGrade>;

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { CommandName, Settings } from './commands.js';
 import { Counts } from './counts.js';
 import { DatasetRef, jsonBytes, ModelRef, ObjectRef, Usage } from './refs.js';
+import { RoundReport } from './report.js';
 import { Approval, RunSettings, SampleSettings } from './spec.js';
 import { EvalResult, GateOutput, RoundSummary, TrainingSet } from './steps.js';
 import { WorkflowConfig } from './workflow-config.js';
@@ -22,6 +23,8 @@ export const RunInput = z.strictObject({
   data: ObjectRef,
   catalysts: ObjectRef.nullable(),
   evaluation: ObjectRef.nullable(),
+  /** EvaluationSets; absent: the spec has no further sets, and no question is in the training data. */
+  sets: ObjectRef.optional(),
   config: WorkflowConfig,
   /** A fork repeats what its parent did before `fromRound`, and so finds it done. */
   fork: z
@@ -296,6 +299,8 @@ export const RunStatus = z.strictObject({
   best: z.int().nullable(),
   /** Finished rounds. */
   rounds: z.array(RoundSummary),
+  /** Of those finished rounds that have one. */
+  reports: z.array(z.strictObject({ round: z.int(), report: RoundReport })).optional(),
   warnings: z.array(z.string()),
   interventions: z.array(Intervention),
   interventionCount: z.int(),

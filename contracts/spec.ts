@@ -7,6 +7,7 @@
  * each; all the rest, RunSettings, is what workflow code decides by, and stays below 3 KB.
  */
 import { z } from 'zod';
+import { GateKind, hasOthers, joined, ofSets, otherSets, SET_FIELDS, SetName } from './evaluation-sets.js';
 import { PromptTemplates } from './prompts.js';
 import { jsonBytes } from './refs.js';
 import { Selection } from './selection.js';
@@ -73,8 +74,9 @@ export const Sampling = z.strictObject({
 export type Sampling = z.infer<typeof Sampling>;
 
 export const Evaluation = Source.extend({
-  maxTokens: z.int().min(1).max(32768).default(512),
-  chunkSize: z.int().min(1).max(1024).default(64),
+  ...SET_FIELDS,
+  kind: GateKind.optional().describe('how replies are graded; left out: by the rows'),
+  others: otherSets(Source),
 });
 
 export const Gate = z.strictObject({
@@ -186,6 +188,8 @@ export const SpecTexts = z.strictObject({
   data: SourceTexts,
   catalysts: SourceTexts.nullable(),
   evaluation: SourceTexts.nullable(),
+  /** Of further evaluation sets; absent: there are none. */
+  others: z.record(SetName, SourceTexts).optional(),
 });
 export type SpecTexts = z.infer<typeof SpecTexts>;
 
@@ -193,7 +197,7 @@ export type SpecTexts = z.infer<typeof SpecTexts>;
 export const RunSettings = RunSpec.omit({ model: true, prompts: true }).extend({
   data: SourceSettings,
   catalysts: z.union([z.literal('none'), SourceSettings.extend(CatalystUse)]),
-  evaluation: z.union([z.literal('none'), Evaluation.omit(IN_TEXTS)]),
+  evaluation: z.union([z.literal('none'), Evaluation.omit(IN_TEXTS).extend({ others: otherSets(SourceSettings) })]),
 });
 export type RunSettings = z.infer<typeof RunSettings>;
 
@@ -210,11 +214,13 @@ export function splitRunSpec(spec: RunSpec): { settings: RunSettings; texts: Spe
       ...rest,
       data: without(data),
       catalysts: catalysts === 'none' ? 'none' : without(catalysts),
-      evaluation: evaluation === 'none' ? 'none' : without(evaluation),
+      evaluation:
+        evaluation === 'none' ? 'none' : { ...without(evaluation), others: ofSets(evaluation.others, without) },
     }),
     texts: {
       ...{ prompts, system: null, prompt: null, model: model.path },
       ...{ data: source(data)!, catalysts: source(catalysts), evaluation: source(evaluation) },
+      ...(evaluation !== 'none' && hasOthers(evaluation) ? { others: ofSets(evaluation.others, textsOf) } : {}),
     },
   };
 }
@@ -245,7 +251,10 @@ export function joinRunSpec(settings: RunSettings, texts: SpecTexts): RunSpec {
     prompts: texts.prompts,
     data: { ...data, ...texts.data },
     catalysts: catalysts === 'none' ? 'none' : { ...catalysts, ...texts.catalysts },
-    evaluation: evaluation === 'none' ? 'none' : { ...evaluation, ...texts.evaluation },
+    evaluation:
+      evaluation === 'none'
+        ? 'none'
+        : { ...evaluation, ...texts.evaluation, others: joined(evaluation.others, texts.others) },
   });
 }
 

@@ -12,6 +12,7 @@ import {
   TrainingCounts,
   VerdictCounts,
 } from './counts.js';
+import { SetName } from './evaluation-sets.js';
 import { DatasetRef, ModelRef, ObjectRef, Sha256, Usage } from './refs.js';
 import { ScoreName } from './rows.js';
 import { Gate, Judge, Name, Sampling, Selection } from './spec.js';
@@ -65,6 +66,7 @@ export const STEPS = [
   'fineTune',
   'evaluate',
   'grade',
+  'report',
   'gate',
   'record',
   'pick',
@@ -319,6 +321,8 @@ export const GradeInput = z.strictObject({
   replies: DatasetRef,
   texts: ObjectRef,
   confidence: z.number().gt(0).lt(1),
+  /** Where the client has found questions that do not count. */
+  leftOut: z.strictObject({ sets: ObjectRef, set: SetName.nullable() }).optional(),
 });
 export type GradeInput = z.infer<typeof GradeInput>;
 /** `low` and `high`: Wilson's interval of the accuracy, at the gate's confidence. */
@@ -329,6 +333,8 @@ export const EvalResult = z.strictObject({
   accuracy: z.number(),
   low: z.number(),
   high: z.number(),
+  /** Questions that are in the training data and do not count; absent: none. */
+  leftOut: z.int().min(1).optional(),
 });
 export type EvalResult = z.infer<typeof EvalResult>;
 
@@ -376,6 +382,8 @@ export const RoundSummary = z.strictObject({
   /** null: there are no questions, or the evaluation was skipped. */
   evaluation: EvalResult.nullable(),
   gate: GateOutput.nullable(),
+  /** Its RoundReport. Absent where a release before 0.4 finished the round, or there was nothing to report. */
+  report: ObjectRef.optional(),
   /** In order. Seconds by the workflow's clock: waiting in a queue included. */
   steps: z.array(StepCost).max(MAX_STEPS),
 });

@@ -42,10 +42,10 @@ function normalShare(z: number): number {
   return 0.5 + (sum * Math.exp(-(z ** 2) / 2)) / Math.sqrt(2 * Math.PI);
 }
 
-/** `difference`: accuracy of b minus that of a, on the same questions in the same order. */
+/** `difference`: mean of b minus that of a, on the same questions in the same order. Right answers count 1. */
 export function pairedBootstrap(
-  a_E: readonly boolean[],
-  b_E: readonly boolean[],
+  a_E: readonly (boolean | number)[],
+  b_E: readonly (boolean | number)[],
   confidence: number,
   seed: number,
   draws = 2000,
@@ -72,3 +72,25 @@ function interval(values_E: readonly number[], confidence: number, seed: number,
 }
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+
+/**
+ * McNemar's exact test, two-sided: `p` of so many questions, or more, being right in one of the two alone, if both were
+ * equally good. `onlyA`: right in a alone.
+ */
+export function exactPairedTest(
+  a_E: readonly boolean[],
+  b_E: readonly boolean[],
+): { onlyA: number; onlyB: number; p: number } {
+  if (a_E.length !== b_E.length) throw new Error(`cannot pair ${a_E.length} answers with ${b_E.length}`);
+  const onlyA = a_E.filter((a, e) => a && !b_E[e]).length;
+  const onlyB = a_E.filter((a, e) => !a && b_E[e]).length;
+  const n = onlyA + onlyB;
+  // Binomial(n, 1/2) up to the smaller of the two, by logarithms: 2 ** -n underflows.
+  let log = -n * Math.LN2;
+  let tail = 0;
+  for (let k = 0; k <= Math.min(onlyA, onlyB); k++) {
+    tail += Math.exp(log);
+    log += Math.log((n - k) / (k + 1));
+  }
+  return { onlyA, onlyB, p: Math.min(1, 2 * tail) };
+}

@@ -10,6 +10,7 @@ import type { RunSettings } from '../contracts/spec.js';
 import type { EvalResult, GateOutput, RoundSummary, SelectInput, SelectOutput } from '../contracts/steps.js';
 import { scoresOf, scoresToKeep } from '../method/selectors/index.js';
 import type { RunControl } from './control/control.js';
+import { evaluateOthers, gateByLikelihood, replies, report } from './evaluation-sets.js';
 import { stopped } from './failures.js';
 import { sharded } from './steps/shards.js';
 import { optional, step } from './steps/step.js';
@@ -37,6 +38,8 @@ export async function round(run: Run, input: RunInput): Promise<RoundSummary> {
     return { trainer, base, data: mixture, training, seed, deterministic };
   });
   const evaluation = await optional(run, () => evaluate(run, input, trained.model));
+  const others = await evaluateOthers(run, input, trained.model);
+  const reported = await report(run, evaluation, others);
   const gate = await optional(run, () => decide(run, evaluation));
   return {
     round: number,
@@ -45,6 +48,7 @@ export async function round(run: Run, input: RunInput): Promise<RoundSummary> {
     trainLoss: trained.trainLoss,
     evaluation,
     gate,
+    ...(reported ? { report: reported } : {}),
     steps: [],
     changed: enrichment?.selected.changed ?? null,
     candidates: enrichment?.candidates ?? null,
@@ -123,30 +127,18 @@ function missingScore({ settings: { selection } }: Run, { scores, withoutRationa
   );
 }
 
-async function evaluate(run: Run, { texts }: RunInput, model: ModelRef): Promise<EvalResult | null> {
+async function evaluate(run: Run, input: RunInput, model: ModelRef): Promise<EvalResult | null> {
   const { questions } = run.state.prepared!;
   const { evaluation } = run.settings;
+  const { texts, sets } = input;
   if (!questions || evaluation === 'none') return null;
-  const replies = await sharded(run, 'evaluate', () => {
-    const { engine, deterministic, seed } = run.settings;
-    const { maxTokens } = run.settings.evaluation as typeof evaluation;
-    return {
-      step: 'sample',
-      purpose: 'evaluate',
-      engine,
-      model,
-      data: questions,
-      texts,
-      enrichFrom: 'original',
-      sampling: { k: 1, temperature: 0, topP: 1, topK: 0, maxTokens, stop: [] },
-      seed,
-      round: 0,
-      deterministic,
-    };
-  });
+  if (evaluation.kind === 'choice-likelihood') return gateByLikelihood(run, input, questions, model);
+  const maxTokens = () => (run.settings.evaluation as typeof evaluation).maxTokens;
+  const answers = await replies(run, texts, { questions, maxTokens, model, number: null });
   return step(run, 'grade', ({ cpu }) => {
     const { confidence } = run.settings.gate;
-    return cpu.srlmGrade({ questions, replies, texts, confidence });
+    const leftOut = sets ? { leftOut: { sets, set: null } } : {};
+    return cpu.srlmGrade({ questions, replies: answers, texts, confidence, ...leftOut });
   });
 }
 

@@ -3,7 +3,7 @@
  * one also prepares (chain.ts).
  */
 import type { ObjectRef } from '../contracts/refs.js';
-import { type OperatorRecord, RunInput, type RunProgress, type RunResult } from '../contracts/run.js';
+import { type OperatorRecord, RunInput, type RunProgress, type RunResult, type StepState } from '../contracts/run.js';
 import { RunSettings } from '../contracts/spec.js';
 import type {
   DataKind,
@@ -17,6 +17,7 @@ import type {
 } from '../contracts/steps.js';
 import { begin, continueRun, parsed, toEnd } from './chain.js';
 import type { RunControl } from './control/control.js';
+import { isOfSet, summed } from './evaluation-sets.js';
 import { stopped } from './failures.js';
 import { round } from './round.js';
 import { sharded } from './steps/shards.js';
@@ -148,15 +149,20 @@ async function record(run: RunControl, summary: RoundSummary): Promise<void> {
   state.rounds = summary.round + 1;
 }
 
-/** What the steps of a round took; `round` null: those before the first one. */
-const costs = ({ state }: RunControl, round: number | null): StepCost[] =>
-  state.steps
-    .filter((one) => one.round === round && one.step !== 'record')
-    .map(({ step, seconds, usage, reused }) => ({ step, seconds: seconds ?? 0, usage, reused }));
+/** What the steps of a round took; `round` null: those before the first one. Evaluation sets beside the gate's are one. */
+function costs({ state }: RunControl, round: number | null): StepCost[] {
+  const steps = state.steps.filter((one) => one.round === round && one.step !== 'record');
+  const cost = ({ step, seconds, usage, reused }: StepState) => ({ step, seconds: seconds ?? 0, usage, reused });
+  const ofSets = steps.filter(({ step }) => isOfSet(step)).map(cost);
+  return [...steps.filter(({ step }) => !isOfSet(step)).map(cost), ...summed('evaluate (sets)', ofSets)];
+}
 
-/** What the steps of this execution have counted: those of a round, and before the first one those of the preparation. */
+/**
+ * What the steps of this execution have counted: those of a round, and before the first one those of the preparation. What
+ * evaluation sets count is in the report.
+ */
 const counts = ({ state }: RunControl): StepCounts =>
-  state.steps.flatMap(({ step, round, counts }) => (counts ? [{ round, step, counts }] : []));
+  state.steps.flatMap(({ step, round, counts }) => (counts && !isOfSet(step) ? [{ round, step, counts }] : []));
 
 /** The gate's verdict, or the operator's: given now, or recorded in an earlier pass over the rounds or by a fork's parent. */
 async function verdictOn(run: RunControl, summary: RoundSummary): Promise<GateOutput['verdict']> {

@@ -13,6 +13,7 @@ import type { SrlmClient } from '../client.js';
 import { Pace } from '../pace.js';
 import { type Context, untilInterrupted } from './context.js';
 import { changes, lastKnown, progressLine } from './lines.js';
+import { comparisonsTable, setsTable } from './report-lines.js';
 import { countLines, roundsTable } from './tables.js';
 import { renderRun } from './tree.js';
 
@@ -78,7 +79,17 @@ export async function printResult(context: Context, client: SrlmClient, status: 
   const folder = model.path ?? join(client.store.root, 'models', model.sha256);
   const counts = countLines(status);
   const missing = counts.length > 0 ? ['', ...counts] : [];
-  context.print(null, [...roundsTable(rounds), ...missing, '', `best   round ${best}`, `model  ${folder}`]);
+  const reported = [setsTable(status), comparisonsTable(status)].flatMap((lines) =>
+    lines.length > 0 ? ['', ...lines] : [],
+  );
+  context.print(null, [
+    ...roundsTable(rounds),
+    ...reported,
+    ...missing,
+    '',
+    `best   round ${best}`,
+    `model  ${folder}`,
+  ]);
   context.say(`Ask it something:  srlm ask ${shellWord(runId)} "..."`);
 }
 

@@ -3,7 +3,9 @@ import { countsText, isWhole } from '../../contracts/counts.js';
 import { shellWord } from '../../contracts/errors.js';
 import { codeFailureText, type Intervention, type RunStatus, type StepState } from '../../contracts/run.js';
 import { describeSettings } from '../../contracts/settings.js';
+import { comparisonParts, setParts } from '../../text/report.js';
 import { duration, printable } from '../../text/text.js';
+import { reportOf } from './report-lines.js';
 import { roundParts } from './tables.js';
 import { answersTo, attempts, mostFailed, progressOf, progressParts, quietText, unpolledText } from './tree.js';
 
@@ -95,7 +97,10 @@ function finishedRounds(before: RunStatus | null, after: RunStatus, belongs: (ro
   const known = new Set(before?.rounds.map(({ round }) => round));
   return after.rounds
     .filter(({ round }) => belongs(round) && !known.has(round))
-    .map((one) => `${roundLabel(after, one.round)} done · ${roundParts(one).join(' · ')}`);
+    .map(
+      (one) =>
+        `${roundLabel(after, one.round)} done · ${[...roundParts(one), ...reportParts(after, one.round)].join(' · ')}`,
+    );
 }
 
 function failedAttempts(before: RunStatus | null, after: RunStatus): string[] {
@@ -142,4 +147,10 @@ function end(before: RunStatus | null, after: RunStatus): string[] {
   const seconds = (Date.parse(after.endedAt) - Date.parse(after.startedAt)) / 1000;
   const why = after.failure ? `: ${printable(after.failure)}` : '';
   return [`run ${after.runId} · ${after.state} after ${duration(seconds)}${why}`];
+}
+
+/** The other sets, and what the round has gained on earlier ones. */
+function reportParts(status: RunStatus, round: number): string[] {
+  const report = reportOf(status, round);
+  return report ? [...setParts(report), ...comparisonParts(report)].map(printable) : [];
 }

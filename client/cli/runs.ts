@@ -8,6 +8,7 @@ import { hasColor } from '../../text/terminal.js';
 import { duration, printable } from '../../text/text.js';
 import { otherConfigs } from '../other-config.js';
 import { action, EXIT, exitOf, runName } from './context.js';
+import { comparisonsTable, setsTable } from './report-lines.js';
 import { countLines, roundsTable, usageTable } from './tables.js';
 import { renderRun } from './tree.js';
 
@@ -40,6 +41,8 @@ export function addRunCommands(program: Command): void {
         const parts = [
           renderRun(status, { width, color: hasColor(process.stdout), now: Date.now() }),
           rounds.length > 0 ? roundsTable(rounds) : [],
+          setsTable(status),
+          comparisonsTable(status),
           countLines(status),
           usageTable(status),
         ];

@@ -4,7 +4,9 @@
  */
 import type { Command } from 'commander';
 import { runHasNoModel } from '../../contracts/errors.js';
+import type { SetResult } from '../../contracts/report.js';
 import { INCUMBENT } from '../../contracts/rows.js';
+import type { RunStatus } from '../../contracts/run.js';
 import type { RoundSummary } from '../../contracts/steps.js';
 import { wrap } from '../../text/columns.js';
 import { visible, visibleJson } from '../../text/text.js';
@@ -12,11 +14,13 @@ import type { SrlmClient } from '../client.js';
 import { type ShownReply, type ShownRow, shownReplies, shownRows } from '../show.js';
 import { action, EXIT, MAX_ROUND, number, runName, UsageError } from './context.js';
 import { paged } from './pager.js';
+import { reportOf } from './report-lines.js';
 
 interface ShowOptions {
   round?: number;
   row?: string;
   questions?: boolean;
+  set?: string;
 }
 
 export function addShowCommand(program: Command): void {
@@ -27,15 +31,19 @@ export function addShowCommand(program: Command): void {
     .option('--round <n>', 'a finished round (default: the newest)', number('--round', 0, MAX_ROUND))
     .option('--row <id>', 'this row, or this question, only')
     .option('--questions', 'the replies to held-out questions')
+    .option('--set <name>', "with --questions: those of this evaluation set (default: the gate's)")
     .action(
-      action(async (context, runId: string, { round: n, row, questions = false }: ShowOptions) => {
+      action(async (context, runId: string, { round: n, row, questions = false, set: name }: ShowOptions) => {
+        if (name !== undefined && !questions) throw new UsageError('--set goes with --questions.');
         const client = await context.connect();
-        const round = await roundOf(client, runId, n);
-        if (questions && !round.evaluation)
+        const status = await client.status(runId);
+        const round = finishedRound(status, runId, n);
+        const set = name === undefined ? null : setOf(status, round.round, name);
+        if (questions && !set && !round.evaluation)
           throw new UsageError(`--questions: round ${round.round} was not evaluated.`);
         const { store } = client;
         const shown: AsyncIterable<ShownRow | ShownReply> = questions
-          ? shownReplies(store, round, row)
+          ? shownReplies(store, round, row, set)
           : shownRows(store, round, row);
         let count = 0;
         async function* lines(): AsyncGenerator<string> {
@@ -60,12 +68,25 @@ export async function roundOf(
   runId: string,
   n: number | undefined,
 ): Promise<RoundSummary> {
-  const { rounds } = await client.status(runId);
+  return finishedRound(await client.status(runId), runId, n);
+}
+
+function finishedRound({ rounds }: Pick<RunStatus, 'rounds'>, runId: string, n: number | undefined): RoundSummary {
   const newest = rounds.at(-1);
   if (!newest) throw runHasNoModel(runId, 'has finished no round yet');
   const round = n === undefined ? newest : rounds.find((one) => one.round === n);
   if (round) return round;
   throw new UsageError(`--round ${n}: the finished rounds of ${runId} are 0 to ${newest.round}.`);
+}
+
+/** A set beside the gate's that the round was evaluated on. */
+function setOf(status: RunStatus, round: number, name: string): { name: string; result: SetResult } {
+  const evaluations = reportOf(status, round)?.evaluations ?? {};
+  const result = Object.hasOwn(evaluations, name) ? evaluations[name] : undefined;
+  if (result) return { name, result };
+  const names = Object.keys(evaluations);
+  const known = names.length > 0 ? `its sets are ${names.join(', ')}` : "it has none beside the gate's";
+  throw new UsageError(`--set ${name}: round ${round} has no such set; ${known}.`);
 }
 
 // --- a row as text ----------------------------------------------------------------------------------------------------
@@ -87,15 +108,25 @@ export function rowLines({ round, id, question, answer, original, rationale, can
   ];
 }
 
-export function replyLines({ round, id, correct, given, expected, question, reply }: ShownReply, width: number) {
+export function replyLines(shown: ShownReply, width: number) {
+  const { round, set, id, expected, question, reply, leftOut } = shown;
+  const head = [`question ${id}`, ...(set === null ? [] : [set]), `round ${round}`, outcomeOf(shown)];
   return [
-    `question ${id} · round ${round} · ${correct ? 'right' : 'wrong'}`,
+    [...head, ...(leftOut ? ['left out: in the training data'] : [])].join(' · '),
     ...textField('  question', question ?? '(this round kept no texts)', width),
     ...textField('  expected', expected, width),
-    ...textField('  given', given ?? '(no answer was found in the reply)', width),
+    ...('given' in shown ? textField('  given', shown.given ?? '(no answer was found in the reply)', width) : []),
     ...textField('  reply', reply ?? '', width),
     '',
   ];
+}
+
+/** `right`, or `-0.412 nats a token, -0.980 without a rationale`. */
+function outcomeOf(shown: ShownReply): string {
+  if ('correct' in shown) return shown.correct ? 'right' : 'wrong';
+  const { nats, natsAlone } = shown;
+  if (nats === null || natsAlone === null) return 'no log-probability';
+  return `${nats.toFixed(3)} nats a token, ${natsAlone.toFixed(3)} without a rationale`;
 }
 
 /** `chosen · off-policy -0.412 · on-policy -0.380`, or the guard that it failed. */

@@ -186,7 +186,8 @@ async function readSpec<T extends RunSpec | SampleSpec>(
   const fromHere = (path: string) => (isAbsolute(path) ? path : relative(here, resolve(base, path)) || '.');
   spec.data.path = fromHere(spec.data.path);
   if ('catalysts' in spec && spec.catalysts !== 'none') spec.catalysts.path = fromHere(spec.catalysts.path);
-  if ('evaluation' in spec && spec.evaluation !== 'none') spec.evaluation.path = fromHere(spec.evaluation.path);
+  if ('evaluation' in spec && spec.evaluation !== 'none')
+    for (const set of [spec.evaluation, ...Object.values(spec.evaluation.others)]) set.path = fromHere(set.path);
   // The worker's current folder is another one.
   if (spec.model && existsSync(resolve(base, spec.model.path))) spec.model.path = resolve(base, spec.model.path);
   return spec;

@@ -4,6 +4,7 @@ import { Usage } from '../../contracts/refs.js';
 import type { RunStatus } from '../../contracts/run.js';
 import type { EvalResult, GateOutput, RoundSummary } from '../../contracts/steps.js';
 import { table } from '../../text/columns.js';
+import { leftOutText } from '../../text/report.js';
 import { duration, percent, printable } from '../../text/text.js';
 
 export function roundsTable(rounds: readonly RoundSummary[]): string[] {
@@ -33,8 +34,8 @@ export function roundParts({ set, trainLoss, evaluation, gate, steps }: RoundSum
 }
 
 /** `52.0 % of 50 (38.5-65.2)`: how many questions it rests on, and its interval. */
-export const accuracyText = ({ accuracy, total, low, high }: EvalResult): string =>
-  `${percent(accuracy)} % of ${total} (${percent(low)}-${percent(high)})`;
+export const accuracyText = ({ accuracy, total, low, high, leftOut = 0 }: EvalResult): string =>
+  `${percent(accuracy)} % of ${total} (${percent(low)}-${percent(high)})${leftOutText(leftOut)}`;
 
 export const VERDICTS: Record<GateOutput['verdict'], string> = {
   keep: 'kept',

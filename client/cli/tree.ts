@@ -7,7 +7,9 @@ import { shellWord } from '../../contracts/errors.js';
 import { codeFailureText, type Parked, type RunStatus, type StepState, type Waiting } from '../../contracts/run.js';
 import type { Approval } from '../../contracts/spec.js';
 import { clip, columns, pad, wrap } from '../../text/columns.js';
+import { comparisonParts, setParts } from '../../text/report.js';
 import { duration, printable, rate, visible } from '../../text/text.js';
+import { reportOf } from './report-lines.js';
 import { accuracyText, roundParts, VERDICTS } from './tables.js';
 
 export interface View {
@@ -40,8 +42,10 @@ export function renderRun(status: RunStatus, view: View): string[] {
   for (const text of standstill(status)) lines.push(...sentence(1, view, text));
   for (const warning of status.warnings) lines.push(...sentence(1, view, `warning: ${warning}`));
   lines.push(...preparationLines(status, view));
-  for (const one of rounds)
+  for (const one of rounds) {
     lines.push({ indent: 1, mark: 'done', text: [`round ${one.round}`, ...roundParts(one)].join('  ') });
+    lines.push(...reportLines(status, one.round, view));
+  }
   const isCurrent = round !== null && !endedAt && rounds.every((one) => one.round !== round);
   if (isCurrent) {
     lines.push({ indent: 1, mark: parked ? 'parked' : 'running', text: `round ${round}` });
@@ -54,6 +58,15 @@ export function renderRun(status: RunStatus, view: View): string[] {
   if (state === 'paused') lines.push(...exact(1, view, `Paused. To continue:  srlm resume ${shellWord(runId)}`));
   if (status.failure) lines.push(...sentence(1, view, status.failure));
   return lines.map((line) => drawn(line, view));
+}
+
+/** The other sets of each round; comparisons of the newest one. */
+function reportLines(status: RunStatus, round: number, view: View): Line[] {
+  const report = reportOf(status, round);
+  if (!report) return [];
+  const isNewest = round === status.rounds.at(-1)?.round;
+  const parts = [...setParts(report), ...(isNewest ? comparisonParts(report) : [])];
+  return parts.flatMap((text) => sentence(2, view, text));
 }
 
 /** Why the run makes no progress, where it is not its own doing; sentences. */

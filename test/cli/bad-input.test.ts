@@ -162,7 +162,7 @@ const cases: { what: string; args: string[]; says: string }[] = [
   {
     what: 'evaluation questions that are also in the training data, with strict',
     args: ['run.yaml', '--evaluation', 'questions.jsonl', '--set', 'strict=true'],
-    says: 'questions.jsonl: 1 evaluation question is also in the training data. Remove them, or set strict: false to get a warning only. Nothing was started. [data.leak]',
+    says: 'questions.jsonl: 1 of 2 evaluation questions is also in the training data, and not counted. Remove them, or set strict: false to have them left out of the score. Nothing was started. [data.leak]',
   },
   {
     what: 'a model folder that is not there',
@@ -256,7 +256,8 @@ describe('srlm start refuses, in one sentence and with exit code 2,', () => {
     ]);
     const message =
       'Temporal does not answer at 127.0.0.1:1 (Failed to connect before the deadline). Start it with `srlm up`, or set TEMPORAL_ADDRESS. Nothing was started. [temporal.unreachable]';
-    expect(stderr).toBe(`warning: questions.jsonl: 1 evaluation question is also in the training data.\n${message}\n`);
+    const leak = 'questions.jsonl: 1 of 2 evaluation questions is also in the training data, and not counted.';
+    expect(stderr).toBe(`warning: ${leak}\n${message}\n`);
     expect(JSON.parse(stdout)).toEqual({ error: { type: 'temporal.unreachable', message } });
     expect(code).toBe(2);
   });

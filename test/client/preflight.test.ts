@@ -28,9 +28,14 @@ beforeAll(() => {
   for (const name of ['config.json', 'model.safetensors', 'tokenizer.json', 'chat_template.jinja'])
     writeFileSync(join(folder, 'models/good', name), name.endsWith('.json') ? '{}' : 'x');
   writeFileSync(join(folder, 'data.jsonl'), jsonl({ instruction: 'One?', rationale: 'r', answer: '1' }));
-  writeFileSync(join(folder, 'questions.jsonl'), jsonl({ question: ' one? ', answer: '1' }));
+  writeFileSync(
+    join(folder, 'questions.jsonl'),
+    jsonl({ question: ' one? ', answer: '1' }, { question: 'Two?', answer: '2' }),
+  );
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const LEAK = 'questions.jsonl: 1 of 2 evaluation questions is also in the training data, and not counted.';
 
 const spec = (more: object = {}) =>
   RunSpec.parse({
@@ -42,7 +47,7 @@ const spec = (more: object = {}) =>
 it('stores the files and their rows, and names them in the input of the run', async () => {
   const { runId, input, warnings } = await checkRun(spec(), deployment(), folder);
   expect(runId).toMatch(/^lab-\d{8}-\d{6}-[0-9a-f]{4}$/);
-  expect(warnings).toEqual(['questions.jsonl: 1 evaluation question is also in the training data.']);
+  expect(warnings).toEqual([LEAK]);
   const { objects } = openStore(deployment());
   expect(await objects.has('file', input.data)).toBe(true);
   expect(await objects.has('file', input.evaluation!)).toBe(true);
@@ -60,9 +65,7 @@ it('tries the model out', async () => {
 
 it('finds what is wrong between two files also when both were stored before', async () => {
   await checkRun(spec(), deployment(), folder);
-  await expect(checkRun(spec({ strict: true }), deployment(), folder)).rejects.toThrow(
-    'questions.jsonl: 1 evaluation question is also in the training data.',
-  );
+  await expect(checkRun(spec({ strict: true }), deployment(), folder)).rejects.toThrow(LEAK);
 });
 
 it('says which fields are not used, and which rows are left out, each time', async () => {

@@ -31,7 +31,7 @@ describe.concurrent('a run with catalysts, an evaluation and both scores', () =>
     expect(run.asked()).toEqual([
       ...['srlmPrepareModel', 'srlmIngest', 'srlmIngest', 'srlmIngest', ...end, 'srlmKeepRound'],
       ...[...sharded, 'srlmParse', ...sharded, ...sharded, ...sharded, ...sharded, 'srlmSelect'],
-      ...[...end, 'srlmGate', 'srlmKeepRound'],
+      ...[...end, 'srlmReport', 'srlmGate', 'srlmKeepRound'],
     ]);
   });
 
@@ -98,7 +98,7 @@ describe.concurrent('a run with catalysts, an evaluation and both scores', () =>
       ...['sample', 'parse'],
       ...['logprob (current model)', 'logprob (current model, no rationale)'],
       ...['logprob (reference)', 'logprob (reference, no rationale)', 'select'],
-      ...['mix', 'fineTune', 'evaluate', 'grade', 'gate'],
+      ...['mix', 'fineTune', 'evaluate', 'grade', 'report', 'gate'],
     ]);
     const costs = rounds[1].steps.map(({ usage, reused }) => [usage?.tokens ?? 0, reused]);
     expect(costs).toEqual([100, 0, 100, 100, 100, 100, 0, 0, 1000, 100, 0, 0].map((tokens) => [tokens, false]));

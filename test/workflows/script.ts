@@ -4,6 +4,7 @@ import { ApplicationFailure } from '@temporalio/activity';
 import type { DrawInput, Picked, PickInput } from '../../contracts/catalysts.js';
 import type { Counts, TextCounts, VerdictCounts } from '../../contracts/counts.js';
 import type { DatasetRef, ModelRef, ObjectRef, Usage } from '../../contracts/refs.js';
+import type { ReportInput } from '../../contracts/report.js';
 import type { RunProgress } from '../../contracts/run.js';
 import type {
   EvalResult,
@@ -133,6 +134,7 @@ export function defaults(tables: Map<string, RoundTable>): Script {
     srlmFineTune: (input: FineTuneInput) => trained(input),
     srlmClaimHost: () => ({ host: 'host-a' }),
     srlmGrade: ({ replies }: { replies: DatasetRef }) => done(evaluation(replies.sha256)),
+    srlmReport: ({ round }: ReportInput) => ({ report: object(`report ${round}`), comparisons: [] }),
     srlmGate: () => ({ verdict: 'keep', difference: 0, low: -0.1, high: 0.1 }),
     srlmKeepRound: ({ table, preparation, round }: KeepRoundInput, _, counts: StepCounts = []) => {
       const before = table ? tables.get(table.sha256) : undefined;
