@@ -1,6 +1,7 @@
 /** All activities by queue, bound to their dependencies. Names begin with `srlm`: they live beside a user's own. */
 import type { Deps } from './activity.js';
 import { srlmAddRationales } from './add-rationales.js';
+import { srlmCurves } from './curves.js';
 import { srlmExport } from './export.js';
 import { srlmFineTune } from './fine-tune.js';
 import { srlmGate } from './gate.js';
@@ -23,6 +24,7 @@ export function cpuActivities(deps: Deps) {
     srlmSelect: srlmSelect(deps),
     srlmMix: srlmMix(deps),
     srlmGrade: srlmGrade(deps),
+    srlmCurves: srlmCurves(deps),
     srlmGate: srlmGate(deps),
     srlmKeepRound: srlmKeepRound(deps),
     srlmReadRound: srlmReadRound(deps),

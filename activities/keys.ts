@@ -7,6 +7,7 @@ import type { ObjectRef } from '../contracts/refs.js';
 import type { Fields, PromptTemplates } from '../contracts/spec.js';
 import type {
   AddRationalesInput,
+  DeepenStep,
   FineTuneInput,
   GradeInput,
   IngestInput,
@@ -39,6 +40,7 @@ const VERSION = {
   mix: 1,
   fineTune: 2,
   grade: 2,
+  deepen: 1,
 } as const;
 
 export const ingestInputs = (
@@ -93,6 +95,22 @@ export const logprobRecipe = (
   deterministic,
   templates: { answer: prompts.answer, reply: prompts.reply },
 });
+
+/** The answers are greedy in any case; a rationale that is sampled depends on seed and depth. */
+export function deepenRecipe(
+  { sampling, seed, depth, deterministic }: DeepenStep,
+  { answer, reply, enrich }: PromptTemplates,
+  weights: string,
+) {
+  return {
+    versions: [VERSION.deepen, PARSE, PROMPTS, RANDOM],
+    weights,
+    deterministic,
+    templates: { answer, reply, enrich },
+    sampling,
+    ...(sampling.temperature === 0 ? {} : { seed, depth }),
+  };
+}
 
 /** A whole sharded step. `data`: all datasets it reads, chunk by chunk. */
 export const shardedInputs = (recipe: object, data: readonly ObjectRef[]) => ({

@@ -27,7 +27,7 @@ import {
 import type { ObjectRef } from '../contracts/refs.js';
 import { Catalyst, Example, PromptRow, Question } from '../contracts/rows.js';
 import type { RunInput, SampleInput } from '../contracts/run.js';
-import { type Fields, type RunSpec, type SampleSpec, splitRunSpec, splitSampleSpec } from '../contracts/spec.js';
+import { type Evaluation, type Fields, type RunSpec, type SampleSpec, splitRunSpec, splitSampleSpec } from '../contracts/spec.js';
 import type { DataKind, IngestInput } from '../contracts/steps.js';
 import { batchProblem } from '../contracts/training.js';
 import { requireCapability } from '../engines/engine.js';
@@ -98,7 +98,7 @@ export async function checkRun(
       assertRoles(row, evaluation.path, model.folder, probed);
       if (instructions.has(fingerprint(row.question))) shared++;
     });
-    warnings.push(...ingested.warnings);
+    warnings.push(...ingested.warnings, ...costOfCurves(evaluation, ingested.rows, spec.rounds));
     evaluationFile = ingested.file;
     const leak = evaluationLeaks(evaluation.path, shared);
     if (shared > 0 && spec.strict) throw leak;
@@ -146,6 +146,19 @@ export async function checkSample(
   warnings.push(...read.warnings);
   const input = { version: 2 as const, settings, texts, data: file, loadsModel: spec.model !== undefined };
   return { runId, input, warnings };
+}
+
+/** Samples and enrichments may take longer than all the rest of a round. */
+function costOfCurves({ samples, enrich }: Evaluation, questions: number, rounds: number): string[] {
+  // An enriched reply is two texts: the rationale, and the answer after it.
+  const each = (samples > 1 ? samples : 0) + 2 * samples * enrich;
+  if (each === 0) return [];
+  const more = questions * each;
+  const shown = (texts: number) => texts.toLocaleString('en-US');
+  const all = rounds > 0 ? `, ${shown(more * (rounds + 1))} in all rounds` : '';
+  return [
+    `evaluation: samples ${samples} and enrich ${enrich} take ${shown(more)} more texts a round${all}; without them a round takes ${shown(questions)}.`,
+  ];
 }
 
 const warningsOf = (model: string, probed: ProbedModel | null) =>

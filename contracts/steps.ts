@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { Counts, GuardCounts, RationaleCounts, ScoreCounts, TextCounts, TrainingCounts } from './counts.js';
 import { DatasetRef, ModelRef, ObjectRef, Sha256, Usage } from './refs.js';
 import { ScoreName } from './rows.js';
-import { Gate, Name, Sampling, Selection } from './spec.js';
+import { Gate, MAX_DEPTH, Name, Sampling, Selection } from './spec.js';
 import { Training } from './training.js';
 
 const Round = z.int().min(0).max(1000);
@@ -55,6 +55,7 @@ export const STEPS = [
   'fineTune',
   'evaluate',
   'grade',
+  'curves',
   'gate',
   'record',
 ] as const;
@@ -142,7 +143,26 @@ export const LogprobStep = z.strictObject({
 });
 export type LogprobStep = z.infer<typeof LogprobStep>;
 
-export const ShardedStep = z.discriminatedUnion('step', [SampleStep, LogprobStep]);
+/** Each reply to a question, with its rationale enriched once more and the answer that the model gives after it. */
+export const DeepenStep = z.strictObject({
+  step: z.literal('deepen'),
+  engine: Name,
+  model: ModelRef,
+  /** The questions. */
+  data: DatasetRef,
+  /** Chunk by chunk beside `data`. */
+  replies: DatasetRef,
+  texts: ObjectRef,
+  /** How the rationale is sampled; the answer after it is greedy. */
+  sampling: Sampling.pick({ temperature: true, maxTokens: true }),
+  seed: Seed,
+  /** How often the rationales of the output are enriched. */
+  depth: z.int().min(1).max(MAX_DEPTH),
+  deterministic: z.boolean(),
+});
+export type DeepenStep = z.infer<typeof DeepenStep>;
+
+export const ShardedStep = z.discriminatedUnion('step', [SampleStep, LogprobStep, DeepenStep]);
 export type ShardedStep = z.infer<typeof ShardedStep>;
 
 /** What a sharded step received; of one chunk, too. */
@@ -303,6 +323,18 @@ export const EvalResult = z.strictObject({
 });
 export type EvalResult = z.infer<typeof EvalResult>;
 
+/** `replies_D`: samples of each question, not enriched first; one dataset for each depth, chunk by chunk beside `questions`. */
+export const CurvesInput = z.strictObject({
+  questions: DatasetRef,
+  replies_D: z.array(DatasetRef).min(1).max(MAX_DEPTH + 1),
+  texts: ObjectRef,
+  /** 0: the one sample is the greedy reply. */
+  temperature: z.number().min(0).max(2),
+  /** Of the greedy reply: the score of the round. */
+  greedy: z.number().min(0).max(1),
+});
+export type CurvesInput = z.infer<typeof CurvesInput>;
+
 export const GateInput = z.strictObject({
   best: EvalResult,
   current: EvalResult,
@@ -347,6 +379,8 @@ export const RoundSummary = z.strictObject({
   /** null: there are no questions, or the evaluation was skipped. */
   evaluation: EvalResult.nullable(),
   gate: GateOutput.nullable(),
+  /** A CurvesReport. Absent where the evaluation drew no samples, or somebody skipped them. */
+  curves: ObjectRef.optional(),
   /** In order. Seconds by the workflow's clock: waiting in a queue included. */
   steps: z.array(StepCost).max(MAX_STEPS),
 });

@@ -72,3 +72,26 @@ function interval(values_E: readonly number[], confidence: number, seed: number,
 }
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+
+/**
+ * Are b's answers better or worse than a's, on the same questions in the same order? The exact form of McNemar's test
+ * (1947), two-sided: of the questions that one of them alone has right, each would have half, if they were equally good.
+ * `p`: the probability of a split at least so uneven then.
+ */
+export function exactPairedTest(
+  a_E: readonly boolean[],
+  b_E: readonly boolean[],
+): { onlyA: number; onlyB: number; p: number } {
+  if (a_E.length !== b_E.length) throw new Error(`cannot pair ${a_E.length} answers with ${b_E.length}`);
+  const onlyA = a_E.filter((a, e) => a && !b_E[e]).length;
+  const onlyB = a_E.filter((a, e) => !a && b_E[e]).length;
+  const total = onlyA + onlyB;
+  if (onlyA === onlyB) return { onlyA, onlyB, p: 1 };
+  const fewer = Math.min(onlyA, onlyB);
+  // The largest term of the tail by its logarithm, since 2^-total may be no number above 0; then downwards by ratios.
+  let log = -total * Math.LN2;
+  for (let i = 0; i < fewer; i++) log += Math.log((total - i) / (i + 1));
+  let tail = 0;
+  for (let i = fewer, term = 1; i >= 0 && term > 1e-17 * tail; term *= i / (total - i + 1), i--) tail += term;
+  return { onlyA, onlyB, p: Math.min(1, 2 * Math.exp(log) * tail) };
+}

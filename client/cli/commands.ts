@@ -26,6 +26,7 @@ const GROUPS: { names: string[]; load: () => Promise<AddCommands> }[] = [
   { names: ['history', 'audit'], load: async () => (await import('./history.js')).addHistoryCommands },
   { names: ['show'], load: async () => (await import('./show.js')).addShowCommand },
   { names: ['scores', 'reselect'], load: async () => (await import('./scores.js')).addScoreCommands },
+  { names: ['curves'], load: async () => (await import('./curves.js')).addCurvesCommand },
   { names: ['export'], load: async () => (await import('./export.js')).addExportCommand },
   { names: ['serve'], load: async () => (await import('./serve.js')).addServeCommand },
   { names: ['eval'], load: async () => (await import('./eval.js')).addEvalCommand },

@@ -5,6 +5,7 @@ import type { Counts, TextCounts } from '../../contracts/counts.js';
 import type { DatasetRef, ModelRef, ObjectRef, Usage } from '../../contracts/refs.js';
 import type { RunProgress } from '../../contracts/run.js';
 import type {
+  CurvesInput,
   EvalResult,
   FineTuneInput,
   FineTuneOutput,
@@ -128,6 +129,7 @@ export function defaults(tables: Map<string, RoundTable>): Script {
     srlmFineTune: (input: FineTuneInput) => trained(input),
     srlmClaimHost: () => ({ host: 'host-a' }),
     srlmGrade: ({ replies }: { replies: DatasetRef }) => done(evaluation(replies.sha256)),
+    srlmCurves: ({ replies_D }: CurvesInput) => object(`curves ${JSON.stringify(replies_D)}`),
     srlmGate: () => ({ verdict: 'keep', difference: 0, low: -0.1, high: 0.1 }),
     srlmKeepRound: ({ table, preparation, round }: KeepRoundInput, _, counts: StepCounts = []) => {
       const before = table ? tables.get(table.sha256) : undefined;

@@ -207,8 +207,8 @@ export function assertBudget(run: RunControl): void {
 export function assertReceived({ settings }: RunControl, step: StepName, counts: TextCounts): void {
   const { maxFailedShare } = settings.sampling;
   const { asked, texts } = counts;
-  const failed = step === 'evaluate' ? failedReplies(counts) : failedTexts(counts);
-  const isNothing = step === 'evaluate' ? failed === asked : texts === 0;
+  const failed = isEvaluation(step) ? failedReplies(counts) : failedTexts(counts);
+  const isNothing = isEvaluation(step) ? failed === asked : texts === 0;
   if (asked === 0 || (!isNothing && failed <= maxFailedShare * asked)) return;
   const retry = `srlm retry ${shellWord(workflowInfo().workflowId)}`;
   const ways: string[] = [];
@@ -227,7 +227,10 @@ function warnOfCut({ state: { warnings } }: RunControl, { round, step, counts }:
   warnings.push(`${where}: ${cut} of ${asked} texts were cut at maxTokens ${maxTokens}; raise ${maxTokensField(step)}`);
 }
 
-const maxTokensField = (step: string) => (step === 'evaluate' ? 'evaluation.maxTokens' : 'sampling.maxTokens');
+const maxTokensField = (step: string) => (isEvaluation(step) ? 'evaluation.maxTokens' : 'sampling.maxTokens');
+
+/** Of its samples, too. */
+const isEvaluation = (step: string) => step === 'evaluate' || step.startsWith('evaluate (');
 
 /** `round 2 · sample · shard 3/8`, for Temporal's UI. */
 export const label = ({ state }: RunControl, text: string): string =>
