@@ -27,7 +27,14 @@ import {
 import type { ObjectRef } from '../contracts/refs.js';
 import { Catalyst, Example, PromptRow, Question } from '../contracts/rows.js';
 import type { RunInput, SampleInput } from '../contracts/run.js';
-import { type Evaluation, type Fields, type RunSpec, type SampleSpec, splitRunSpec, splitSampleSpec } from '../contracts/spec.js';
+import {
+  type Evaluation,
+  type Fields,
+  type RunSpec,
+  type SampleSpec,
+  splitRunSpec,
+  splitSampleSpec,
+} from '../contracts/spec.js';
 import type { DataKind, IngestInput } from '../contracts/steps.js';
 import { batchProblem } from '../contracts/training.js';
 import { requireCapability } from '../engines/engine.js';

@@ -41,6 +41,9 @@ export const CurvesReport = z.strictObject({
   temperature: z.number().min(0).max(2),
   /** Accuracy of the greedy reply, not enriched: the score of the round. */
   greedy: Share,
-  depths: z.array(DepthCurves).min(1).max(MAX_DEPTH + 1),
+  depths: z
+    .array(DepthCurves)
+    .min(1)
+    .max(MAX_DEPTH + 1),
 });
 export type CurvesReport = z.infer<typeof CurvesReport>;

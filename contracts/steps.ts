@@ -326,7 +326,10 @@ export type EvalResult = z.infer<typeof EvalResult>;
 /** `replies_D`: samples of each question, not enriched first; one dataset for each depth, chunk by chunk beside `questions`. */
 export const CurvesInput = z.strictObject({
   questions: DatasetRef,
-  replies_D: z.array(DatasetRef).min(1).max(MAX_DEPTH + 1),
+  replies_D: z
+    .array(DatasetRef)
+    .min(1)
+    .max(MAX_DEPTH + 1),
   texts: ObjectRef,
   /** 0: the one sample is the greedy reply. */
   temperature: z.number().min(0).max(2),

@@ -51,18 +51,20 @@ function restWays(others_G: readonly number[], silent: number, votes: number): n
   /** [samples drawn][groups that tie] -> ways. */
   let ways: number[][] = [[1]];
   for (const count of others_G) {
-    const next: number[][] = [];
+    const most = Math.min(count, votes);
+    const ties = ways[0]!.length + (count >= votes ? 1 : 0);
+    const next = Array.from({ length: ways.length + most }, () => new Array<number>(ties).fill(0));
     for (const [drawn, byTies] of ways.entries())
-      for (const [ties, sofar] of byTies.entries())
-        for (let take = 0; take <= Math.min(count, votes); take++) {
-          const row = (next[drawn + take] ??= []);
-          const tied = take === votes ? ties + 1 : ties;
-          row[tied] = (row[tied] ?? 0) + sofar * choose(count, take);
-        }
-    // A row, or a number of ties, that nothing has led to is a hole.
-    ways = Array.from(next, (row) => Array.from(row ?? [], (sofar) => sofar ?? 0));
+      for (let take = 0; take <= most; take++) {
+        const row = next[drawn + take]!;
+        const factor = choose(count, take);
+        const tie = take === votes ? 1 : 0;
+        for (const [tied, sofar] of byTies.entries())
+          if (sofar > 0) row[tied + tie] = row[tied + tie]! + sofar * factor;
+      }
+    ways = next;
   }
-  const won = ways.map((byTies) => byTies.reduce((sum, sofar, ties) => sum + sofar / (ties + 1), 0));
+  const won = ways.map((byTies) => byTies.reduce((sum, count, ties) => sum + count / (ties + 1), 0));
   const all = new Array<number>(won.length + silent).fill(0);
   for (const [drawn, count] of won.entries())
     for (let take = 0; take <= silent; take++) all[drawn + take] = all[drawn + take]! + count * choose(silent, take);

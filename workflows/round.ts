@@ -11,8 +11,8 @@ import type { EvalResult, GateOutput, RoundSummary, SelectInput, SelectOutput } 
 import { scoresOf, scoresToKeep } from '../method/selectors/index.js';
 import type { RunControl } from './control/control.js';
 import { stopped } from './failures.js';
-import { sharded } from './steps/shards.js';
 import { evaluate } from './steps/evaluate.js';
+import { sharded } from './steps/shards.js';
 import { optional, step } from './steps/step.js';
 import { train } from './steps/training.js';
 

@@ -52,7 +52,9 @@ describe('majority vote over N of S samples', () => {
     fc.assert(fc.property(answered(), (samples) => close(majority(samples), bruteForce(samples, voted))));
   });
   it('is the same with two answers that are right', () => {
-    const two = answered().map((samples) => samples.map(({ vote }) => ({ vote, correct: vote === 'a' || vote === 'c' })));
+    const two = answered().map((samples) =>
+      samples.map(({ vote }) => ({ vote, correct: vote === 'a' || vote === 'c' })),
+    );
     fc.assert(fc.property(two, (samples) => close(majority(samples), bruteForce(samples, voted))));
   });
   it('of all samples is the plain vote, where nothing ties', () => {
@@ -95,7 +97,10 @@ describe('any of N', () => {
     fc.assert(
       fc.property(fc.array(fc.boolean(), { minLength: 1, maxLength: 8 }), (correct) => {
         const curve = anyOf(correct);
-        close(curve, bruteForce(correct, (subset) => Number(subset.some(Boolean))));
+        close(
+          curve,
+          bruteForce(correct, (subset) => Number(subset.some(Boolean))),
+        );
         for (let n = 1; n < curve.length; n++) expect(curve[n]).toBeGreaterThanOrEqual(curve[n - 1]! - 1e-12);
       }),
     );
@@ -130,8 +135,10 @@ describe('curves of several questions', () => {
 });
 
 it('chooses as many ways as there are', () => {
-  expect([choose(5, 2), choose(5, 0), choose(5, 5), choose(5, 6), choose(0, 0), choose(0, 1)]).toEqual([10, 1, 1, 0, 1, 0]);
-  expect(choose(64, 32) / 1832624140942590534).toBeCloseTo(1, 12);
+  expect([choose(5, 2), choose(5, 0), choose(5, 5), choose(5, 6), choose(0, 0), choose(0, 1)]).toEqual([
+    10, 1, 1, 0, 1, 0,
+  ]);
+  expect(choose(64, 32) / 1.83262414094259e18).toBeCloseTo(1, 12);
 });
 
 it('gives equal answers one vote, and no vote to what is no answer', () => {

@@ -387,7 +387,8 @@ describe.concurrent('an evaluation that draws samples and enriches them twice', 
   });
 
   it('keeps its score where somebody skips them', async () => {
-    const srlmOpenStep = (step: ShardedStep) => (step.step === 'deepen' ? fails('engine.lacks')() : FOUND.srlmOpenStep!(step, 1));
+    const srlmOpenStep = (step: ShardedStep) =>
+      step.step === 'deepen' ? fails('engine.lacks')() : FOUND.srlmOpenStep!(step, 1);
     const run = await scenarios.start({ settings: WITH, script: { ...FOUND, srlmOpenStep } });
     await run.parked('evaluate (depth 1)');
     await run.command('skip');
