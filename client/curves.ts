@@ -37,10 +37,10 @@ export function curvesCsv({ depths }: CurvesReport): string {
 }
 
 // --- the plot ---------------------------------------------------------------------------------------------------------
-const WIDTH = 720;
+const WIDTH = 740;
 const HEIGHT = 440;
 const PLOT = { left: 64, right: 560, top: 56, bottom: 380 };
-/** Told apart also without colours; good on white and on black. */
+/** They differ in brightness, too, and are readable on white and on black. */
 const COLORS = ['#2f81c7', '#d9772b', '#2ea36a'];
 const DASHES: Record<CurveName, string> = { majority: '', longest: '7 4', any: '1.5 4' };
 
