@@ -2,6 +2,7 @@
 import type { Deps } from './activity.js';
 import { srlmAddRationales } from './add-rationales.js';
 import { srlmDrawCatalysts, srlmPickCatalysts } from './catalysts.js';
+import { srlmCurves } from './curves.js';
 import { srlmExport } from './export.js';
 import { srlmFineTune } from './fine-tune.js';
 import { srlmGate } from './gate.js';
@@ -30,6 +31,7 @@ export function cpuActivities(deps: Deps) {
     srlmAnswerRows: srlmAnswerRows(deps),
     srlmGradeLogprobs: srlmGradeLogprobs(deps),
     srlmReport: srlmReport(deps),
+    srlmCurves: srlmCurves(deps),
     srlmGate: srlmGate(deps),
     srlmKeepRound: srlmKeepRound(deps),
     srlmReadRound: srlmReadRound(deps),

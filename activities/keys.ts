@@ -9,6 +9,7 @@ import type { AnswerRowsInput, GradeLogprobsInput } from '../contracts/set-steps
 import type { Fields, PromptTemplates } from '../contracts/spec.js';
 import type {
   AddRationalesInput,
+  DeepenStep,
   FineTuneInput,
   GradeInput,
   IngestInput,
@@ -52,6 +53,7 @@ const VERSION = {
   pick: 1,
   answerRows: 1,
   gradeLogprobs: 1,
+  deepen: 1,
 } as const;
 
 export const ingestInputs = (
@@ -122,6 +124,21 @@ export const judgeRecipe = (
   enrichFrom,
   templates: { judge, enrich },
 });
+/** The answers are greedy in any case; a rationale that is sampled depends on seed and depth. */
+export function deepenRecipe(
+  { sampling, seed, depth, deterministic }: DeepenStep,
+  { answer, reply, enrich }: PromptTemplates,
+  weights: string,
+) {
+  return {
+    versions: [VERSION.deepen, PARSE, PROMPTS, RANDOM],
+    weights,
+    deterministic,
+    templates: { answer, reply, enrich },
+    sampling,
+    ...(sampling.temperature === 0 ? {} : { seed, depth }),
+  };
+}
 
 /** A whole sharded step. `data`: all datasets it reads, chunk by chunk. */
 export const shardedInputs = (recipe: object, data: readonly ObjectRef[]) => ({

@@ -25,7 +25,9 @@ export const srlmKeepRound = ({ store }: Deps) => {
     };
     return store.objects.putJson(next);
   });
-  return (input: KeepRoundInput, counts: StepCounts = []) => keep({ ...input, counts });
+  /** `drawn`: counts of the samples of an evaluation, where it drew some. */
+  return (input: KeepRoundInput, counts: StepCounts = [], drawn: StepCounts = []) =>
+    keep({ ...input, counts: [...counts, ...drawn] });
 };
 
 function withCounts(steps: readonly StepCost[], round: number | null, all: StepCounts): StepCost[] {

@@ -4,7 +4,8 @@
  *   srlmOpenStep   stores the step's input, and finds a step that is done already
  *   srlmShard      works on the chunks of its range that have no record
  *   srlmAssemble   lists the chunks of all shards as one dataset
- * What a step does with one chunk is in a file of its own (sample.ts, logprob.ts, judge.ts); a new one is a line in KINDS.
+ * What a step does with one chunk is in a file of its own (sample.ts, logprob.ts, judge.ts, deepen.ts); a new one is a line
+ * in KINDS.
  */
 import { addCounts } from '../contracts/counts.js';
 import { artifactDamaged, inputInvalid } from '../contracts/errors.js';
@@ -26,6 +27,7 @@ import { addUsage, NO_USAGE, shareUsedUp } from '../method/budget.js';
 import { sha256 } from '../storage/files.js';
 import { canonical } from '../storage/objects.js';
 import { activity, type Deps, temporalNow } from './activity.js';
+import { deepen } from './deepen.js';
 import { pausableSignal } from './interrupt.js';
 import { judge } from './judge.js';
 import { chunkInputs, shardedInputs } from './keys.js';
@@ -40,6 +42,7 @@ const KINDS: { [Kind in ShardedStep['step']]: ShardedKind<Extract<ShardedStep, {
   sample,
   logprob,
   judge,
+  deepen,
 };
 const kindOf = (step: ShardedStep) => KINDS[step.step] as ShardedKind<ShardedStep>;
 

@@ -31,7 +31,14 @@ import type { ObjectRef } from '../contracts/refs.js';
 import { Catalyst, Example, PromptRow, Question } from '../contracts/rows.js';
 import type { RunInput, SampleInput } from '../contracts/run.js';
 import type { EvaluationSets } from '../contracts/set-steps.js';
-import { type Fields, type RunSpec, type SampleSpec, splitRunSpec, splitSampleSpec } from '../contracts/spec.js';
+import {
+  type Evaluation,
+  type Fields,
+  type RunSpec,
+  type SampleSpec,
+  splitRunSpec,
+  splitSampleSpec,
+} from '../contracts/spec.js';
 import type { DataKind, IngestInput } from '../contracts/steps.js';
 import { batchProblem } from '../contracts/training.js';
 import { requireCapability } from '../engines/engine.js';
@@ -114,10 +121,11 @@ export async function checkRun(
       const leak = evaluationLeaks(path, shared.length, ingested.rows);
       if (shared.length === ingested.rows || (shared.length > 0 && spec.strict)) throw leak;
       if (shared.length > 0) warnings.push(`${path}: ${leak.reason}`);
-      return { file: ingested.file, shared };
+      return { file: ingested.file, rows: ingested.rows, shared };
     };
     const gate = await read('evaluation', evaluation);
     evaluationFile = gate.file;
+    warnings.push(...costOfCurves(evaluation, gate.rows, spec.rounds));
     if (gate.shared.length > 0) sets.leftOut[''] = gate.shared;
     for (const [name, source] of Object.entries(others)) {
       const { file, shared } = await read(`evaluation.others.${name}`, source);
@@ -180,6 +188,19 @@ function assertKind({ id, choices }: Question, file: string, kind: EvaluationKin
   if (kind === 'exact' && choices !== null) throw refused(`has choices, which ${field}.kind: exact does not grade.`);
   if (kind === 'choice-likelihood' && choices?.some((text) => text.trim() === ''))
     throw refused('has a choice without a text, which has no likelihood.');
+}
+
+/** Samples and enrichments may take longer than all the rest of a round. */
+function costOfCurves({ samples, enrich }: Evaluation, questions: number, rounds: number): string[] {
+  // An enriched reply is two texts: the rationale, and the answer after it.
+  const each = (samples > 1 ? samples : 0) + 2 * samples * enrich;
+  if (each === 0) return [];
+  const more = questions * each;
+  const shown = (texts: number) => texts.toLocaleString('en-US');
+  const all = rounds > 0 ? `, ${shown(more * (rounds + 1))} in all rounds` : '';
+  return [
+    `evaluation: samples ${samples} and enrich ${enrich} take ${shown(more)} more texts a round${all}; without them a round takes ${shown(questions)}.`,
+  ];
 }
 
 export const warningsOf = (model: string, probed: ProbedModel | null) =>

@@ -73,11 +73,29 @@ export const Sampling = z.strictObject({
 });
 export type Sampling = z.infer<typeof Sampling>;
 
+/** Bounds of what an evaluation draws: replies a question, and how often each is enriched. */
+export const MAX_SAMPLES = 64;
+export const MAX_DEPTH = 2;
+
 export const Evaluation = Source.extend({
   ...SET_FIELDS,
   kind: GateKind.optional().describe('how replies are graded; left out: by the rows'),
+  samples: z
+    .int()
+    .min(1)
+    .max(MAX_SAMPLES)
+    .default(1)
+    .describe('replies a question for the curves of majority vote and best-of-N; the score is that of a greedy reply'),
+  enrich: z
+    .int()
+    .min(0)
+    .max(MAX_DEPTH)
+    .default(0)
+    .describe('how often the model enriches the rationale of each reply and answers again, for the curves'),
+  temperature: z.number().gt(0).max(2).default(0.7).describe('of the samples; a single one is greedy'),
   others: otherSets(Source),
 });
+export type Evaluation = z.infer<typeof Evaluation>;
 
 export const Gate = z.strictObject({
   tolerance: z

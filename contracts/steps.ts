@@ -15,7 +15,7 @@ import {
 import { SetName } from './evaluation-sets.js';
 import { DatasetRef, ModelRef, ObjectRef, Sha256, Usage } from './refs.js';
 import { ScoreName } from './rows.js';
-import { Gate, Judge, Name, Sampling, Selection } from './spec.js';
+import { Gate, Judge, MAX_DEPTH, Name, Sampling, Selection } from './spec.js';
 import { Training } from './training.js';
 
 const Round = z.int().min(0).max(1000);
@@ -66,6 +66,7 @@ export const STEPS = [
   'fineTune',
   'evaluate',
   'grade',
+  'curves',
   'report',
   'gate',
   'record',
@@ -171,7 +172,26 @@ export const JudgeStep = z.strictObject({
 });
 export type JudgeStep = z.infer<typeof JudgeStep>;
 
-export const ShardedStep = z.discriminatedUnion('step', [SampleStep, LogprobStep, JudgeStep]);
+/** Each reply to a question, with its rationale enriched once more and the answer that the model gives after it. */
+export const DeepenStep = z.strictObject({
+  step: z.literal('deepen'),
+  engine: Name,
+  model: ModelRef,
+  /** The questions. */
+  data: DatasetRef,
+  /** Chunk by chunk beside `data`. */
+  replies: DatasetRef,
+  texts: ObjectRef,
+  /** How the rationale is sampled; the answer after it is greedy. */
+  sampling: Sampling.pick({ temperature: true, maxTokens: true }),
+  seed: Seed,
+  /** How often the rationales of the output are enriched. */
+  depth: z.int().min(1).max(MAX_DEPTH),
+  deterministic: z.boolean(),
+});
+export type DeepenStep = z.infer<typeof DeepenStep>;
+
+export const ShardedStep = z.discriminatedUnion('step', [SampleStep, LogprobStep, JudgeStep, DeepenStep]);
 export type ShardedStep = z.infer<typeof ShardedStep>;
 
 /** What a sharded step received; of one chunk, too. */
@@ -338,6 +358,22 @@ export const EvalResult = z.strictObject({
 });
 export type EvalResult = z.infer<typeof EvalResult>;
 
+/** `replies_D`: samples of each question, not enriched first; one dataset for each depth, chunk by chunk beside `questions`. */
+export const CurvesInput = z.strictObject({
+  questions: DatasetRef,
+  replies_D: z
+    .array(DatasetRef)
+    .min(1)
+    .max(MAX_DEPTH + 1),
+  texts: ObjectRef,
+  /** 0: the one sample is the greedy reply. */
+  temperature: z.number().min(0).max(2),
+  /** Of the greedy reply: the score of the round. */
+  greedy: z.number().min(0).max(1),
+  leftOut: z.strictObject({ sets: ObjectRef, set: SetName.nullable() }).optional(),
+});
+export type CurvesInput = z.infer<typeof CurvesInput>;
+
 export const GateInput = z.strictObject({
   best: EvalResult,
   current: EvalResult,
@@ -384,6 +420,8 @@ export const RoundSummary = z.strictObject({
   gate: GateOutput.nullable(),
   /** Its RoundReport. Absent where a release before 0.4 finished the round, or there was nothing to report. */
   report: ObjectRef.optional(),
+  /** A CurvesReport. Absent where the evaluation drew no samples, or somebody skipped them. */
+  curves: ObjectRef.optional(),
   /** In order. Seconds by the workflow's clock: waiting in a queue included. */
   steps: z.array(StepCost).max(MAX_STEPS),
 });

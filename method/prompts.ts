@@ -19,7 +19,7 @@ export function fill(template: string, values: Readonly<Record<string, string>>)
 }
 
 /** What is asked: one text, or a conversation whose last turn is the user's. */
-type Asked = Pick<PromptRow, 'instruction' | 'turns'>;
+export type Asked = Pick<PromptRow, 'instruction' | 'turns'>;
 
 /**
  * What comes before an answer, wherever one is trained, scored, evaluated or asked for: the turns before the last one as

@@ -74,8 +74,9 @@ function interval(values_E: readonly number[], confidence: number, seed: number,
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
 
 /**
- * McNemar's exact test, two-sided: `p` of so many questions, or more, being right in one of the two alone, if both were
- * equally good. `onlyA`: right in a alone.
+ * Are b's answers better or worse than a's, on the same questions in the same order? The exact form of McNemar's test
+ * (1947), two-sided: of the questions that one of them alone has right, each would have half, if they were equally good.
+ * `p`: the probability of a split at least so uneven then.
  */
 export function exactPairedTest(
   a_E: readonly boolean[],
@@ -84,13 +85,13 @@ export function exactPairedTest(
   if (a_E.length !== b_E.length) throw new Error(`cannot pair ${a_E.length} answers with ${b_E.length}`);
   const onlyA = a_E.filter((a, e) => a && !b_E[e]).length;
   const onlyB = a_E.filter((a, e) => !a && b_E[e]).length;
-  const n = onlyA + onlyB;
-  // Binomial(n, 1/2) up to the smaller of the two, by logarithms: 2 ** -n underflows.
-  let log = -n * Math.LN2;
+  const total = onlyA + onlyB;
+  if (onlyA === onlyB) return { onlyA, onlyB, p: 1 };
+  const fewer = Math.min(onlyA, onlyB);
+  // The largest term of the tail by its logarithm, since 2^-total may be no number above 0; then downwards by ratios.
+  let log = -total * Math.LN2;
+  for (let i = 0; i < fewer; i++) log += Math.log((total - i) / (i + 1));
   let tail = 0;
-  for (let k = 0; k <= Math.min(onlyA, onlyB); k++) {
-    tail += Math.exp(log);
-    log += Math.log((n - k) / (k + 1));
-  }
-  return { onlyA, onlyB, p: Math.min(1, 2 * tail) };
+  for (let i = fewer, term = 1; i >= 0 && term > 1e-17 * tail; term *= i / (total - i + 1), i--) tail += term;
+  return { onlyA, onlyB, p: Math.min(1, 2 * Math.exp(log) * tail) };
 }

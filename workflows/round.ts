@@ -3,15 +3,16 @@
  * of retries parks the run; it never fails it.
  */
 import { patched } from '@temporalio/workflow';
-import type { DatasetRef, ModelRef, ObjectRef } from '../contracts/refs.js';
+import type { DatasetRef, ObjectRef } from '../contracts/refs.js';
 import type { ScoreName } from '../contracts/rows.js';
 import type { RunInput } from '../contracts/run.js';
 import type { RunSettings } from '../contracts/spec.js';
 import type { EvalResult, GateOutput, RoundSummary, SelectInput, SelectOutput } from '../contracts/steps.js';
 import { scoresOf, scoresToKeep } from '../method/selectors/index.js';
 import type { RunControl } from './control/control.js';
-import { evaluateOthers, gateByLikelihood, replies, report } from './evaluation-sets.js';
+import { evaluateOthers, report } from './evaluation-sets.js';
 import { stopped } from './failures.js';
+import { evaluate } from './steps/evaluate.js';
 import { sharded } from './steps/shards.js';
 import { optional, step } from './steps/step.js';
 import { train } from './steps/training.js';
@@ -37,7 +38,8 @@ export async function round(run: Run, input: RunInput): Promise<RoundSummary> {
     const base = training.from === 'start' ? prepared!.model : head!.model;
     return { trainer, base, data: mixture, training, seed, deterministic };
   });
-  const evaluation = await optional(run, () => evaluate(run, input, trained.model));
+  const evaluated = await optional(run, () => evaluate(run, input, trained.model));
+  const evaluation = evaluated?.evaluation ?? null;
   const others = await evaluateOthers(run, input, trained.model);
   const reported = await report(run, evaluation, others);
   const gate = await optional(run, () => decide(run, evaluation));
@@ -49,6 +51,7 @@ export async function round(run: Run, input: RunInput): Promise<RoundSummary> {
     evaluation,
     gate,
     ...(reported ? { report: reported } : {}),
+    ...(evaluated?.curves ? { curves: evaluated.curves } : {}),
     steps: [],
     changed: enrichment?.selected.changed ?? null,
     candidates: enrichment?.candidates ?? null,
@@ -125,21 +128,6 @@ function missingScore({ settings: { selection } }: Run, { scores, withoutRationa
   return SCORED.find(({ of, alone }) =>
     alone ? keep.withoutRationale.includes(of) && !withoutRationale[of] : keep.names.includes(of) && !scores[of],
   );
-}
-
-async function evaluate(run: Run, input: RunInput, model: ModelRef): Promise<EvalResult | null> {
-  const { questions } = run.state.prepared!;
-  const { evaluation } = run.settings;
-  const { texts, sets } = input;
-  if (!questions || evaluation === 'none') return null;
-  if (evaluation.kind === 'choice-likelihood') return gateByLikelihood(run, input, questions, model);
-  const maxTokens = () => (run.settings.evaluation as typeof evaluation).maxTokens;
-  const answers = await replies(run, texts, { questions, maxTokens, model, number: null });
-  return step(run, 'grade', ({ cpu }) => {
-    const { confidence } = run.settings.gate;
-    const leftOut = sets ? { leftOut: { sets, set: null } } : {};
-    return cpu.srlmGrade({ questions, replies: answers, texts, confidence, ...leftOut });
-  });
 }
 
 async function decide(run: Run, current: EvalResult | null): Promise<GateOutput | null> {

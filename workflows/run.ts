@@ -143,7 +143,7 @@ async function record(run: RunControl, summary: RoundSummary): Promise<void> {
         preparation: isFirst ? costs(run, null) : null,
         round: { ...summary, steps: costs(run, summary.round) },
       },
-      counts(run),
+      ...counts(run),
     );
   state.table = await step(run, 'record', keep, { isBookkeeping: true });
   state.rounds = summary.round + 1;
@@ -159,10 +159,16 @@ function costs({ state }: RunControl, round: number | null): StepCost[] {
 
 /**
  * What the steps of this execution have counted: those of a round, and before the first one those of the preparation. What
- * evaluation sets count is in the report.
+ * evaluation sets beside the gate's count is in the report.
  */
-const counts = ({ state }: RunControl): StepCounts =>
-  state.steps.flatMap(({ step, round, counts }) => (counts && !isOfSet(step) ? [{ round, step, counts }] : []));
+function counts({ state }: RunControl): [StepCounts, ...StepCounts[]] {
+  const all: StepCounts = state.steps.flatMap(({ step, round, counts }) =>
+    counts && !isOfSet(step) ? [{ round, step, counts }] : [],
+  );
+  const drawn = all.filter(({ step }) => step.startsWith('evaluate ('));
+  // A payload of their own: together they would be above what one may have.
+  return drawn.length === 0 ? [all] : [all.filter((one) => !drawn.includes(one)), drawn];
+}
 
 /** The gate's verdict, or the operator's: given now, or recorded in an earlier pass over the rounds or by a fork's parent. */
 async function verdictOn(run: RunControl, summary: RoundSummary): Promise<GateOutput['verdict']> {

@@ -1,22 +1,22 @@
 /**
  * srlm ask: one question to the model of a run, or to a model folder. A model server of its own answers, beside whatever
  * a worker is doing, and is stopped and removed afterwards, also after an error or a signal. Plain: one greedy reply.
- * --samples: that many sampled replies and a majority vote. --enrich: the model enriches its greedy rationale that many
- * times, gives an answer after each, and the answers vote. Both: each sampled rationale is enriched, and all answers vote
- * (`--samples 64 --enrich 1` is the paper's setting). Throws run.no-model, question.too-long.
+ * --samples: that many sampled replies and a majority vote. --enrich: the depth, as in an evaluation: so many times over,
+ * the model enriches the rationale of each reply and answers after it (`--samples 64 --enrich 1` is the paper's setting).
+ * Throws run.no-model, question.too-long.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { engineLacks, questionTooLong, runHasNoModel } from '../../contracts/errors.js';
 import type { ModelRef } from '../../contracts/refs.js';
-import type { Message } from '../../contracts/rows.js';
 import { RunInput } from '../../contracts/run.js';
-import { PromptTemplates, SpecTexts } from '../../contracts/spec.js';
-import { type Completion, type EngineClient, type SampleRequest, TOO_LONG } from '../../engines/client.js';
+import { MAX_SAMPLES, PromptTemplates, SpecTexts } from '../../contracts/spec.js';
+import { type EngineClient, type SampleRequest, TOO_LONG } from '../../engines/client.js';
 import { EngineHost } from '../../engines/index.js';
+import { deepened } from '../../method/deepen.js';
 import { parseAnswer, parseRationale } from '../../method/parse.js';
-import { answerMark, answerMessages, enrichPrompt, replyPrefix } from '../../method/prompts.js';
+import { answerMessages } from '../../method/prompts.js';
 import { rowSeed } from '../../method/random.js';
 import { type Vote, vote } from '../../method/vote.js';
 import { probeModel } from '../../processes/probe-model.js';
@@ -28,7 +28,7 @@ import { argumentsOf, describe } from '../executions.js';
 import { action, type Context, EXIT, Interrupted, number, runName, STOP_SIGNALS, UsageError } from './context.js';
 
 const DEFAULT_TEMPERATURE = 0.7;
-const MAX_ANSWERS = 256;
+const MAX_ENRICH = 8;
 
 interface AskSettings {
   enrich?: number;
@@ -63,19 +63,20 @@ export function addAskCommand(program: Command): void {
     .description('ask the improved model a question')
     .argument('<run-or-model>', 'id of a run, or a model folder below a model root', runName)
     .argument('<question>', '', questionText)
-    .option('--enrich <n>', 'enrich each rationale n times, then vote', number('--enrich', 1, 64))
-    .option('--samples <n>', 'sample n replies, then vote', number('--samples', 1, 64))
+    .option(
+      '--enrich <n>',
+      'enrich the rationale of each reply n times over, then answer',
+      number('--enrich', 1, MAX_ENRICH),
+    )
+    .option('--samples <n>', 'sample n replies, then vote', number('--samples', 1, MAX_SAMPLES))
     .option('--max-tokens <n>', 'most tokens of a reply', number('--max-tokens', 1, 32768), 512)
     .option(
       '--temperature <t>',
-      `of what is sampled (default: ${DEFAULT_TEMPERATURE})`,
+      `of what is sampled (default: ${DEFAULT_TEMPERATURE}; one reply: greedy)`,
       number('--temperature', 0, 2, false),
     )
     .action(
       action(async (context, target: string, question: string, options: AskSettings) => {
-        const answers = (options.samples ?? 1) * (options.enrich ?? 1);
-        if (answers > MAX_ANSWERS)
-          throw new UsageError(`--samples times --enrich: expected at most ${MAX_ANSWERS} answers, found ${answers}.`);
         const asked = await modelOf(context, target);
         const { replies, votes } = await withModel(context, asked, (client, signal) =>
           answer(client, asked.templates, question, options, signal),
@@ -196,89 +197,43 @@ async function withModel<T>(
 }
 
 // --- how it is asked --------------------------------------------------------------------------------------------------
-type Ask = (request: Partial<SampleRequest> & Pick<SampleRequest, 'messages' | 'requestId'>) => Promise<Completion[]>;
-
 export async function answer(
   client: Pick<EngineClient, 'sample'>,
   templates: PromptTemplates,
   question: string,
-  { enrich, samples = 1, maxTokens, temperature }: AskSettings,
+  { enrich = 0, samples = 1, maxTokens, temperature }: AskSettings,
   signal: AbortSignal,
 ): Promise<Answered> {
+  const drawn = temperature ?? (samples > 1 ? DEFAULT_TEMPERATURE : 0);
+  const ask = (request: Pick<SampleRequest, 'messages' | 'n' | 'seed' | 'temperature' | 'stop' | 'requestId'>) =>
+    client.sample({ topP: 1, topK: 0, maxTokens, ...request }, signal);
+  const asked = { instruction: question, turns: null };
+  const messages = answerMessages(templates, asked);
   const seed = rowSeed(0, 0, 'ask', question);
-  const ask: Ask = (request) =>
-    client.sample({ n: 1, seed, temperature: 0, topP: 1, topK: 0, maxTokens, stop: [], ...request }, signal);
-  const sampled = { temperature: temperature ?? DEFAULT_TEMPERATURE };
-  const messages = answerMessages(templates, { instruction: question, turns: null });
-  const isGreedy = samples === 1 && (enrich !== undefined || temperature === undefined);
-  const texts = await ask({ messages, requestId: 'ask', ...(isGreedy ? {} : { n: samples, ...sampled }) });
+  const texts = await ask({ messages, n: samples, seed, temperature: drawn, stop: [], requestId: 'ask' });
   if (texts[0]?.reason === TOO_LONG) throw questionTooLong();
-  const plain = texts.map((text) => replyOf(text, text.text, templates));
-  if (enrich === undefined) return voted(plain);
-
-  const enrichment = { ...sampled, n: enrich };
-  const enriched = plain.map(async (reply, i) => {
-    // Two equal rationales get different enrichments.
-    const own = i === 0 ? enrichment : { ...enrichment, seed: rowSeed(0, 0, `ask:${i}`, question) };
-    return answersAfter(ask, { messages, question, reply, i, enrichment: own }, templates);
-  });
-  return voted((await Promise.all(enriched)).flat());
-}
-
-interface Enriching {
-  messages: Message[];
-  question: string;
-  reply: Reply;
-  /** Which of the replies it is. */
-  i: number;
-  enrichment: Partial<SampleRequest>;
-}
-
-/** The replies after the enriched rationales of `reply`; where nothing was enriched, `reply` itself. */
-async function answersAfter(
-  ask: Ask,
-  { messages, question, reply, i, enrichment }: Enriching,
-  templates: PromptTemplates,
-): Promise<Reply[]> {
-  const { rationale } = reply;
-  const example = { instruction: question, original: rationale, rationale };
-  const mark = answerMark(templates);
-  const rewritten = await ask({
-    messages: [{ role: 'user', content: enrichPrompt(templates, example, 'current') }],
-    ...enrichment,
-    stop: mark ? [mark] : [],
-    requestId: `ask:enrich:${i}`,
-  });
-  const enriched = rewritten
-    .map(({ text, finish }) => ({ rationale: parseRationale(text, templates), cut: finish === 'length' }))
-    .filter(({ rationale: text }) => text !== '');
-  if (enriched.length === 0) return [reply];
-  const replies = enriched.map(async ({ rationale: text, cut }, k) => {
-    const whole = await finished(ask, messages, text, `${i}:${k}`, templates);
-    return { ...whole, cut: cut || whole.cut };
-  });
-  return Promise.all(replies);
-}
-
-/** The reply that begins with `rationale`, its answer written by the model. */
-async function finished(
-  ask: Ask,
-  question: Message[],
-  rationale: string,
-  id: string,
-  templates: PromptTemplates,
-): Promise<Reply> {
-  const prefix = replyPrefix(templates, rationale);
-  const messages: Message[] = [...question, { role: 'assistant', content: prefix }];
-  const [rest] = await ask({ messages, continueReply: true, requestId: `ask:answer:${id}` });
-  if (!rest || rest.reason === TOO_LONG) return { rationale, answer: null, cut: true };
-  return replyOf(rest, prefix + rest.text, templates);
+  let replies = texts.map(({ text, finish }) => ({ text, cut: finish === 'length' }));
+  for (let depth = 1; depth <= enrich; depth++)
+    replies = await Promise.all(
+      replies.map(async (reply, k) => {
+        // Two equal rationales get different enrichments.
+        const own = rowSeed(0, depth, `ask:${k}`, question);
+        const deeper = await deepened(asked, reply.text, templates, async ({ what, ...wanted }) => {
+          const requestId = `ask:${what}:${depth}:${k}`;
+          const at = what === 'enrich' ? drawn : 0;
+          const [text] = await ask({ ...wanted, n: 1, seed: own, temperature: at, requestId });
+          return text;
+        });
+        return deeper ?? reply;
+      }),
+    );
+  return voted(replies.map(({ text, cut }) => replyOf(text, cut, templates)));
 }
 
 const voted = (replies: Reply[]): Answered => ({ replies, votes: vote(replies.map(({ answer: given }) => given)) });
 
-const replyOf = ({ finish }: Completion, text: string, templates: PromptTemplates): Reply => ({
+const replyOf = (text: string, cut: boolean, templates: PromptTemplates): Reply => ({
   rationale: parseRationale(text, templates),
   answer: parseAnswer(text, templates),
-  cut: finish === 'length',
+  cut,
 });

@@ -27,6 +27,7 @@ const GROUPS: { names: string[]; load: () => Promise<AddCommands> }[] = [
   { names: ['show'], load: async () => (await import('./show.js')).addShowCommand },
   { names: ['catalyst'], load: async () => (await import('./catalyst.js')).addCatalystCommands },
   { names: ['scores', 'reselect'], load: async () => (await import('./scores.js')).addScoreCommands },
+  { names: ['curves'], load: async () => (await import('./curves.js')).addCurvesCommand },
   { names: ['export'], load: async () => (await import('./export.js')).addExportCommand },
   { names: ['serve'], load: async () => (await import('./serve.js')).addServeCommand },
   { names: ['eval'], load: async () => (await import('./eval.js')).addEvalCommand },

@@ -4,7 +4,7 @@
  */
 import type { Grade, Message, Question } from '../../contracts/rows.js';
 import type { PromptTemplates } from '../../contracts/spec.js';
-import { answerMessages } from '../prompts.js';
+import { type Asked, answerMessages } from '../prompts.js';
 import { choice } from './choice.js';
 import { exact } from './exact.js';
 
@@ -31,11 +31,15 @@ const graderOf = (question: Question) => GRADERS.find((grader) => grader.grades(
 export const questionText = (question: Question): string => graderOf(question).ask(question);
 
 /** What is asked in an evaluation: the question with its choices, where training has the instruction. */
-export function evaluateMessages(templates: PromptTemplates, question: Question): Message[] {
+export const evaluateMessages = (templates: PromptTemplates, question: Question): Message[] =>
+  answerMessages(templates, askedOf(question));
+
+/** The question as an instruction is asked. */
+export function askedOf(question: Question): Asked {
   const { turns } = question;
   const instruction = questionText({ ...question, question: turns?.at(-1)?.content ?? question.question });
   const last: Message = { role: 'user', content: instruction };
-  return answerMessages(templates, { instruction, turns: turns && [...turns.slice(0, -1), last] });
+  return { instruction, turns: turns && [...turns.slice(0, -1), last] };
 }
 
 export function grade(question: Question, reply: string, templates: PromptTemplates): Grade {

@@ -6,10 +6,12 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Deps } from '../../activities/activity.js';
+import { srlmCurves } from '../../activities/curves.js';
 import { srlmIngest } from '../../activities/ingest.js';
 import { srlmMix } from '../../activities/mix.js';
 import { srlmAssemble, srlmOpenStep, srlmShard } from '../../activities/sharded.js';
 import { resolveDeployment } from '../../config/load.js';
+import { CurvesReport } from '../../contracts/curves.js';
 import type { DatasetRef } from '../../contracts/refs.js';
 import { Candidate, type Message, TrainingRow } from '../../contracts/rows.js';
 import { PromptTemplates, RunSpec, Sampling, splitRunSpec } from '../../contracts/spec.js';
@@ -192,4 +194,64 @@ it('a row that goes, or comes, costs the requests of the chunk that it is in', a
   expect(without).toBeLessThanOrEqual(CHUNK);
   const more = await requests([...lines.slice(0, 1200), '{"instruction": "one more"}\n', ...lines.slice(1200)]);
   expect(more).toBeLessThanOrEqual(CHUNK);
+});
+
+describe('replies that are enriched at inference', () => {
+  it('are as many as before; one of which nothing is enriched stays; the curves count what became of them', async () => {
+    loadsWeights = true;
+    const questions = await dataset([
+      { id: 'a', question: 'How many?', turns: null, choices: null, answer: '4' },
+      { id: 'b', question: 'Which?', turns: null, choices: ['red', 'blue'], answer: 'B' },
+    ]);
+    const prompts = await texts({ enrich: 'Enrich: {instruction} / {rationale}' });
+    const replyOf = (id: string, k: number, text: string) => ({
+      ...{ id, k, text, finish: 'stop', reason: null, tokens: 1, seed: 0 },
+    });
+    const replies = await dataset([
+      ...[replyOf('a', 0, 'Two.\nAnswer: 5'), replyOf('a', 1, 'Two twos.\nAnswer: 4')],
+      ...[replyOf('b', 0, 'The sky.\nAnswer: B'), { ...replyOf('b', 1, ''), finish: 'refused', reason: 'no' }],
+    ]);
+    answer = (content) => {
+      if (content === 'Enrich: How many? / Two.') return { text: 'Two and two.' };
+      if (content.startsWith('Enrich: Which?')) return { text: '' };
+      return { text: content === 'Two and two.\nAnswer:' ? ' 4' : ' 6', finish: 'length' };
+    };
+    const { output } = await whole('run', {
+      ...{ step: 'deepen', engine: 'scripted', model: { sha256: 'f'.repeat(64), bytes: 1, path: null } },
+      ...{ data: questions, replies, texts: prompts, sampling: { temperature: 0.7, maxTokens: 9 } },
+      ...{ seed: 0, depth: 1, deterministic: false },
+    });
+    const deeper: Candidate[] = [];
+    for await (const row of deps.store.datasets.rows(output.dataset, Candidate)) deeper.push(row);
+    expect(deeper.map(({ id, k, text, finish }) => [id, k, text, finish])).toEqual([
+      ['a', 0, 'Two and two.\nAnswer: 4', 'length'],
+      ['a', 1, '6\nAnswer: 6', 'length'],
+      ['b', 0, 'The sky.\nAnswer: B', 'stop'],
+      ['b', 1, '', 'refused'],
+    ]);
+    // The choices are part of the question wherever it is asked; nothing is asked about a reply that did not come.
+    expect(asked.map((messages) => messages.length).sort()).toEqual([1, 1, 1, 2, 2]);
+    expect(asked.filter(([first]) => first!.content.startsWith('Enrich: Which?\nA. red\nB. blue'))).toHaveLength(1);
+
+    const input = { questions, replies_D: [replies, output.dataset], texts: prompts, temperature: 0.7, greedy: 0.5 };
+    const curves = await as('run', srlmCurves(deps), input);
+    const { depths, ...report } = await deps.store.objects.readJson(curves, CurvesReport);
+    expect(report).toEqual({ version: 1, questions: 2, samples: 2, temperature: 0.7, greedy: 0.5 });
+    expect(depths.map(({ replies: count, enriched, silent }) => [count, enriched, silent])).toEqual([
+      [4, 0, 1],
+      [4, 2, 1],
+    ]);
+    expect(depths.map(({ majority, any }) => [majority.mean_N, any.mean_N])).toEqual([
+      // Of N = 2, question a is a tie, and b has one vote.
+      [
+        [0.5, 0.75],
+        [0.5, 1],
+      ],
+      [
+        [0.5, 0.75],
+        [0.5, 1],
+      ],
+    ]);
+    expect(depths[0]!.longest.mean_N).toEqual([0.5, 1]);
+  });
 });

@@ -53,58 +53,47 @@ describe('ask', () => {
     expect(replies[votes[0]!.first]!.rationale).toBe('b');
   });
 
-  it('enriches the greedy rationale, answers after each, and votes', async () => {
-    const { sample, asked } = model(({ messages, continueReply, n }) => {
-      if (continueReply) return [said(messages[1]!.content.startsWith('Wrong') ? ' 5' : ' 4')];
-      return n === 1
-        ? [said('Short.\nAnswer: 5')]
-        : [said('Wrong turn.'), said('Rationale: Two twos. '), said(''), said('Pairs.')];
+  it('enriches the rationale of the greedy reply, greedily, and answers after it', async () => {
+    const { sample, asked } = model(({ continueReply, requestId }) => {
+      if (continueReply) return [said(' 4')];
+      return requestId === 'ask' ? [said('Short.\nAnswer: 5')] : [said('Rationale: Two twos. ')];
     });
-    const { replies, votes } = await answer(
-      { sample },
-      templates,
-      'What is 2 + 2?',
-      { enrich: 4, maxTokens: 9 },
-      signal,
-    );
-    expect(asked[1]).toMatchObject({
-      messages: [{ role: 'user', content: 'Enrich: What is 2 + 2? / Short.' }],
-      ...{ n: 4, temperature: 0.7, stop: ['Answer:'] },
-    });
-    expect(asked[3]).toMatchObject({
-      messages: [
-        { role: 'user', content: 'What is 2 + 2?' },
-        { role: 'assistant', content: 'Two twos.\nAnswer:' },
-      ],
-      ...{ n: 1, temperature: 0, continueReply: true },
-    });
-    // One candidate was empty: it gets no answer and no vote.
-    expect(replies).toEqual([
-      { rationale: 'Wrong turn.', answer: '5', cut: false },
-      { rationale: 'Two twos.', answer: '4', cut: false },
-      { rationale: 'Pairs.', answer: '4', cut: false },
+    const settings = { enrich: 1, maxTokens: 9 };
+    const { replies } = await answer({ sample }, templates, 'What is 2 + 2?', settings, signal);
+    expect(asked).toMatchObject([
+      { n: 1, temperature: 0 },
+      {
+        messages: [{ role: 'user', content: 'Enrich: What is 2 + 2? / Short.' }],
+        ...{ n: 1, temperature: 0, stop: ['Answer:'] },
+      },
+      {
+        messages: [
+          { role: 'user', content: 'What is 2 + 2?' },
+          { role: 'assistant', content: 'Two twos.\nAnswer:' },
+        ],
+        ...{ n: 1, temperature: 0, continueReply: true },
+      },
     ]);
-    expect(votes[0]).toEqual({ answer: '4', count: 2, first: 1 });
+    expect(replies).toEqual([{ rationale: 'Two twos.', answer: '4', cut: false }]);
   });
 
-  it('enriches each of several sampled rationales, and lets all answers vote', async () => {
-    const { sample, asked } = model(({ messages, continueReply, n, requestId }) => {
-      if (continueReply) return [said(messages[1]!.content.startsWith('Long A') ? ' 5' : ' 4')];
+  it('enriches each of several sampled rationales as often as asked, each time the one before, and lets the answers vote', async () => {
+    const { sample, asked } = model(({ messages, continueReply, requestId }) => {
+      if (continueReply) return [said(messages[1]!.content.startsWith('Longer Longer A') ? ' 5' : ' 4')];
       if (requestId === 'ask') return ['A', 'B', 'B'].map((text) => said(`${text}\nAnswer: 9`));
-      const of = messages[0]!.content.at(-1)!;
-      return Array.from({ length: n }, (_, k) => said(`Long ${of}${k}`));
+      return [said(`Longer ${messages[0]!.content.split(' / ')[1]}`)];
     });
     const settings = { samples: 3, enrich: 2, maxTokens: 9 };
     const { replies, votes } = await answer({ sample }, templates, 'q', settings, signal);
     expect(asked[0]).toMatchObject({ n: 3, temperature: 0.7 });
     const enriching = asked.filter(({ requestId }) => requestId.startsWith('ask:enrich'));
-    expect(enriching.map(({ n, temperature }) => [n, temperature])).toEqual(Array(3).fill([2, 0.7]));
+    expect(enriching.map(({ n, temperature }) => [n, temperature])).toEqual(Array(6).fill([1, 0.7]));
     // Equal rationales are not enriched alike.
-    expect(new Set(enriching.map(({ seed }) => seed)).size).toBe(3);
-    expect(replies).toHaveLength(6);
+    expect(new Set(enriching.map(({ seed }) => seed)).size).toBe(6);
+    expect(replies.map(({ rationale }) => rationale)).toEqual(['A', 'B', 'B'].map((text) => `Longer Longer ${text}`));
     expect(votes.map(({ answer: given, count }) => [given, count])).toEqual([
-      ['4', 4],
-      ['5', 2],
+      ['4', 2],
+      ['5', 1],
     ]);
     expect(new Set(asked.map(({ requestId }) => requestId)).size).toBe(asked.length);
   });
@@ -112,15 +101,15 @@ describe('ask', () => {
   it('counts a reply as cut if the rationale that it begins with was', async () => {
     const { sample } = model(({ continueReply, requestId }) => {
       if (continueReply) return [said(' 4')];
-      if (requestId === 'ask') return [said('Short.\nAnswer: 5')];
-      return [said('Two and two are', 'length'), said('Pairs.')];
+      if (requestId === 'ask') return [said('Short.\nAnswer: 5'), said('Short.\nAnswer: 5')];
+      return [requestId.endsWith(':0') ? said('Two and two are', 'length') : said('Pairs.')];
     });
-    const { replies } = await answer({ sample }, templates, 'q', { enrich: 2, maxTokens: 9 }, signal);
+    const { replies } = await answer({ sample }, templates, 'q', { samples: 2, enrich: 1, maxTokens: 9 }, signal);
     expect(replies.map(({ cut }) => cut)).toEqual([true, false]);
   });
 
-  it('falls back on the greedy reply when nothing was enriched', async () => {
-    const { sample } = model(({ n }) => (n === 1 ? [said('Short.\nAnswer: 5')] : [said(''), said(' ')]));
+  it('keeps a reply of which nothing was enriched', async () => {
+    const { sample } = model(({ requestId }) => [said(requestId === 'ask' ? 'Short.\nAnswer: 5' : ' ')]);
     const { replies } = await answer({ sample }, templates, 'q', { enrich: 2, maxTokens: 9 }, signal);
     expect(replies).toEqual([{ rationale: 'Short.', answer: '5', cut: false }]);
   });

@@ -70,7 +70,7 @@ const LARGEST = {
   rationalizeEngine: 'r'.repeat(64),
   data: { limit: MAX },
   catalysts: { limit: MAX, copies: 1000, use: 'enrich' },
-  evaluation: { limit: MAX, maxTokens: 32768, chunkSize: 1024 },
+  evaluation: { limit: MAX, maxTokens: 32768, chunkSize: 1024, samples: 64, enrich: 2, temperature: REAL },
   rounds: 3,
   enrichFrom: 'original',
   sampling: {
@@ -128,7 +128,7 @@ const SCRIPT: Script = {
   srlmAddRationales: () => done({ set: set('with rationales'), counts: { of: 'rationales', rows: MAX, without: MAX } }),
   // The replies to the questions are sampled, all else is found.
   srlmOpenStep: (step: ShardedStep) => {
-    const counts = step.step === 'sample' ? COUNTS : SCORES;
+    const counts = step.step === 'logprob' ? SCORES : COUNTS;
     const found = done({ dataset: dataset(JSON.stringify(step)), counts }, used, true);
     const isSampled = step.step === 'sample' && step.purpose === 'evaluate';
     return { step: object(JSON.stringify(step)), rows: MAX, chunks: 2, done: isSampled ? null : found };
@@ -154,6 +154,7 @@ const SCRIPT: Script = {
     return done(trained, { ...used, tokens: 1e9 });
   },
   srlmGrade: () => done(evaluation),
+  srlmCurves: () => ref('curves'),
   srlmGate: () => done(verdict),
 };
 

@@ -3,10 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SampleResult } from '../../contracts/run.js';
-import type { RoundSummary } from '../../contracts/steps.js';
+import type { RoundSummary, ShardedStep } from '../../contracts/steps.js';
 import { planShards } from '../../workflows/steps/shards.js';
 import { Scenarios, SMALL } from './scenario.js';
-import { dataset, done, evaluation, FOUND, fails, failure, model, set, shard, usage } from './script.js';
+import { dataset, done, evaluation, FOUND, fails, failure, model, object, set, shard, usage } from './script.js';
 import { busy, gate, once } from './waiting.js';
 
 let scenarios: Scenarios;
@@ -354,6 +354,57 @@ describe.concurrent('the shards of a step', () => {
       }),
     );
     expect(planShards(0, 8)).toEqual([]);
+  });
+});
+
+describe.concurrent('an evaluation that draws samples and enriches them twice', () => {
+  const WITH = { ...SMALL, evaluation: { samples: 8, enrich: 2, temperature: 0.9 } };
+  const story = once(async () => {
+    const run = await scenarios.start({ settings: WITH, script: FOUND });
+    const result = await run.result();
+    return { run, rounds: run.rounds(result) as [RoundSummary], steps: run.inputs('srlmOpenStep') };
+  });
+
+  it('asks for greedy replies first, which are the score, then for samples, then for each of them enriched', async () => {
+    const { run, rounds, steps } = await story();
+    expect(run.asked().slice(-8, -1)).toEqual([
+      ...['srlmFineTune', 'srlmOpenStep', 'srlmOpenStep', 'srlmOpenStep', 'srlmOpenStep', 'srlmGrade', 'srlmCurves'],
+    ]);
+    expect(steps).toMatchObject([
+      { step: 'sample', purpose: 'evaluate', sampling: { k: 1, temperature: 0 } },
+      { step: 'sample', purpose: 'evaluate', sampling: { k: 8, temperature: 0.9 }, round: 0 },
+      { step: 'deepen', depth: 1, sampling: { temperature: 0.9 } },
+      { step: 'deepen', depth: 2, sampling: { temperature: 0.9 } },
+    ]);
+    const found = steps.map((step) => dataset(`found ${JSON.stringify(step)}`));
+    expect(steps.slice(2).map(({ replies }) => replies)).toEqual(found.slice(1, 3));
+    expect(run.inputs('srlmGrade')).toMatchObject([{ replies: found[0] }]);
+    expect(run.inputs('srlmCurves')).toMatchObject([{ replies_D: found.slice(1), temperature: 0.9, greedy: 0.5 }]);
+    expect(rounds[0].curves).toEqual(object(`curves ${JSON.stringify(found.slice(1))}`));
+    expect(rounds[0].steps.map(({ step }) => step).slice(2)).toEqual([
+      ...['evaluate', 'evaluate (samples)', 'evaluate (depth 1)', 'evaluate (depth 2)', 'grade', 'curves'],
+    ]);
+  });
+
+  it('keeps its score where somebody skips them', async () => {
+    const srlmOpenStep = (step: ShardedStep) =>
+      step.step === 'deepen' ? fails('engine.lacks')() : FOUND.srlmOpenStep!(step, 1);
+    const run = await scenarios.start({ settings: WITH, script: { ...FOUND, srlmOpenStep } });
+    await run.parked('evaluate (depth 1)');
+    await run.command('skip');
+    const [round] = run.rounds(await run.result()) as [RoundSummary];
+    expect(round.evaluation).not.toBeNull();
+    expect(round.curves).toBeUndefined();
+    expect(run.calls('srlmCurves')).toEqual([]);
+  });
+
+  it('enriches the greedy reply itself, greedily, where one sample is asked for', async () => {
+    const run = await scenarios.start({ settings: { ...SMALL, evaluation: { enrich: 1 } }, script: FOUND });
+    await run.result();
+    const [greedy, deeper] = run.inputs('srlmOpenStep');
+    expect(deeper).toMatchObject({ step: 'deepen', depth: 1, sampling: { temperature: 0 } });
+    expect(deeper.replies).toEqual(dataset(`found ${JSON.stringify(greedy)}`));
+    expect(run.inputs('srlmCurves')).toMatchObject([{ temperature: 0 }]);
   });
 });
 

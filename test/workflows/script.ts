@@ -7,6 +7,7 @@ import type { DatasetRef, ModelRef, ObjectRef, Usage } from '../../contracts/ref
 import type { ReportInput } from '../../contracts/report.js';
 import type { RunProgress } from '../../contracts/run.js';
 import type {
+  CurvesInput,
   EvalResult,
   FineTuneInput,
   FineTuneOutput,
@@ -135,6 +136,7 @@ export function defaults(tables: Map<string, RoundTable>): Script {
     srlmClaimHost: () => ({ host: 'host-a' }),
     srlmGrade: ({ replies }: { replies: DatasetRef }) => done(evaluation(replies.sha256)),
     srlmReport: ({ round }: ReportInput) => ({ report: object(`report ${round}`), comparisons: [] }),
+    srlmCurves: ({ replies_D }: CurvesInput) => object(`curves ${JSON.stringify(replies_D)}`),
     srlmGate: () => ({ verdict: 'keep', difference: 0, low: -0.1, high: 0.1 }),
     srlmKeepRound: ({ table, preparation, round }: KeepRoundInput, _, counts: StepCounts = []) => {
       const before = table ? tables.get(table.sha256) : undefined;

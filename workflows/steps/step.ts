@@ -216,9 +216,8 @@ export function assertBudget(run: RunControl): void {
 export function assertReceived({ settings }: RunControl, step: StepName, counts: TextCounts): void {
   const { maxFailedShare } = settings.sampling;
   const { asked, texts } = counts;
-  const isEvaluation = isEvaluate(step);
-  const failed = isEvaluation ? failedReplies(counts) : failedTexts(counts);
-  const isNothing = isEvaluation ? failed === asked : texts === 0;
+  const failed = isEvaluation(step) ? failedReplies(counts) : failedTexts(counts);
+  const isNothing = isEvaluation(step) ? failed === asked : texts === 0;
   if (asked === 0 || (!isNothing && failed <= maxFailedShare * asked)) return;
   const retry = `srlm retry ${shellWord(workflowInfo().workflowId)}`;
   const ways: string[] = [];
@@ -246,13 +245,14 @@ function warnOfCut({ state: { warnings } }: RunControl, { round, step, counts }:
   warnings.push(`${where}: ${cut} of ${asked} texts were cut at maxTokens ${maxTokens}; raise ${maxTokensField(step)}`);
 }
 
-const isEvaluate = (step: string) => step.split(' ')[0] === 'evaluate';
-
 /** Steps number the sets beside the gate's: their names are words of the spec. */
 function maxTokensField(step: string): string {
-  if (!isEvaluate(step)) return 'sampling.maxTokens';
-  return step === 'evaluate' ? 'evaluation.maxTokens' : 'evaluation.others.NAME.maxTokens';
+  if (!isEvaluation(step)) return 'sampling.maxTokens';
+  return step.startsWith('evaluate (set ') ? 'evaluation.others.NAME.maxTokens' : 'evaluation.maxTokens';
 }
+
+/** Of its samples and of other sets, too. */
+const isEvaluation = (step: string) => step === 'evaluate' || step.startsWith('evaluate (');
 
 /** `round 2 · sample · shard 3/8`, for Temporal's UI. */
 export const label = ({ state }: RunControl, text: string): string =>
