@@ -12,6 +12,7 @@ import { srlmPrepareModel } from './prepare.js';
 import { srlmKeepRound, srlmReadRound } from './rounds.js';
 import { srlmSelect } from './select.js';
 import { srlmAssemble, srlmOpenStep, srlmShard } from './sharded.js';
+import { srlmWatch } from './watch.js';
 
 export function cpuActivities(deps: Deps) {
   return {
@@ -23,6 +24,7 @@ export function cpuActivities(deps: Deps) {
     srlmSelect: srlmSelect(deps),
     srlmMix: srlmMix(deps),
     srlmGrade: srlmGrade(deps),
+    srlmWatch: srlmWatch(deps),
     srlmGate: srlmGate(deps),
     srlmKeepRound: srlmKeepRound(deps),
     srlmReadRound: srlmReadRound(deps),

@@ -16,6 +16,7 @@ import type {
   SampleStep,
   SelectInput,
 } from '../contracts/steps.js';
+import type { WatchInput } from '../contracts/watch-input.js';
 import { VERSION as ANSWERS } from '../method/answers.js';
 import { VERSION as CHUNKS } from '../method/chunks.js';
 import { VERSION as FORMATS } from '../method/formats/index.js';
@@ -27,6 +28,7 @@ import { VERSION as PROMPTS } from '../method/prompts.js';
 import { VERSION as RANDOM } from '../method/random.js';
 import { draws, VERSION as SELECTORS } from '../method/selectors/index.js';
 import { VERSION as STATISTICS } from '../method/statistics.js';
+import { VERSION as WATCH } from '../method/watch/index.js';
 
 /** Versions of the activities and of the programs behind them: the model server (sample, logprob) and the trainer. */
 const VERSION = {
@@ -39,6 +41,7 @@ const VERSION = {
   mix: 1,
   fineTune: 2,
   grade: 2,
+  watch: 1,
 } as const;
 
 export const ingestInputs = (
@@ -171,4 +174,12 @@ export const gradeInputs = ({ questions, replies, confidence }: GradeInput, { re
   replies: replies.sha256,
   confidence,
   templates: { reply },
+});
+
+/** What it compares with other rounds of the run is no part of the record. */
+export const watchInputs = ({ decisions, evaluation, selection }: WatchInput) => ({
+  versions: [VERSION.watch, WATCH, GUARDS, SELECTORS],
+  decisions: decisions?.sha256 ?? null,
+  grades: evaluation?.grades.sha256 ?? null,
+  selector: selection.selector,
 });

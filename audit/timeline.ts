@@ -9,6 +9,7 @@ import { Sha256, Usage } from '../contracts/refs.js';
 import { End, Parked, Phase } from '../contracts/run.js';
 import { Approval } from '../contracts/spec.js';
 import { EvalResult, GateOutput } from '../contracts/steps.js';
+import { RoundWatch } from '../contracts/watch.js';
 import { type Event, isoOf } from './events.js';
 
 /** `round` null: it concerns the run as a whole. */
@@ -105,6 +106,9 @@ const RoundEndedEntry = At.extend({
       rows: z.int(),
       trainLoss: z.number(),
       evaluation: EvalResult.pick({ accuracy: true, total: true, low: true, high: true }).nullable(),
+      /** The numbers by which it was watched, and the signs of a collapse in them; null: nothing was measured. */
+      watch: RoundWatch.nullable(),
+      alarms: z.array(z.string()),
     })
     .nullable(),
 });
@@ -113,8 +117,8 @@ const RoundEndedEntry = At.extend({
 const GateEntry = At.extend({
   kind: z.literal('gate'),
   ...GateOutput.shape,
-  best: z.number(),
-  current: z.number(),
+  best: z.number().nullable(),
+  current: z.number().nullable(),
   tolerance: z.number(),
 });
 

@@ -15,6 +15,7 @@ import { type Context, untilInterrupted } from './context.js';
 import { changes, lastKnown, progressLine } from './lines.js';
 import { countLines, roundsTable } from './tables.js';
 import { renderRun } from './tree.js';
+import { watchTable } from './watch-table.js';
 
 const EVERY_MS = 1000;
 const ANSWER_MS = 10_000;
@@ -74,11 +75,19 @@ export async function untilHalted(
 export async function printResult(context: Context, client: SrlmClient, status: RunStatus): Promise<void> {
   const { runId, state, lastRound, rounds } = status;
   if (context.json || state !== 'done' || lastRound === null) return;
-  const { best, model } = await client.result(runId);
+  const { best, final = best, model } = await client.result(runId);
   const folder = model.path ?? join(client.store.root, 'models', model.sha256);
   const counts = countLines(status);
   const missing = counts.length > 0 ? ['', ...counts] : [];
-  context.print(null, [...roundsTable(rounds), ...missing, '', `best   round ${best}`, `model  ${folder}`]);
+  const watched = watchTable(rounds, context.width);
+  context.print(null, [
+    ...roundsTable(rounds),
+    ...(watched.length > 0 ? ['', ...watched] : []),
+    ...missing,
+    '',
+    `best   round ${best}`,
+    `model  ${folder}${final === best ? '' : ` (round ${final}, the last kept)`}`,
+  ]);
   context.say(`Ask it something:  srlm ask ${shellWord(runId)} "..."`);
 }
 

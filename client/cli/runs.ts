@@ -10,6 +10,7 @@ import { otherConfigs } from '../other-config.js';
 import { action, EXIT, exitOf, runName } from './context.js';
 import { countLines, roundsTable, usageTable } from './tables.js';
 import { renderRun } from './tree.js';
+import { watchTable } from './watch-table.js';
 
 export function addRunCommands(program: Command): void {
   program
@@ -40,6 +41,7 @@ export function addRunCommands(program: Command): void {
         const parts = [
           renderRun(status, { width, color: hasColor(process.stdout), now: Date.now() }),
           rounds.length > 0 ? roundsTable(rounds) : [],
+          watchTable(rounds, width),
           countLines(status),
           usageTable(status),
         ];
