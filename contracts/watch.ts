@@ -28,11 +28,11 @@ export const METRICS = {
     ...{ unit: 'bits', collapse: 'falls', relative: true },
     what: 'candidates: entropy of their words',
   },
-  repeats: share('rises', 'candidates that are equal to an earlier one of their row'),
+  repeats: share('rises', 'candidates but the first of each row: those that are equal to an earlier one'),
   candidateChars: { unit: 'chars', collapse: null, relative: true, what: 'candidates: mean length' },
   chosenChars: { unit: 'chars', collapse: null, relative: true, what: 'candidates that were chosen: mean length' },
   setChars: { unit: 'chars', collapse: 'falls', relative: true, what: 'rationales of the training set: mean length' },
-  shorter: share('rises', 'of the rationales that were replaced, those that became shorter'),
+  shorter: share('rises', 'of the rationales that were replaced (20 at least), those that became shorter'),
   enriched: share(null, 'rows whose rationale is no longer the original one'),
   changed: share('falls', 'rows whose rationale changed in this round'),
   ownGain: {

@@ -8,9 +8,10 @@ import { breaches, firstValue, type Watched } from './limits.js';
 export const ALARMS: WatchLimits = {
   distinct2: { drop: 0.5 },
   entropy: { drop: 0.25 },
-  repeats: { max: 0.7 },
+  repeats: { max: 0.9 },
   guarded: { max: 0.5 },
   setChars: { drop: 0.25 },
+  shorter: { max: 0.95 },
   replyDistinct2: { drop: 0.6 },
   replyEntropy: { drop: 0.3 },
 };

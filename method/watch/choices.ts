@@ -19,11 +19,14 @@ const GUARD_METRICS: Record<Guard, MetricName> = {
   'pasted-answer': 'pastedAnswer',
 };
 
+/** Fewer replaced rationales may all be shorter by chance. */
+const LEAST_CHANGED = 20;
+
 export class Choices {
   private readonly diversity = new Diversity();
   private readonly guards = new Map<Guard, number>();
   private candidates = 0;
-  private repeats = 0;
+  private readonly later = { all: 0, repeats: 0 };
   private rows = 0;
   private changed = 0;
   private shorter = 0;
@@ -44,7 +47,10 @@ export class Choices {
       if (guard !== null) this.guards.set(guard, (this.guards.get(guard) ?? 0) + 1);
     }
     this.candidates += candidates.length;
-    this.repeats += candidates.length - new Set(candidates.map(({ rationale }) => rationale)).size;
+    if (candidates.length > 0) {
+      this.later.all += candidates.length - 1;
+      this.later.repeats += candidates.length - new Set(candidates.map(({ rationale }) => rationale)).size;
+    }
     this.choose(incumbent, lines.find(({ chosen }) => chosen) ?? incumbent);
     this.compare(incumbent);
   }
@@ -81,10 +87,11 @@ export class Choices {
       distinct2: diversity.distinct(2),
       distinct4: diversity.distinct(4),
       entropy: diversity.entropy,
-      repeats: ofCandidates(this.repeats),
+      repeats: share(this.later.repeats, this.later.all),
       candidateChars: diversity.meanChars,
       chosenChars: share(this.chosenChars, changed),
-      shorter: share(this.shorter, changed),
+      // Of a few rows it says nothing.
+      shorter: changed < LEAST_CHANGED ? null : share(this.shorter, changed),
       changed: share(changed, rows),
       ownGain: share(this.gain.sum, this.gain.rows),
       guarded: ofCandidates([...this.guards.values()].reduce((sum, one) => sum + one, 0)),
