@@ -5,9 +5,10 @@
 import { Decision, Grade } from '../contracts/rows.js';
 import { RoundTable, type StepDone } from '../contracts/steps.js';
 import { RoundWatch } from '../contracts/watch.js';
-import { WatchInput } from '../contracts/watch-input.js';
+import { WatchedCurves, WatchedSets, WatchInput } from '../contracts/watch-input.js';
 import { watchChoices, watchReplies } from '../method/watch/index.js';
 import { defined, share } from '../method/watch/numbers.js';
+import { majorityGain, watchGain } from '../method/watch/others.js';
 import { activity, type Deps } from './activity.js';
 import { watchInputs } from './keys.js';
 import { memoize } from './memoize.js';
@@ -23,10 +24,13 @@ export const srlmWatch = ({ store }: Deps) =>
     });
     const { rounds } = table ? await store.objects.readJson(table, RoundTable) : { rounds: [] };
     const before = rounds.filter(({ round }) => round < input.round).at(-1)?.evaluation;
+    const { report, curves } = input;
     const compared = defined({
       setChars: set.meanRationaleChars,
       enriched: share(set.enriched, set.rows),
       heldOutGain: evaluation && before ? evaluation.accuracy - before.accuracy : null,
+      watchGain: report && watchGain(await store.objects.readJson(report, WatchedSets)),
+      majorityGain: curves && majorityGain(await store.objects.readJson(curves, WatchedCurves)),
     });
     return { output: { ...output, ...compared }, meta };
 

@@ -281,7 +281,7 @@ export const RunSpec = z.strictObject({
   evaluation: z.union([z.literal('none'), Evaluation]).default('none'),
   gate: Gate.prefault({}),
   final: FinalModel.default('best').describe(
-    'the model of the run, for export, ask, serve and eval: that of the best round, or of the last kept one',
+    'the model that export, ask, serve and eval take: of the best round, or of the last one (where that was rolled back, of the best)',
   ),
   approvals: z.array(Approval).max(3).default([]).describe('the run waits there for `srlm approve`'),
   budget: Budget.default({}),

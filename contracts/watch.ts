@@ -60,6 +60,10 @@ export const METRICS = {
     ...{ unit: 'share', collapse: 'falls', relative: false },
     what: 'accuracy on the held-out questions, minus that of the round before',
   },
+  watchGain: {
+    ...{ unit: 'share', collapse: 'falls', relative: false },
+    what: 'the worst of the evaluation sets that are watched: minus that of round 0',
+  },
   majorityGain: {
     ...{ unit: 'share', collapse: 'falls', relative: false },
     what: 'accuracy by majority vote over samples, minus that of one sample',

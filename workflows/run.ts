@@ -68,7 +68,7 @@ async function finish(
   await applyPromotions(run, (state.round ?? 0) + 1);
   const best = state.best ?? otherwise;
   if (!best) return null;
-  // A round that was rolled back is no head: the last one is the last that was kept.
+  // Where the next round would start: after a roll-back that is the best round.
   const last = state.head?.round == null ? best : { round: state.head.round, model: state.head.model };
   const { round, model } = state.final === 'last' ? last : best;
   return { best: best.round, final: round, model, table: state.table!, stopped };

@@ -86,7 +86,7 @@ export async function printResult(context: Context, client: SrlmClient, status: 
     ...missing,
     '',
     `best   round ${best}`,
-    `model  ${folder}${final === best ? '' : ` (round ${final}, the last kept)`}`,
+    `model  ${folder}${final === best ? '' : ` (round ${final}, the last)`}`,
   ]);
   context.say(`Ask it something:  srlm ask ${shellWord(runId)} "..."`);
 }

@@ -10,7 +10,7 @@ const SHOWN: MetricName[] = [
 ];
 /** What a terminal of 80 columns holds. */
 const NARROW: MetricName[] = ['distinct2', 'entropy', 'repeats', 'guarded', 'shorter', 'ownGain', 'heldOutGain'];
-const WIDE = 120;
+const WIDE = 140;
 
 /** A line for each round that was measured; empty where none was. */
 export function watchTable(rounds: readonly Pick<RoundSummary, 'round' | 'watch' | 'gate'>[], width: number): string[] {

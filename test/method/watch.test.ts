@@ -9,6 +9,7 @@ import { alarms } from '../../method/watch/alarms.js';
 import { Choices } from '../../method/watch/choices.js';
 import { Diversity } from '../../method/watch/diversity.js';
 import { breaches, firstValue } from '../../method/watch/limits.js';
+import { majorityGain, watchGain } from '../../method/watch/others.js';
 import { DistinctCount, hashOf, ItemEntropy, mixed } from '../../method/watch/sketch.js';
 import { TABLE } from './watch-corpus.js';
 
@@ -137,6 +138,24 @@ describe('the numbers of choices', () => {
       }),
       { numRuns: 5 },
     );
+  });
+});
+
+describe('the numbers of other steps', () => {
+  it('are the worst watched set against round 0, and what a vote of all samples adds to one', () => {
+    const comparisons = [
+      { set: null, against: ['first'], difference: -0.9 },
+      { set: 'other', against: ['first'], difference: -0.5 },
+      { set: 'forget', against: ['before'], difference: -0.4 },
+      { set: 'forget', against: ['best', 'first'], difference: -0.2 },
+      { set: 'more', against: ['first'], difference: 0.1 },
+    ];
+    const evaluations = { other: { watch: false }, forget: { watch: true }, more: { watch: true } };
+    expect(watchGain({ evaluations, comparisons })).toBe(-0.2);
+    expect(watchGain({ evaluations, comparisons: comparisons.slice(0, 3) })).toBeNull();
+    const at = (...mean_N: number[]) => ({ depths: [{ majority: { mean_N } }, { majority: { mean_N: [0, 1] } }] });
+    expect(majorityGain(at(0.25, 0.3, 0.5))).toBe(0.25);
+    expect(majorityGain(at(0.25))).toBeNull();
   });
 });
 
