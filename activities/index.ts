@@ -16,6 +16,7 @@ import { srlmReport } from './report.js';
 import { srlmKeepRound, srlmReadRound } from './rounds.js';
 import { srlmSelect } from './select.js';
 import { srlmAssemble, srlmOpenStep, srlmShard } from './sharded.js';
+import { srlmWatch } from './watch.js';
 
 export function cpuActivities(deps: Deps) {
   return {
@@ -32,6 +33,7 @@ export function cpuActivities(deps: Deps) {
     srlmGradeLogprobs: srlmGradeLogprobs(deps),
     srlmReport: srlmReport(deps),
     srlmCurves: srlmCurves(deps),
+    srlmWatch: srlmWatch(deps),
     srlmGate: srlmGate(deps),
     srlmKeepRound: srlmKeepRound(deps),
     srlmReadRound: srlmReadRound(deps),

@@ -20,6 +20,7 @@ import type {
   SampleStep,
   SelectInput,
 } from '../contracts/steps.js';
+import type { WatchInput } from '../contracts/watch-input.js';
 import { VERSION as ANSWERS } from '../method/answers.js';
 import { VERSION as DRAW } from '../method/catalysts/draw.js';
 import { VERSION as PICK } from '../method/catalysts/pick.js';
@@ -36,6 +37,7 @@ import { VERSION as PROMPTS } from '../method/prompts.js';
 import { VERSION as RANDOM } from '../method/random.js';
 import { draws, VERSION as SELECTORS } from '../method/selectors/index.js';
 import { VERSION as STATISTICS } from '../method/statistics.js';
+import { VERSION as WATCH } from '../method/watch/index.js';
 
 /** Versions of the activities and of the programs behind them: the model server (sample, logprob) and the trainer. */
 const VERSION = {
@@ -54,6 +56,7 @@ const VERSION = {
   answerRows: 1,
   gradeLogprobs: 1,
   deepen: 1,
+  watch: 1,
 } as const;
 
 export const ingestInputs = (
@@ -282,4 +285,12 @@ export const pickInputs = (
   tries,
   maxSkillShare,
   templates: { enrich: prompts.enrich },
+});
+
+/** What it compares with other rounds of the run is no part of the record. */
+export const watchInputs = ({ decisions, evaluation, selection }: WatchInput) => ({
+  versions: [VERSION.watch, WATCH, GUARDS, SELECTORS],
+  decisions: decisions?.sha256 ?? null,
+  grades: evaluation?.grades.sha256 ?? null,
+  selector: selection.selector,
 });

@@ -6,6 +6,7 @@
 import { Settings } from '../contracts/commands.js';
 import { countsText } from '../contracts/counts.js';
 import { describeSettings } from '../contracts/settings.js';
+import { breachText, type MetricName, metricText } from '../contracts/watch.js';
 import { workerName } from '../contracts/worker-identity.js';
 import { wrap } from '../text/columns.js';
 import { comparisonParts, setParts } from '../text/report.js';
@@ -155,21 +156,30 @@ function roundEndLines({ round, state, seconds, summary }: EntryOf<'round-ended'
       ]
     : [];
   const { others: evaluations = {}, comparisons = [] } = summary ?? {};
+  const watched = Object.entries(summary?.watch ?? {}) as [MetricName, number][];
+  const numbers = watched.map(([name, value]) => `${name} ${metricText(name, value)}`);
+  const warnings = (summary?.alarms ?? []).map((text) => `warning: ${text}`);
   return [
     `round ${round} ${state} after ${duration(seconds)}`,
     facts.join(' · '),
     ...setParts({ evaluations }),
     ...comparisonParts({ evaluations, comparisons }),
+    numbers.length > 0 ? `watch: ${numbers.join(' · ')}` : '',
+    ...warnings,
   ];
 }
 
 const VERDICTS = { keep: 'KEPT', 'roll-back': 'ROLLED BACK', stop: 'ROLLED BACK, and the run stops' } as const;
 
-function gateLines({ verdict, best, current, difference, low, high, tolerance }: EntryOf<'gate'>): string[] {
+function gateLines({ verdict, best, current, difference, low, high, tolerance, watch }: EntryOf<'gate'>): string[] {
+  const beyond = watch ? [`beyond a limit of gate.watch: ${watch.map(breachText).join('; ')}`] : [];
   const points = (share: number) => `${share > 0 ? '+' : ''}${percent(share)}`;
-  const why = `${verdict === 'keep' ? 'not ' : ''}surely worse by more than the tolerance of ${percent(tolerance)}`;
+  if (best === null || current === null || difference === null || low === null || high === null)
+    return [`gate: ${VERDICTS[verdict]}`, ...beyond];
+  const why = `${high < -tolerance ? '' : 'not '}surely worse by more than the tolerance of ${percent(tolerance)}`;
   return [
     `gate: ${VERDICTS[verdict]} · ${percent(current)} % against ${percent(best)} %, the best so far`,
     `difference ${points(difference)} points (${points(low)} to ${points(high)}): ${why}`,
+    ...beyond,
   ];
 }

@@ -2,12 +2,17 @@
  * The rounds of a run, read from its histories: where each one starts and why there, how it ended, what the gate
  * decided, and where a damaged object made the run repeat its steps. Pure.
  */
+import { z } from 'zod';
 import { ReportInput, ReportOutput } from '../contracts/report.js';
 import { OperatorRecord, RunInput, RunProgress } from '../contracts/run.js';
 import { GateInput, GateOutput, KeepRoundInput, RoundSummary } from '../contracts/steps.js';
+import { RoundWatch } from '../contracts/watch.js';
+import { alarms } from '../method/watch/alarms.js';
 import { type Event, isoOf, rootOf, secondsBetween } from './events.js';
 import type { Activity } from './steps-of-history.js';
 import type { EntryLog, EntryOf } from './timeline.js';
+
+const WatchDone = z.object({ output: RoundWatch });
 
 type RoundEnd = EntryOf<'round-ended'>['state'];
 
@@ -17,6 +22,8 @@ export class RoundReader {
   private started: EntryOf<'round-started'> | null = null;
   /** The newest summary of each round. */
   private readonly finished = new Map<number, RoundSummary>();
+  /** By round, in the order in which they were measured. */
+  private readonly watched = new Map<number, RoundWatch>();
   private progress: RunProgress | null = null;
   private record: OperatorRecord | null = null;
   private isFork = false;
@@ -61,6 +68,10 @@ export class RoundReader {
     if (root?.type === 'artifact.damaged') this.damage ??= root.message;
     if (!isDone) return;
     if (type === 'srlmPrepareModel') this.startModel = (output as { sha256?: string } | null)?.sha256 ?? null;
+    if (type === 'srlmWatch' && this.current !== null) {
+      const { output: watch } = WatchDone.safeParse(output).data ?? {};
+      if (watch) this.watched.set(this.current, watch);
+    }
     if (type === 'srlmGate') this.addGate(event, input, output);
     if (type === 'srlmReport') this.reported = reportedIn(input, output);
     if (type === 'srlmReadRound') this.promoted(RoundSummary.safeParse(output).data);
@@ -95,10 +106,14 @@ export class RoundReader {
     if (!this.started) return;
     const { at, round } = this.started;
     const seconds = secondsBetween(at, isoOf(event));
+    const watch = this.watched.get(round!) ?? null;
+    const all = [...this.watched].map(([of, numbers]) => ({ round: of, watch: numbers }));
+    const found = summary ? alarms(all).filter((alarm) => alarm.round === round) : [];
+    const shown = { watch, alarms: found.map(({ text }) => text) };
     this.log.add(event, round, 'round-ended', {
       state,
       seconds,
-      summary: summary && { ...shortened(summary), ...this.reported },
+      summary: summary && { ...shortened(summary), ...shown, ...this.reported },
     });
     this.reported = {};
     this.started = null;
@@ -109,7 +124,11 @@ export class RoundReader {
     const answer = GateOutput.safeParse(output).data;
     if (!asked || !answer) return;
     const { best, current, gate } = asked;
-    const accuracies = { best: best.accuracy, current: current.accuracy, tolerance: gate.tolerance };
+    const accuracies = {
+      best: best?.accuracy ?? null,
+      current: current?.accuracy ?? null,
+      tolerance: gate.tolerance,
+    };
     this.log.add(event, this.current, 'gate', { ...answer, ...accuracies });
   }
 

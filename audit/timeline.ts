@@ -11,6 +11,7 @@ import { Comparison, SetResult } from '../contracts/report.js';
 import { End, Parked, Phase } from '../contracts/run.js';
 import { Approval } from '../contracts/spec.js';
 import { EvalResult, GateOutput } from '../contracts/steps.js';
+import { RoundWatch } from '../contracts/watch.js';
 import { type Event, isoOf } from './events.js';
 
 /** `round` null: it concerns the run as a whole. */
@@ -110,6 +111,9 @@ const RoundEndedEntry = At.extend({
       /** Evaluation sets beside the gate's, and comparisons of the gate's set with earlier rounds; absent: there are none. */
       others: z.record(SetName, SetResult).optional(),
       comparisons: z.array(Comparison).optional(),
+      /** The numbers by which it was watched, and the signs of a collapse in them; null: nothing was measured. */
+      watch: RoundWatch.nullable(),
+      alarms: z.array(z.string()),
     })
     .nullable(),
 });
@@ -118,8 +122,8 @@ const RoundEndedEntry = At.extend({
 const GateEntry = At.extend({
   kind: z.literal('gate'),
   ...GateOutput.shape,
-  best: z.number(),
-  current: z.number(),
+  best: z.number().nullable(),
+  current: z.number().nullable(),
   tolerance: z.number(),
 });
 

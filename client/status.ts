@@ -22,6 +22,7 @@ import {
 } from '../contracts/run.js';
 import { RoundTable } from '../contracts/steps.js';
 import { addUsage, NO_USAGE } from '../method/budget.js';
+import { alarms } from '../method/watch/alarms.js';
 import type { Store } from '../storage/store.js';
 import { codeFailureOf, unpolledQueues } from './diagnosis.js';
 import {
@@ -115,12 +116,14 @@ export class RunReader {
       live: await liveActivities(this.temporal, described),
       halt,
       best: state?.best?.round ?? null,
+      final: (state?.final === 'last' ? state.head?.round : null) ?? state?.best?.round ?? null,
       rounds: table?.rounds ?? [],
       ...(reports.length > 0 ? { reports } : {}),
       warnings: [
         ...(state?.warnings ?? []),
         ...endingWarnings(look),
         ...[problem, unreported].filter((one) => one !== null),
+        ...alarmsOf(table),
       ],
       interventions: state?.interventions ?? [],
       interventionCount: state?.interventionCount ?? 0,
@@ -239,6 +242,9 @@ function stepsOf(state: RunState | null, table: RoundTable | null): StepState[] 
   );
   return [...preparation, ...state.steps];
 }
+
+/** Signs of a collapse in the finished rounds. */
+const alarmsOf = (table: RoundTable | null): string[] => alarms(table?.rounds ?? []).map(({ text }) => text);
 
 /** What the finished rounds used: all that is known when no worker answers. */
 function usageOf(table: RoundTable | null): Usage {

@@ -7,7 +7,7 @@ import { CommandName, Settings } from './commands.js';
 import { Counts } from './counts.js';
 import { DatasetRef, jsonBytes, ModelRef, ObjectRef, Usage } from './refs.js';
 import { RoundReport } from './report.js';
-import { Approval, RunSettings, SampleSettings } from './spec.js';
+import { Approval, FinalModel, RunSettings, SampleSettings } from './spec.js';
 import { EvalResult, GateOutput, RoundSummary, TrainingSet } from './steps.js';
 import { WorkflowConfig } from './workflow-config.js';
 
@@ -209,6 +209,8 @@ export type End = z.infer<typeof End>;
 export const RunState = RunProgress.extend(OperatorRecord.shape).extend({
   /** Rounds planned, round 0 not counted; null for a sample run. */
   lastRound: z.int().nullable(),
+  /** Which round's model the run is asked for. */
+  final: FinalModel.default('best'),
   steps: z.array(StepState),
   halt: Halt.nullable(),
   end: End.nullable(),
@@ -238,8 +240,9 @@ export type RunMemo = z.infer<typeof RunMemo>;
 
 // --- results ----------------------------------------------------------------------------------------------------------
 export const RunResult = z.strictObject({
-  /** The best round, and its model. */
   best: z.int(),
+  /** The round of `model`, by the spec's `final`; absent: the best one. */
+  final: z.int().optional(),
   model: ModelRef,
   /** The RoundTable of all rounds. */
   table: ObjectRef,
@@ -297,6 +300,8 @@ export const RunStatus = z.strictObject({
   halt: Halt.nullable(),
   /** The best round so far; null: there is none yet, or no worker answers. */
   best: z.int().nullable(),
+  /** The round whose model `export`, `ask` and `serve` take, by the spec's `final`; null as with `best`. */
+  final: z.int().nullable(),
   /** Finished rounds. */
   rounds: z.array(RoundSummary),
   /** Of those finished rounds that have one. */

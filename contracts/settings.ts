@@ -34,11 +34,12 @@ const FIRST_USE: Record<string, Step | 'begin' | 'any'> = {
   trainer: 'any',
   rounds: 'any',
   approvals: 'any',
+  final: 'any',
   budget: 'any',
 };
 
 /** A map is one value of it: no field of its own is left out. */
-const WHOLE = ['selection.selector'];
+const WHOLE = ['selection.selector', 'gate.watch'];
 
 /** Round 0 trains on the data as it came: what these steps use is first needed in round 1. */
 const ENRICHMENT: readonly Step[] = ['sample', 'parse', 'logprob', 'judge', 'select'];

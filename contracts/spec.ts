@@ -13,6 +13,7 @@ import { jsonBytes } from './refs.js';
 import { Selection } from './selection.js';
 import { encodable, Name, template, text } from './text.js';
 import { Training } from './training.js';
+import { WatchLimits } from './watch.js';
 
 export * from './prompts.js';
 export * from './selection.js';
@@ -106,8 +107,14 @@ export const Gate = z.strictObject({
     .describe('a round is rolled back when its score is surely below the best by more than this'),
   confidence: z.number().gt(0.5).lt(1).default(0.95),
   patience: z.int().min(1).default(2).describe('rounds rolled back in a row before the run stops'),
+  watch: WatchLimits.default({}).describe(
+    'limits on numbers of the collapse watch (docs/method.md), such as distinct2: { drop: 0.5 }; a round beyond one is rolled back',
+  ),
 });
 export type Gate = z.infer<typeof Gate>;
+
+export const FinalModel = z.enum(['best', 'last']);
+export type FinalModel = z.infer<typeof FinalModel>;
 
 /** Where a run waits for somebody's approval. */
 export const APPROVALS = ['catalysts', 'before-train', 'after-round'] as const;
@@ -165,6 +172,9 @@ export const RunSpec = z.strictObject({
   training: Training.prefault({}),
   evaluation: z.union([z.literal('none'), Evaluation]).default('none'),
   gate: Gate.prefault({}),
+  final: FinalModel.default('best').describe(
+    'the model that export, ask, serve and eval take: of the best round, or of the last one (where that was rolled back, of the best)',
+  ),
   approvals: z.array(Approval).max(3).default([]).describe('the run waits there for `srlm approve`'),
   budget: Budget.default({}),
 });

@@ -17,6 +17,7 @@ import { DatasetRef, ModelRef, ObjectRef, Sha256, Usage } from './refs.js';
 import { ScoreName } from './rows.js';
 import { Gate, Judge, MAX_DEPTH, Name, Sampling, Selection } from './spec.js';
 import { Training } from './training.js';
+import { Breach, MAX_LIMITS, RoundWatch } from './watch.js';
 
 const Round = z.int().min(0).max(1000);
 const Seed = z
@@ -68,6 +69,7 @@ export const STEPS = [
   'grade',
   'curves',
   'report',
+  'watch',
   'gate',
   'record',
   'pick',
@@ -374,21 +376,27 @@ export const CurvesInput = z.strictObject({
 });
 export type CurvesInput = z.infer<typeof CurvesInput>;
 
+/** `best` or `current` null: there is no evaluation to compare, and limits on numbers of the watch alone decide. */
 export const GateInput = z.strictObject({
-  best: EvalResult,
-  current: EvalResult,
+  best: EvalResult.nullable(),
+  current: EvalResult.nullable(),
   gate: Gate,
   /** Rounds rolled back in a row before this one. */
   rollbacksInARow: z.int().min(0),
   seed: Seed,
+  watch: RoundWatch.nullable().optional(),
+  /** The rounds before this one, where a limit is relative to them. */
+  table: ObjectRef.nullable().optional(),
 });
 export type GateInput = z.infer<typeof GateInput>;
 export const GateOutput = z.strictObject({
   verdict: z.enum(['keep', 'roll-back', 'stop']),
-  /** Paired difference current - best and its interval. */
-  difference: z.number(),
-  low: z.number(),
-  high: z.number(),
+  /** Paired difference current - best and its interval; null: there is no evaluation to compare. */
+  difference: z.number().nullable(),
+  low: z.number().nullable(),
+  high: z.number().nullable(),
+  /** Numbers of the watch beyond a limit of the spec; absent: none is. */
+  watch: z.array(Breach).max(MAX_LIMITS).optional(),
 });
 export type GateOutput = z.infer<typeof GateOutput>;
 
@@ -424,6 +432,8 @@ export const RoundSummary = z.strictObject({
   curves: ObjectRef.optional(),
   /** In order. Seconds by the workflow's clock: waiting in a queue included. */
   steps: z.array(StepCost).max(MAX_STEPS),
+  /** Absent: nothing was measured. It reaches the table apart from the round. */
+  watch: RoundWatch.optional(),
 });
 export type RoundSummary = z.infer<typeof RoundSummary>;
 

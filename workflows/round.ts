@@ -7,7 +7,16 @@ import type { DatasetRef, ObjectRef } from '../contracts/refs.js';
 import type { ScoreName } from '../contracts/rows.js';
 import type { RunInput } from '../contracts/run.js';
 import type { RunSettings } from '../contracts/spec.js';
-import type { EvalResult, GateOutput, RoundSummary, SelectInput, SelectOutput } from '../contracts/steps.js';
+import type {
+  EvalResult,
+  GateOutput,
+  RoundSummary,
+  SelectInput,
+  SelectOutput,
+  TrainingSet,
+} from '../contracts/steps.js';
+import type { RoundWatch } from '../contracts/watch.js';
+import type { WatchInput } from '../contracts/watch-input.js';
 import { scoresOf, scoresToKeep } from '../method/selectors/index.js';
 import type { RunControl } from './control/control.js';
 import { evaluateOthers, report } from './evaluation-sets.js';
@@ -41,8 +50,12 @@ export async function round(run: Run, input: RunInput): Promise<RoundSummary> {
   const evaluated = await optional(run, () => evaluate(run, input, trained.model));
   const evaluation = evaluated?.evaluation ?? null;
   const others = await evaluateOthers(run, input, trained.model);
+  const decisions = enrichment?.selected.decisions ?? null;
   const reported = await report(run, evaluation, others);
-  const gate = await optional(run, () => decide(run, evaluation));
+  const curves = evaluated?.curves ?? null;
+  const measured = { decisions, evaluation, ...(reported ? { report: reported } : {}), ...(curves ? { curves } : {}) };
+  const watch = await optional(run, () => measure(run, set, measured));
+  const gate = await optional(run, () => decide(run, evaluation, watch));
   return {
     round: number,
     set,
@@ -51,11 +64,12 @@ export async function round(run: Run, input: RunInput): Promise<RoundSummary> {
     evaluation,
     gate,
     ...(reported ? { report: reported } : {}),
-    ...(evaluated?.curves ? { curves: evaluated.curves } : {}),
+    ...(curves ? { curves } : {}),
     steps: [],
     changed: enrichment?.selected.changed ?? null,
     candidates: enrichment?.candidates ?? null,
-    decisions: enrichment?.selected.decisions ?? null,
+    decisions,
+    ...(watch ? { watch } : {}),
   };
 }
 
@@ -130,12 +144,28 @@ function missingScore({ settings: { selection } }: Run, { scores, withoutRationa
   );
 }
 
-async function decide(run: Run, current: EvalResult | null): Promise<GateOutput | null> {
-  const best = run.state.best?.evaluation;
-  if (!best || !current) return null;
+/** The numbers by which the round is watched; null: there is nothing to measure. */
+async function measure(
+  run: Run,
+  { dataset: _, ...set }: TrainingSet,
+  from: Pick<WatchInput, 'decisions' | 'evaluation' | 'report' | 'curves'>,
+): Promise<RoundWatch | null> {
+  if (!(from.decisions || from.evaluation) || !patched('round-watch')) return null;
+  return step(run, 'watch', ({ cpu }) => {
+    const { round, table } = run.state;
+    return cpu.srlmWatch({ ...from, set, round: round!, table, selection: run.settings.selection });
+  });
+}
+
+/** null: there is no better round to return to, or nothing to decide by. */
+async function decide(run: Run, current: EvalResult | null, watch: RoundWatch | null): Promise<GateOutput | null> {
+  const best = run.state.best?.evaluation ?? null;
+  const isLimited = () => watch !== null && Object.keys(run.settings.gate.watch).length > 0;
+  if (!run.state.best || !((best && current) || isLimited())) return null;
   return step(run, 'gate', ({ cpu }) => {
     const { gate, seed } = run.settings;
-    const { rollbacksInARow } = run.state;
-    return cpu.srlmGate({ best, current, gate, rollbacksInARow, seed });
+    const { rollbacksInARow, table } = run.state;
+    const limited = isLimited() ? { watch, table } : {};
+    return cpu.srlmGate({ best, current, gate, rollbacksInARow, seed, ...limited });
   });
 }

@@ -57,7 +57,7 @@ async function execution(run: RunControl<RunSettings>, input: RunInput): Promise
   return (await finish(run, summary, !isLast))!;
 }
 
-/** The run's result: its best round, or `otherwise`; null: it has neither. */
+/** The run's result: its best round, or `otherwise`, and the model that `final` asks for; null: it has neither. */
 async function finish(
   run: RunControl,
   otherwise: Pick<RoundSummary, 'round' | 'model'> | null,
@@ -68,7 +68,11 @@ async function finish(
   state.stopAfter = null;
   await applyPromotions(run, (state.round ?? 0) + 1);
   const best = state.best ?? otherwise;
-  return best && { best: best.round, model: best.model, table: state.table!, stopped };
+  if (!best) return null;
+  // Where the next round would start: after a roll-back that is the best round.
+  const last = state.head?.round == null ? best : { round: state.head.round, model: state.head.model };
+  const { round, model } = state.final === 'last' ? last : best;
+  return { best: best.round, final: round, model, table: state.table!, stopped };
 }
 
 const KINDS: Record<SourceName, DataKind> = { data: 'examples', catalysts: 'catalysts', evaluation: 'questions' };
@@ -136,14 +140,19 @@ async function firstSet(
 async function record(run: RunControl, summary: RoundSummary): Promise<void> {
   const { state } = run;
   const isFirst = summary.round === 0;
+  // A payload of its own: the round is near its limit.
+  const { watch, ...rest } = summary;
+  const [own, drawn] = counts(run);
   const keep = ({ cpu }: AtStep) =>
     cpu.srlmKeepRound(
       {
         table: isFirst ? null : state.table,
         preparation: isFirst ? costs(run, null) : null,
-        round: { ...summary, steps: costs(run, summary.round) },
+        round: { ...rest, steps: costs(run, summary.round) },
       },
-      ...counts(run),
+      own,
+      ...(watch || drawn ? [watch ?? null] : []),
+      ...(drawn ? [drawn] : []),
     );
   state.table = await step(run, 'record', keep, { isBookkeeping: true });
   state.rounds = summary.round + 1;

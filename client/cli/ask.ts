@@ -148,13 +148,16 @@ async function modelOfRun(context: Context, runId: string, round?: number): Prom
   return { folder, sha256: model.sha256, templates, engine: input.settings.engine };
 }
 
-/** That of `round`, else the best model of a run so far; where nobody knows the best, that of its newest round. */
+/**
+ * That of `round`, else the best model of a run so far, or the last one, by its `final`; where nobody knows which, that of
+ * its newest round.
+ */
 export async function bestModel(
   client: Pick<SrlmClient, 'status' | 'result'>,
   runId: string,
   round?: number,
 ): Promise<ModelRef> {
-  const { state, rounds, best, stale } = await client.status(runId);
+  const { state, rounds, final, stale } = await client.status(runId);
   if (round !== undefined) {
     const model = rounds.find((one) => one.round === round)?.model;
     if (!model) throw runHasNoModel(runId, noRound(round, rounds, stale));
@@ -163,7 +166,7 @@ export async function bestModel(
   // A run that was stopped in its first round fails, without a result.
   const stopped = state === 'stopped' ? client.result(runId).catch(() => null) : null;
   const result = state === 'done' ? await client.result(runId) : await stopped;
-  const model = result?.model ?? rounds.find(({ round }) => round === best)?.model ?? rounds.at(-1)?.model;
+  const model = result?.model ?? rounds.find(({ round }) => round === final)?.model ?? rounds.at(-1)?.model;
   if (model) return model;
   throw runHasNoModel(runId, stale ? 'cannot be read, because no worker answers' : 'has finished no round yet');
 }

@@ -43,7 +43,7 @@ export function addEvalCommand(program: Command): void {
     .argument('[args...]', 'after --, passed on to the tool')
     .addOption(new Option('--with <tool>', 'the tool').choices(TOOLS))
     .option('--task <task>', 'a task by its name or file; may be repeated', collect)
-    .option('--round <n>', 'the model of this round (default: the best)', number('--round', 0, 10_000))
+    .option('--round <n>', 'the model of this round (default: by the final of its spec)', number('--round', 0, 10_000))
     .option('--limit <n>', 'only the first n rows of each task', number('--limit', 1, 1_000_000))
     .option('--include-path <folder>', "a folder of tasks, besides lm-eval's own")
     .option('--completions', "Inspect: without the model's chat template, as perplexity tasks need it")

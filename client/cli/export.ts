@@ -24,14 +24,14 @@ export function addExportCommand(program: Command): void {
     .description('write the enriched data of a run to a folder that `datasets.load_dataset` opens')
     .argument('<run>', 'id of the run', runName)
     .requiredOption('--out <folder>', 'a new or empty folder')
-    .option('--round <n>', 'a finished round (default: the best)', number('--round', 0, MAX_ROUND))
+    .option('--round <n>', 'a finished round (default: by the final of its spec)', number('--round', 0, MAX_ROUND))
     .option('--model', 'with the model of that round')
     .action(
       action(async (context, runId: string, { out, round: n, model: withModel = false }: ExportOptions) => {
         assertFree(out);
         const client = await context.connect();
         const spec = await specOf(client, runId);
-        const round = await roundOf(client, runId, n ?? (await bestRound(client, runId)));
+        const round = await roundOf(client, runId, n ?? (await finalRound(client, runId)));
         const { interventions } = await client.status(runId);
         const writing = exportData(client.store, { runId, round, spec, interventions, withModel }, out);
         const files = await patiently(context, `Writing ${out} ...`, writing);
@@ -54,7 +54,7 @@ function assertFree(out: string): void {
 }
 
 /** The round of the model that `srlm ask` asks. */
-async function bestRound(client: SrlmClient, runId: string): Promise<number | undefined> {
+async function finalRound(client: SrlmClient, runId: string): Promise<number | undefined> {
   const { sha256 } = await bestModel(client, runId);
   const { rounds } = await client.status(runId);
   return rounds.findLast(({ model }) => model.sha256 === sha256)?.round;

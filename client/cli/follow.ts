@@ -16,6 +16,7 @@ import { changes, lastKnown, progressLine } from './lines.js';
 import { comparisonsTable, setsTable } from './report-lines.js';
 import { countLines, roundsTable } from './tables.js';
 import { renderRun } from './tree.js';
+import { watchTable } from './watch-table.js';
 
 const EVERY_MS = 1000;
 const ANSWER_MS = 10_000;
@@ -75,20 +76,22 @@ export async function untilHalted(
 export async function printResult(context: Context, client: SrlmClient, status: RunStatus): Promise<void> {
   const { runId, state, lastRound, rounds } = status;
   if (context.json || state !== 'done' || lastRound === null) return;
-  const { best, model } = await client.result(runId);
+  const { best, final = best, model } = await client.result(runId);
   const folder = model.path ?? join(client.store.root, 'models', model.sha256);
   const counts = countLines(status);
   const missing = counts.length > 0 ? ['', ...counts] : [];
   const reported = [setsTable(status), comparisonsTable(status)].flatMap((lines) =>
     lines.length > 0 ? ['', ...lines] : [],
   );
+  const watched = watchTable(rounds, context.width);
   context.print(null, [
     ...roundsTable(rounds),
     ...reported,
+    ...(watched.length > 0 ? ['', ...watched] : []),
     ...missing,
     '',
     `best   round ${best}`,
-    `model  ${folder}`,
+    `model  ${folder}${final === best ? '' : ` (round ${final}, the last)`}`,
   ]);
   context.say(`Ask it something:  srlm ask ${shellWord(runId)} "..."`);
 }

@@ -11,6 +11,7 @@ import { action, EXIT, exitOf, runName } from './context.js';
 import { comparisonsTable, setsTable } from './report-lines.js';
 import { countLines, roundsTable, usageTable } from './tables.js';
 import { renderRun } from './tree.js';
+import { watchTable } from './watch-table.js';
 
 export function addRunCommands(program: Command): void {
   program
@@ -43,6 +44,7 @@ export function addRunCommands(program: Command): void {
           rounds.length > 0 ? roundsTable(rounds) : [],
           setsTable(status),
           comparisonsTable(status),
+          watchTable(rounds, width),
           countLines(status),
           usageTable(status),
         ];

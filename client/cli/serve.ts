@@ -21,7 +21,7 @@ export function addServeCommand(program: Command): void {
     .command('serve')
     .description("serve the improved model as an endpoint like OpenAI's, on this host")
     .argument('<run-or-model>', 'id of a run, or a model folder below a model root', runName)
-    .option('--round <n>', 'the model of this round (default: the best)', number('--round', 0, 10_000))
+    .option('--round <n>', 'the model of this round (default: by the final of its spec)', number('--round', 0, 10_000))
     .option('--port <port>', 'port to listen on', number('--port', 1, 65535), 8000)
     .action(
       action(async (context, target: string, { round, port }: { round?: number; port: number }) => {

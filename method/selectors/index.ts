@@ -102,6 +102,19 @@ function valuesOf(table: readonly CandidateRow[], selection: Selection): Record<
   return Object.fromEntries(named);
 }
 
+/** What the selector compared of a decided line; null: it compares no values, or not those of this line. */
+export function comparedValue(
+  { scores }: { scores: Record<string, number | null> },
+  selector: Selector,
+): number | null {
+  const { combine, weights } = combinationOf(selector) ?? { combine: 'weights', weights: [1] };
+  const measures = measuresOf(selector);
+  if (combine !== 'weights' || measures.length === 0) return null;
+  const values_M = measures.map((measure) => scores[nameOf(measure)] ?? null);
+  if (values_M.includes(null)) return null;
+  return values_M.reduce<number>((sum, value, m) => sum + weights![m]! * value!, 0);
+}
+
 /** Whether the table holds what the selector reads, for the incumbent and for a candidate at least, if there is one. */
 export function canCompare(table: readonly CandidateRow[], selector: Selector): boolean {
   return comparable(table, selector).length > 1 || !table.some(({ k, guard }) => k !== INCUMBENT && guard === null);

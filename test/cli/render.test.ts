@@ -61,6 +61,7 @@ const STATUS: RunStatus = {
   ],
   live: [beat({ done: 8, rate: 4.1 }), beat({ done: 4, rate: 4.1 })],
   halt: null,
+  final: 0,
   best: null,
   rounds: [summary(0, 0.52, null), summary(1, 0.614, 'keep')],
   warnings: [],

@@ -101,7 +101,7 @@ it('asks the best model of a run: of its result, of what it knows so far, or of 
   const none = async () => Promise.reject(new Error('no result'));
   expect(await asked({ state: 'done' }, best)).toEqual({ sha256: 'best' });
   expect(await asked({ state: 'stopped' }, best)).toEqual({ sha256: 'best' });
-  expect(await asked({ state: 'running', best: 1 }, none)).toEqual({ sha256: '1' });
+  expect(await asked({ state: 'running', final: 1 }, none)).toEqual({ sha256: '1' });
   expect(await asked({ state: 'running' }, none)).toEqual({ sha256: '2' });
   await expect(asked({ state: 'stopped', rounds: [] }, none)).rejects.toThrow(
     'Run "run" has finished no round yet. See `srlm status run`. [run.no-model]',

@@ -19,7 +19,7 @@ export function stateOf(more: Partial<RunState> = {}): RunState {
     usage: { tokens: 0, gpuSeconds: 0, money: 0 },
     ...{ changes: [], overrides: [], approved: { catalysts: -1, 'before-train': -1, 'after-round': -1 } },
     ...{ interventions: [], interventionCount: 0, paused: null, stopAfter: null },
-    ...{ lastRound: 2, steps: [], halt: null, end: null },
+    ...{ lastRound: 2, final: 'best', steps: [], halt: null, end: null },
     ...more,
   };
 }

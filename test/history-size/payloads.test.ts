@@ -5,6 +5,7 @@ import { jsonBytes, MAX_PAYLOAD_BYTES, type ModelRef } from '../../contracts/ref
 import { GUARDS } from '../../contracts/rows.js';
 import { type Intervention, OperatorRecord, RunProgress, type RunState, type Waiting } from '../../contracts/run.js';
 import type { EvalResult, FineTuneInput, SelectInput, ShardedStep, TrainingSet } from '../../contracts/steps.js';
+import { MetricName } from '../../contracts/watch.js';
 import { assertRoom, carried, clipped, freshProgress, freshRecord } from '../../workflows/control/record.js';
 import { memoOf } from '../../workflows/status.js';
 import { Scenarios } from '../workflows/scenario.js';
@@ -39,7 +40,24 @@ const evaluation: EvalResult = {
   low: REAL,
   high: REAL,
 };
-const verdict = { verdict: 'keep', difference: REAL, low: REAL, high: REAL } as const;
+/** Numbers have four digits behind the point (method/watch/numbers.ts). */
+const WIDE = -12345.6789;
+const watch = Object.fromEntries(MetricName.options.map((name) => [name, WIDE]));
+const LONGEST: MetricName[] = [
+  'replyDistinct1',
+  'replyDistinct2',
+  'replyDistinct4',
+  'candidateChars',
+  'copiedPrompt',
+  'pastedAnswer',
+];
+const beyond = LONGEST.map((metric) => ({ metric, value: WIDE, limit: WIDE }));
+/** As long as the spec takes them. */
+const LIMITS = {
+  replyDistinct1: { min: WIDE, max: WIDE, drop: 0.1234, rise: 123.4567 },
+  candidateChars: { min: WIDE, max: WIDE, rise: 123.4567 },
+};
+const verdict = { verdict: 'keep', difference: REAL, low: REAL, high: REAL, watch: beyond } as const;
 
 const TRAINING = {
   'training.lora.targetModules': Array.from({ length: 16 }, (_, i) => `${i}`.padEnd(40, 'm')),
@@ -102,7 +120,13 @@ const LARGEST = {
     gradientCheckpointing: false,
     checkpoint: { everySteps: MAX, everyMinutes: REAL, keep: 20 },
   },
-  gate: { tolerance: REAL, confidence: 0.5 + REAL, patience: MAX },
+  gate: {
+    tolerance: REAL,
+    confidence: 0.5 + REAL,
+    patience: MAX,
+    watch: LIMITS,
+  },
+  final: 'last',
   approvals: ['catalysts', 'before-train', 'after-round'],
   budget: { tokens: MAX, gpuSeconds: 1e15 * REAL, hours: 1e5 * REAL, money: 1e15 * REAL },
 };
@@ -155,6 +179,7 @@ const SCRIPT: Script = {
   },
   srlmGrade: () => done(evaluation),
   srlmCurves: () => ref('curves'),
+  srlmWatch: () => done(watch),
   srlmGate: () => done(verdict),
 };
 
@@ -259,6 +284,7 @@ describe('what is carried to the next execution', () => {
     paused: { who: text(120), at: '2026-01-01T00:00:00.000Z' },
     stopAfter: 'round',
     lastRound: 100,
+    final: 'best',
     steps: [],
     halt: null,
     end: null,

@@ -44,6 +44,7 @@ const REFERENCES: Record<string, string[]> = {
   srlmMix: ['data', 'texts'],
   srlmFineTune: ['base', 'data'],
   srlmGrade: ['questions', 'replies', 'texts'],
+  srlmWatch: ['evaluation.grades', 'table'],
   srlmGate: ['best.grades', 'current.grades'],
   srlmKeepRound: ['table', 'round.set.dataset', 'round.model'],
   srlmReadRound: ['table'],

@@ -135,6 +135,10 @@ async function validInputs(root: string, store: Store, run: Run): Promise<Pick<H
     srlmMix: { data, catalysts: null, copies: 1, use: 'enrich', texts },
     srlmFineTune: { trainer: 'local', base, data, training: settings.training, seed: 0, deterministic: true },
     srlmGrade: { questions, replies: raws, texts, confidence: 0.9 },
+    srlmWatch: {
+      ...{ round: 1, decisions: null, evaluation, selection: settings.selection },
+      ...{ set: { rows: 2, enriched: 0, meanRationaleChars: 4 }, table },
+    },
     srlmGate: { best: evaluation, current: evaluation, gate: settings.gate, rollbacksInARow: 0, seed: 0 },
     srlmKeepRound: { table, preparation: null, round: summary },
     srlmReadRound: { table, round: 0 },

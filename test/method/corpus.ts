@@ -21,8 +21,10 @@ import * as prompts from '../../method/prompts.js';
 import * as random from '../../method/random.js';
 import * as selectors from '../../method/selectors/index.js';
 import * as statistics from '../../method/statistics.js';
+import * as watch from '../../method/watch/index.js';
 import { stream } from './bytes.js';
 import * as catalysts from './catalyst-corpus.js';
+import { watchOutputs } from './watch-corpus.js';
 
 export interface Decider {
   version: number;
@@ -55,6 +57,7 @@ export const DECIDERS: Record<string, Decider> = {
     uses: ['method/prompts.ts', 'method/parse.ts', 'method/answers.ts'],
     outputs: graderOutputs,
   },
+  'method/watch/index.ts': { version: watch.VERSION, uses: ['method/guards/index.ts'], outputs: watchOutputs },
   'method/random.ts': { version: random.VERSION, uses: [], outputs: randomOutputs },
   'method/statistics.ts': { version: statistics.VERSION, uses: ['method/random.ts'], outputs: statisticsOutputs },
   'method/judge.ts': { version: judge.VERSION, uses: ['method/prompts.ts'], outputs: judgeOutputs },

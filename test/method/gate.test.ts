@@ -81,6 +81,19 @@ describe('gate', () => {
     expect(found.difference).toBeCloseTo(-0.3);
     expect(found.high).toBeLessThan(-0.05);
   });
+  it('rolls back a better round too, where a number is beyond a limit, and says which', () => {
+    const beyond = [{ metric: 'distinct2', value: 0.2, limit: 0.3 }] as const;
+    const found = decideGate(share(50, 100), share(60, 100), gate, 0, 1, beyond);
+    expect(found).toMatchObject({ verdict: 'roll-back', difference: 0.1, watch: beyond });
+    expect(decideGate(share(50, 100), share(60, 100), gate, 1, 1, beyond).verdict).toBe('stop');
+    expect(decideGate(share(50, 100), share(60, 100), gate, 1, 1)).not.toHaveProperty('watch');
+  });
+  it('decides by the limits alone where there is no evaluation', () => {
+    const beyond = [{ metric: 'repeats', value: 1, limit: 0.9 }] as const;
+    const unknown = { difference: null, low: null, high: null };
+    expect(decideGate(null, null, gate, 0, 1, beyond)).toEqual({ verdict: 'roll-back', ...unknown, watch: beyond });
+    expect(decideGate(share(1, 2), null, gate, 0, 1)).toEqual({ verdict: 'keep', ...unknown });
+  });
   it('stops at the last roll-back that patience allows', () => {
     expect(decideGate(share(80, 100), share(50, 100), gate, 1, 1).verdict).toBe('stop');
     expect(decideGate(share(80, 100), share(50, 100), { ...gate, patience: 1 }, 0, 1).verdict).toBe('stop');

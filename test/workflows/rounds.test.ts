@@ -27,7 +27,7 @@ describe.concurrent('a run with catalysts, an evaluation and both scores', () =>
 
   it('prepares, trains on the data as it came, then enriches it and trains again', async () => {
     const { run } = await story();
-    const end = ['srlmMix', 'srlmFineTune', ...sharded, 'srlmGrade'];
+    const end = ['srlmMix', 'srlmFineTune', ...sharded, 'srlmGrade', 'srlmWatch'];
     expect(run.asked()).toEqual([
       ...['srlmPrepareModel', 'srlmIngest', 'srlmIngest', 'srlmIngest', ...end, 'srlmKeepRound'],
       ...[...sharded, 'srlmParse', ...sharded, ...sharded, ...sharded, ...sharded, 'srlmSelect'],
@@ -93,15 +93,15 @@ describe.concurrent('a run with catalysts, an evaluation and both scores', () =>
     const { table, rounds } = await story();
     const names = (steps: { step: string }[]) => steps.map(({ step }) => step);
     expect(names(table.preparation)).toEqual(['prepare', 'ingest examples', 'ingest catalysts', 'ingest questions']);
-    expect(names(rounds[0].steps)).toEqual(['mix', 'fineTune', 'evaluate', 'grade']);
+    expect(names(rounds[0].steps)).toEqual(['mix', 'fineTune', 'evaluate', 'grade', 'watch']);
     expect(names(rounds[1].steps)).toEqual([
       ...['sample', 'parse'],
       ...['logprob (current model)', 'logprob (current model, no rationale)'],
       ...['logprob (reference)', 'logprob (reference, no rationale)', 'select'],
-      ...['mix', 'fineTune', 'evaluate', 'grade', 'report', 'gate'],
+      ...['mix', 'fineTune', 'evaluate', 'grade', 'report', 'watch', 'gate'],
     ]);
     const costs = rounds[1].steps.map(({ usage, reused }) => [usage?.tokens ?? 0, reused]);
-    expect(costs).toEqual([100, 0, 100, 100, 100, 100, 0, 0, 1000, 100, 0, 0].map((tokens) => [tokens, false]));
+    expect(costs).toEqual([100, 0, 100, 100, 100, 100, 0, 0, 1000, 100, 0, 0, 0, 0].map((tokens) => [tokens, false]));
     expect(rounds[1].steps.every(({ seconds }) => seconds > 0)).toBe(true);
   });
 

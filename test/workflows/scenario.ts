@@ -86,13 +86,13 @@ class Running {
     return this.next;
   }
 
-  async answer(name: string, input: unknown, second?: unknown): Promise<unknown> {
+  async answer(name: string, input: unknown, second?: unknown, third?: unknown): Promise<unknown> {
     const call = { name, input };
     this.calls.push(call);
     const count = this.of(name).length;
     this.wake();
     for (const one of this.waiting) if (one.name === name && one.count === count) one.resolve(call);
-    return this.script[name]!(input, count, second);
+    return this.script[name]!(input, count, second, third);
   }
 
   of = (name: string): Call[] => this.calls.filter((call) => call.name === name);
@@ -157,7 +157,10 @@ export class Scenarios {
       connection: this.env.nativeConnection,
       taskQueue,
       activities: Object.fromEntries(
-        ACTIVITIES.map((name) => [name, (input: unknown, second?: unknown) => this.answer(name, input, second)]),
+        ACTIVITIES.map((name) => [
+          name,
+          (input: unknown, second?: unknown, third?: unknown) => this.answer(name, input, second, third),
+        ]),
       ),
       ...options,
       debugMode: true,
@@ -174,11 +177,11 @@ export class Scenarios {
     this.workers = [];
   }
 
-  private answer(name: string, input: unknown, second?: unknown): Promise<unknown> {
+  private answer(name: string, input: unknown, second?: unknown, third?: unknown): Promise<unknown> {
     const id = Context.current().info.workflowExecution!.workflowId;
     const running = this.running.get(id);
     if (!running) throw failure('test.unknown', `no scenario has the id ${id}`);
-    return running.answer(name, input, second);
+    return running.answer(name, input, second, third);
   }
 
   config(changes: Partial<WorkflowConfig> = {}): WorkflowConfig {

@@ -24,10 +24,11 @@ import type {
   StepDone,
   TrainingSet,
 } from '../../contracts/steps.js';
+import type { RoundWatch } from '../../contracts/watch.js';
 import { NO_USAGE } from '../../method/budget.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: a script answers to inputs of its own activity
-export type Script = Record<string, (input: any, call: number, second?: any) => unknown>;
+export type Script = Record<string, (input: any, call: number, second?: any, third?: any) => unknown>;
 
 export const sha = (text: string): string => createHash('sha256').update(text).digest('hex');
 export const object = (name: string, rows = 0): ObjectRef => ({ sha256: sha(name), rows, bytes: 100 });
@@ -137,19 +138,22 @@ export function defaults(tables: Map<string, RoundTable>): Script {
     srlmGrade: ({ replies }: { replies: DatasetRef }) => done(evaluation(replies.sha256)),
     srlmReport: ({ round }: ReportInput) => ({ report: object(`report ${round}`), comparisons: [] }),
     srlmCurves: ({ replies_D }: CurvesInput) => object(`curves ${JSON.stringify(replies_D)}`),
+    srlmWatch: () => done({ distinct2: 0.5, setChars: 50 }),
     srlmGate: () => ({ verdict: 'keep', difference: 0, low: -0.1, high: 0.1 }),
-    srlmKeepRound: ({ table, preparation, round }: KeepRoundInput, _, counts: StepCounts = []) => {
+    srlmKeepRound: ({ table, preparation, round }: KeepRoundInput, _, counts: StepCounts = [], watch?: RoundWatch) => {
       const before = table ? tables.get(table.sha256) : undefined;
       const steps = round.steps.map((cost) => {
         const found = counts.find((one) => one.round === round.round && one.step === cost.step);
         return found ? { ...cost, counts: found.counts } : cost;
       });
-      const rounds = [...(before?.rounds ?? []).filter((one) => one.round < round.round), { ...round, steps }];
+      const kept = { ...round, ...(watch ? { watch } : {}), steps };
+      const rounds = [...(before?.rounds ?? []).filter((one) => one.round < round.round), kept];
       return keep(tables, { version: 2, preparation: preparation ?? before?.preparation ?? [], rounds });
     },
     srlmReadRound: ({ table, round }: ReadRoundInput): RoundSummary => {
       const found = tables.get(table.sha256)!.rounds.find((one) => one.round === round)!;
-      return { ...found, steps: found.steps.map(({ counts: _, ...cost }) => cost) };
+      const { watch: _watch, ...rest } = found;
+      return { ...rest, steps: found.steps.map(({ counts: _, ...cost }) => cost) };
     },
     srlmExport: () => undefined,
     // A teacher of whose replies two of three are of use, and data that never end.

@@ -90,7 +90,7 @@ export class RunControl<S extends AnySettings = AnySettings> {
     this.forkOf = forkOf;
     const { round, reached } = progress;
     this.settings = settingsAt(settings, record.changes, round ?? BEFORE_ROUNDS, reached, schema);
-    this.state = { ...progress, ...record, lastRound: this.lastRound(), steps: [], halt: null, end: null };
+    this.state = { ...progress, ...record, ...this.shown(), steps: [], halt: null, end: null };
     setHandler(defineQuery<RunState>(STATE_QUERY), () => this.state);
     for (const name of Object.keys(COMMANDS) as CommandName[]) this.handle(name);
     setDefaultSignalHandler((name) => log.warn(`the signal ${JSON.stringify(name)} is unknown and ignored`));
@@ -191,7 +191,7 @@ export class RunControl<S extends AnySettings = AnySettings> {
   change(set: Settings): void {
     this.settings = withSettings(this.settings, set, this.schema);
     this.state.changes = changedNow(this.state, set);
-    this.state.lastRound = this.lastRound();
+    Object.assign(this.state, this.shown());
   }
 
   /** Throws a plain Error that says why `set` cannot hold from now on. */
@@ -239,11 +239,13 @@ export class RunControl<S extends AnySettings = AnySettings> {
     this.state.round = round;
     this.state.reached = Math.max(this.state.reached, round);
     this.settings = settingsAt(this.started, this.state.changes, round, this.state.reached, this.schema);
-    this.state.lastRound = this.lastRound();
+    Object.assign(this.state, this.shown());
   }
 
-  private lastRound(): number | null {
-    return 'rounds' in this.settings ? this.settings.rounds : null;
+  /** Settings that whoever looks at the run needs. */
+  private shown(): Pick<RunState, 'lastRound' | 'final'> {
+    const { settings: s } = this;
+    return 'rounds' in s ? { lastRound: s.rounds, final: s.final } : { lastRound: null, final: 'best' };
   }
 }
 
