@@ -12,6 +12,7 @@ import { srlmPrepareModel } from './prepare.js';
 import { srlmKeepRound, srlmReadRound } from './rounds.js';
 import { srlmSelect } from './select.js';
 import { srlmAssemble, srlmOpenStep, srlmShard } from './sharded.js';
+import { srlmKeepStudyRun, srlmLookAtRun, srlmReadStudy, srlmReadStudyRun, srlmStudyResult } from './study.js';
 
 export function cpuActivities(deps: Deps) {
   return {
@@ -27,6 +28,11 @@ export function cpuActivities(deps: Deps) {
     srlmKeepRound: srlmKeepRound(deps),
     srlmReadRound: srlmReadRound(deps),
     srlmExport: srlmExport(deps),
+    srlmReadStudy: srlmReadStudy(deps),
+    srlmReadStudyRun: srlmReadStudyRun(deps),
+    srlmLookAtRun: srlmLookAtRun(deps),
+    srlmKeepStudyRun: srlmKeepStudyRun(deps),
+    srlmStudyResult: srlmStudyResult(deps),
   };
 }
 

@@ -3,3 +3,4 @@
 export { executeAsChild } from './parent.js';
 export { srlmRun } from './run.js';
 export { srlmSample } from './sample.js';
+export { srlmStudy } from './study.js';

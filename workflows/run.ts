@@ -18,6 +18,7 @@ import type {
 import { begin, continueRun, parsed, toEnd } from './chain.js';
 import type { RunControl } from './control/control.js';
 import { stopped } from './failures.js';
+import { reporter } from './report.js';
 import { round } from './round.js';
 import { sharded } from './steps/shards.js';
 import { type AtStep, step } from './steps/step.js';
@@ -32,6 +33,7 @@ export async function srlmRun(
   const start = { settings, schema: RunSettings, config, forkOf: fork?.of ?? null };
   const run = begin(start, rawRecord, rawProgress);
   run.texts = input.texts;
+  run.report = input.study ? reporter(input.study) : null;
   const soFar = () => finish(run, run.state.best, true);
   return toEnd(run, input, () => execution(run, input), soFar);
 }
