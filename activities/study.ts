@@ -26,7 +26,7 @@ import { readStudyResult } from './study-result.js';
 export const srlmReadStudy = ({ store }: Deps) =>
   activity('read study', ReadStudyInput, async ({ plan }): Promise<StudyOrder> => {
     const { runs } = await store.objects.readJson(plan, StudyPlan);
-    return runs.map(({ shared }) => shared);
+    return runs.map(({ shared: { prepare, round0, round1 } }) => [prepare, round0, round1]);
   });
 
 export const srlmReadStudyRun = ({ store }: Deps) =>

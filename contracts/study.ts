@@ -153,7 +153,8 @@ export type StudyDone = z.infer<typeof StudyDone>;
 // --- its activities ---------------------------------------------------------------------------------------------------
 export const ReadStudyInput = z.strictObject({ plan: ObjectRef });
 export type ReadStudyInput = z.infer<typeof ReadStudyInput>;
-export const StudyOrder = z.array(Shared);
+/** What the runs of the plan share, in its order: prepare, round0, round1. A payload, so without names. */
+export const StudyOrder = z.array(z.tuple([z.int(), z.int(), z.int().nullable()])).max(MAX_RUNS);
 export type StudyOrder = z.infer<typeof StudyOrder>;
 
 export const ReadStudyRunInput = z.strictObject({ plan: ObjectRef, index: Index });

@@ -31,11 +31,11 @@ import {
   EndStudy,
   type RunEnd,
   type RunLook,
+  type Shared,
   type StudyDone,
   StudyInput,
   type StudyMemo,
   StudyNote,
-  type StudyOrder,
   StudyProgress,
 } from '../contracts/study.js';
 import { type Begun, nextToBegin } from '../method/study/schedule.js';
@@ -65,7 +65,7 @@ export async function srlmStudy(rawInput: StudyInput, rawProgress?: StudyProgres
 
 class Study {
   private readonly children = new Map<number, Child>();
-  private order: StudyOrder = [];
+  private order: Shared[] = [];
   private keeping: Promise<void> = Promise.resolve();
   /** Something has changed by which another run may begin. */
   private changed = false;
@@ -108,7 +108,8 @@ class Study {
 
   private async toEnd(): Promise<StudyDone> {
     const { plan } = this.input;
-    this.order = await this.cpu('the order of the runs').srlmReadStudy({ plan });
+    const order = await this.cpu('the order of the runs').srlmReadStudy({ plan });
+    this.order = order.map(([prepare, round0, round1]) => ({ prepare, round0, round1 }));
     for (const index of this.children.keys()) this.begin(index);
     for (;;) {
       this.changed = false;
@@ -164,7 +165,11 @@ class Study {
       const summary = `run ${index + 1} of ${this.order.length}`;
       const { id, digest, input } = await this.cpu(summary).srlmReadStudyRun({ plan, index });
       child.id = id;
-      this.changed = true;
+      // The study was ended meanwhile, and begins nothing more.
+      if (this.progress.end) {
+        this.children.delete(index);
+        return;
+      }
       const study = { id: workflowInfo().workflowId, index };
       const isStarted = await this.start(id, digest, { ...input, config, study }, child);
       child.isRunning = true;
@@ -267,9 +272,10 @@ class Study {
   /** Temporal would send the cancellation to the execution that a run began with. */
   private async cancelRuns(): Promise<void> {
     const cancelling = [...this.children.values()].map(async (child) => {
-      if (child.id === null || child.ended !== null || child.isCancelled) return;
+      // One that has not begun yet is cancelled as soon as it has.
+      if (!child.isRunning || child.ended !== null || child.isCancelled) return;
       child.isCancelled = true;
-      await getExternalWorkflowHandle(child.id)
+      await getExternalWorkflowHandle(child.id!)
         .cancel()
         .catch(() => {}); // It may have ended at the same moment.
     });

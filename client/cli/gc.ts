@@ -5,7 +5,7 @@ import { openStore, readableStore } from '../../storage/store.js';
 import { table } from '../../text/columns.js';
 import { ALL_TYPES, listExecutions } from '../executions.js';
 import { executionsOf, findGarbage, type Garbage, removeGarbage } from '../gc.js';
-import { listStudies } from '../study/look.js';
+import { asListing, listStudies } from '../study/look.js';
 import { action, collect, EXIT, number, patiently } from './context.js';
 
 interface GcCommandOptions {
@@ -31,9 +31,8 @@ export function addGcCommand(program: Command): void {
         const client = await context.connect();
         const { root } = yes ? openStore(deployment) : readableStore(deployment);
         const { temporal } = client;
-        const listed = await client.list();
-        const studies = await listStudies(temporal);
-        const isListed = new Set([...listed.map(({ runId }) => runId), ...studies.map(({ studyId }) => studyId)]);
+        const listed = [...(await client.list()), ...(await listStudies(temporal)).map(asListing)];
+        const isListed = new Set(listed.map(({ runId }) => runId));
         const isWanted = (id: string) => !forget.includes(id) && (isListed.has(id) || !forgetDeleted);
         const origin = { temporal, decoding: temporal.options, root };
         const executions = executionsOf(origin, listExecutions(temporal, ALL_TYPES), isWanted);

@@ -55,7 +55,7 @@ export function addStudyCommand(program: Command): void {
       return exitOf(status);
     }),
   );
-  one('watch', 'follow a study until it ends').action(
+  one('watch', 'follow a study until it ends, or waits for answers').action(
     action(async (context, id: string) => watch(context, await context.connect(), id)),
   );
   one('show', 'show the result of a study, also of one that has not ended')
@@ -173,6 +173,12 @@ async function watch(context: Context, client: SrlmClient, id: string): Promise<
   return exitOf(status);
 }
 
+/** Nothing happens until somebody answers: all runs that have not ended wait for that. */
+function isHalted({ runs }: StudyStatus): boolean {
+  const open = runs.filter(({ state }) => !isOver(state));
+  return open.length > 0 && open.every(({ state }) => state === 'parked' || state === 'waiting');
+}
+
 async function untilEnded(context: Context, client: SrlmClient, id: string): Promise<StudyStatus> {
   const before = new Map<string, string>();
   for (;;) {
@@ -185,7 +191,7 @@ async function untilEnded(context: Context, client: SrlmClient, id: string): Pro
       before.set(run.id, line);
     }
     if (context.json) context.print(status, []);
-    if (status.endedAt) return status;
+    if (status.endedAt || isHalted(status)) return status;
     await sleep(EVERY_MS);
   }
 }

@@ -57,7 +57,7 @@ export async function checkStudy(
       try {
         const spec = await specOf(store, arm, seed);
         const key = JSON.stringify({ ...spec, seed: 0, name: '' });
-        const checked = seen.get(key) ?? (await checkRun(spec, deployment, process.cwd(), `${studyId}-check`));
+        const checked = seen.get(key) ?? (await checkRun(spec, deployment, process.cwd(), studyId));
         seen.set(key, checked);
         seeded.push({ arm, seed, spec, checked });
       } catch (error) {

@@ -26,6 +26,7 @@ import {
   phaseBy,
   STUDY_TYPE,
 } from '../executions.js';
+import type { RunListing } from '../status.js';
 
 /** Descriptions read at the same time. */
 const AT_ONCE = 8;
@@ -46,21 +47,31 @@ export interface StudyListing {
   total: number;
   ended: number;
   startedAt: string;
+  endedAt: string | null;
 }
 
 export async function listStudies(temporal: Client): Promise<StudyListing[]> {
   const newest = new Map<string, StudyListing>();
-  for await (const { workflowId, memo, status, startTime } of listExecutions(temporal, [STUDY_TYPE])) {
+  for await (const { workflowId, memo, status, startTime, closeTime } of listExecutions(temporal, [STUDY_TYPE])) {
     const { total = 0, ended = 0, phase = null } = studyMemoOf(memo) ?? {};
     const state = phaseOfStudy(status.name, phase);
     const startedAt = startTime.toISOString();
     // Of a chain, the newest execution comes first, and the first one last.
     const known = newest.get(workflowId);
     if (known && status.name === 'CONTINUED_AS_NEW') known.startedAt = startedAt;
-    else if (!known) newest.set(workflowId, { studyId: workflowId, state, total, ended, startedAt });
+    else if (!known) {
+      const endedAt = hasEnded(status.name) ? (closeTime?.toISOString() ?? null) : null;
+      newest.set(workflowId, { studyId: workflowId, state, total, ended, startedAt, endedAt });
+    }
   }
   return [...newest.values()];
 }
+
+/** As one of the runs that the store holds something for. */
+export const asListing = ({ studyId, state, startedAt, endedAt }: StudyListing): RunListing => ({
+  ...{ runId: studyId, kind: 'run', state: state === 'stopping' ? 'running' : state, startedAt, endedAt },
+  ...{ round: null, lastRound: null, step: null, codeFailure: null },
+});
 
 const studyMemoOf = (memo: Record<string, unknown> | undefined): StudyMemo | null =>
   StudyMemo.safeParse(memo?.srlmStudy).data ?? null;

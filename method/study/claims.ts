@@ -43,7 +43,8 @@ const made = (claim: Claim['claim'], says: string, verdict: Verdict, why: string
 
 export function verdictOn({ low, high, bySeed }: Difference): Verdict {
   if (low > 0 && bySeed.every(({ mean }) => mean > 0)) return 'supported';
-  return high <= 0 ? 'not supported' : 'not decidable';
+  // Where no question differs at all, there is nothing to resample, and nothing is known of other questions.
+  return high < 0 || (high === 0 && low < 0) ? 'not supported' : 'not decidable';
 }
 
 /** From round 0 to the last round the accuracy rises, and it does not surely fall below that of the best round. */

@@ -130,7 +130,9 @@ describe('the order of runs', () => {
     fc.assert(
       fc.property(runs, fc.integer({ min: 1, max: 4 }), fc.infiniteStream(fc.nat(2)), (given, atOnce, chance) => {
         // What decides round 1 holds what decides round 0, and so on.
-        const order = given.map(([a, b, c]) => shared(a, 10 + 3 * a + b, c === null ? null : 100 + 50 * a + 10 * b + c));
+        const order = given.map(([a, b, c]) =>
+          shared(a, 10 + 3 * a + b, c === null ? null : 100 + 50 * a + 10 * b + c),
+        );
         const waiting = order.map((_, i) => i);
         const running = new Map<number, Begun>();
         for (let done = 0; done < order.length; ) {
@@ -185,7 +187,11 @@ describe('the result', () => {
   /** The first `right` questions are answered. */
   const run = (arm: string, seed: number, rights: number[], end: StudyRunData['end'] = 'done'): StudyRunData => ({
     ...{ id: `${arm}-${seed}`, arm, seed, end, steps: [] },
-    rounds: rights.map((right, round) => ({ round, ids_E, hits_E: Uint8Array.from(ids_E, (_, e) => Number(e < right)) })),
+    rounds: rights.map((right, round) => ({
+      round,
+      ids_E,
+      hits_E: Uint8Array.from(ids_E, (_, e) => Number(e < right)),
+    })),
   });
   const planOf = (...presets: string[]): StudyPlan => ({
     ...{ version: 1, name: 'study', baseline: presets[0]!, confidence: 0.95, runs: [] },
@@ -195,7 +201,9 @@ describe('the result', () => {
     Object.fromEntries(studyResult(plan, runs).claims.map(({ claim, verdict }) => [claim, verdict]));
 
   it('has the mean and an interval over seeds, and of one seed that of its questions', () => {
-    const runs = [0, 1, 2].map((seed) => run('method', seed, [20 + seed, 60 + seed])).concat(run('random', 0, [20, 50]));
+    const runs = [0, 1, 2]
+      .map((seed) => run('method', seed, [20 + seed, 60 + seed]))
+      .concat(run('random', 0, [20, 50]));
     const { arms } = studyResult(planOf('method', 'random'), runs);
     expect(arms[0]!.rounds.map(({ mean, seeds, interval }) => [mean.toFixed(3), seeds, interval.over])).toEqual([
       ['0.210', 3, 'seeds'],
@@ -231,6 +239,12 @@ describe('the result', () => {
 
   it('does not call a rise that is followed by a fall stable', () => {
     expect(claims(planOf('method'), [run('method', 0, [20, 70, 50])]).rounds).toBe('not supported');
+  });
+
+  it('decides nothing where no question differs', () => {
+    expect(claims(planOf('method', 'random'), [run('method', 0, [20]), run('random', 0, [20])]).selection).toBe(
+      'not decidable',
+    );
   });
 
   it('does not call one round a rise that stays', () => {

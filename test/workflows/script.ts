@@ -21,6 +21,7 @@ import type {
   StepDone,
   TrainingSet,
 } from '../../contracts/steps.js';
+import type { KeepStudyRunInput } from '../../contracts/study.js';
 import { NO_USAGE } from '../../method/budget.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: a script answers to inputs of its own activity
@@ -143,6 +144,11 @@ export function defaults(tables: Map<string, RoundTable>): Script {
       return { ...found, steps: found.steps.map(({ counts: _, ...cost }) => cost) };
     },
     srlmExport: () => undefined,
+    srlmReadStudy: () => [],
+    srlmReadStudyRun: fails('test.no-plan'),
+    srlmLookAtRun: () => null,
+    srlmKeepStudyRun: ({ runs, run }: KeepStudyRunInput) => object(`${runs?.sha256} ${run.index}`),
+    srlmStudyResult: () => object('result'),
   };
 }
 
