@@ -33,6 +33,7 @@ export const StudySpec = z.strictObject({
   arms: z
     .record(Name, z.union([Name, Patch]))
     .refine((arms) => Object.keys(arms).length >= 1, 'must have at least one arm')
+    .refine((arms) => Object.keys(arms).length <= MAX_RUNS, `must have at most ${MAX_RUNS} arms`)
     .describe(
       'by name: a ready-made arm (docs/studies.md), or fields of the run spec with their values (selection.selector: random), with preset: NAME to begin with a ready-made one',
     ),

@@ -89,7 +89,10 @@ function errorPage() {
       `\`${type}\``,
       retry ? 'yes' : 'no',
       // An id with brackets is quoted where it is part of a command.
-      message.slice(0, message.lastIndexOf('[')).replaceAll(/'(<(?:runId|studyId)>)'/g, '$1').trim(),
+      message
+        .slice(0, message.lastIndexOf('['))
+        .replaceAll(/'(<(?:runId|studyId)>)'/g, '$1')
+        .trim(),
     ])
     .sort(([a], [b]) => (a < b ? -1 : 1));
   return `${[

@@ -24,6 +24,7 @@ import {
   runName,
   untilInterrupted,
 } from './context.js';
+import { unpolledText } from './tree.js';
 
 const CHECKING = 'Checking all runs and storing the data ...';
 const NO_WORKER =
@@ -131,6 +132,9 @@ async function start(context: Context, file: string, { id, watch: follows, prior
   if (!(follows && context.json)) context.print({ studyId, runs, warnings }, [studyId]);
   context.say(`${runs.length} runs: ${plan.arms.length} arms, ${runs.length / plan.arms.length} seeds.`);
   if (follows) return watch(context, client, studyId);
+  const { unpolledQueuesOf } = await import('../diagnosis.js');
+  const unpolled = await unpolledQueuesOf(client.temporal, await context.deployment()).catch(() => []);
+  if (unpolled.length > 0) context.say(`warning: The study waits: ${unpolledText(unpolled)}.`);
   context.say(`Started. Follow it with:  srlm study watch ${studyId}`);
   return EXIT.done;
 }
