@@ -17,6 +17,7 @@ import { srlmKeepRound, srlmReadRound } from './rounds.js';
 import { srlmSelect } from './select.js';
 import { srlmAssemble, srlmOpenStep, srlmShard } from './sharded.js';
 import { srlmWatch } from './watch.js';
+import { srlmKeepStudyRun, srlmLookAtRun, srlmReadStudy, srlmReadStudyRun, srlmStudyResult } from './study.js';
 
 export function cpuActivities(deps: Deps) {
   return {
@@ -40,6 +41,11 @@ export function cpuActivities(deps: Deps) {
     srlmExport: srlmExport(deps),
     srlmDrawCatalysts: srlmDrawCatalysts(deps),
     srlmPickCatalysts: srlmPickCatalysts(deps),
+    srlmReadStudy: srlmReadStudy(deps),
+    srlmReadStudyRun: srlmReadStudyRun(deps),
+    srlmLookAtRun: srlmLookAtRun(deps),
+    srlmKeepStudyRun: srlmKeepStudyRun(deps),
+    srlmStudyResult: srlmStudyResult(deps),
   };
 }
 

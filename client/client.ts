@@ -37,6 +37,8 @@ import { otherConfigs } from './other-config.js';
 import { Pace } from './pace.js';
 import type { Checked } from './preflight.js';
 import { COMMAND_QUERY_MS, type RunListing, RunReader } from './status.js';
+import type { CheckedStudy } from './study/check.js';
+import { startStudy } from './study/operate.js';
 
 /** As Temporal has them. */
 export const PRIORITY = { first: 1, last: 5, default: 3 } as const;
@@ -120,6 +122,17 @@ export class SrlmClient {
     return { runId, warnings: [...warnings, ...others] };
   }
 
+  /** Starts what checkStudy (client/study/check.ts) has checked and stored. Returns warnings. */
+  async startStudy(
+    checked: CheckedStudy,
+    { priority = PRIORITY.default }: Pick<StartOptions, 'priority'> = {},
+  ): Promise<string[]> {
+    const warnings = await otherConfigs(this.temporal, this.deployment);
+    const { taskQueue } = this.deployment;
+    await startStudy(this.temporal, checked, { taskQueue, config: await this.config(), priority });
+    return warnings;
+  }
+
   /** Checks a spec and stores its data; `input` is for a workflow of your own that runs srlmRun as a child. */
   async runInput(spec: unknown, { id, folder = process.cwd() }: StartOptions = {}): Promise<Ready<RunInput>> {
     const { checkRun, checkSpec } = await checks();
@@ -194,7 +207,9 @@ export class SrlmClient {
     const input = RunInput.safeParse(started);
     if (!input.success) throw commandRefused(runId, command, 'it was started by another version of srlm');
     if (!state) throw runSilent(runId);
-    return { described, state, input: input.data };
+    // What is started from a run of a study is none of that study.
+    const { study: _, ...own } = input.data;
+    return { described, state, input: own };
   }
 
   /** Throws run.exists, also for a run that ended with a result; spec.invalid for what the workflow would refuse, and fail. */

@@ -27,12 +27,15 @@ type RawExecution = Parameters<typeof executionInfoFromRaw>[0];
 const PAGE = 200;
 const INVALID_ARGUMENT = 3;
 const TYPES = ['srlmRun', 'srlmSample', 'srlmCatalysts'];
+/** Of a study, whose histories name what its runs and its result need. */
+export const STUDY_TYPE = 'srlmStudy';
+export const ALL_TYPES = [...TYPES, STUDY_TYPE];
 
 /** `undecoded`: why the memo of a run is left out. */
 export type Described = WorkflowExecutionDescription & { undecoded?: Problem };
 
-/** The newest execution of a run. Throws run.unknown, also for a workflow that is no run. */
-export async function describe(client: Client, runId: string): Promise<Described> {
+/** The newest execution of a run. Throws run.unknown, also for a workflow that is no run (of `types`). */
+export async function describe(client: Client, runId: string, types: readonly string[] = TYPES): Promise<Described> {
   try {
     const described = await client.workflow
       .getHandle(runId)
@@ -41,7 +44,7 @@ export async function describe(client: Client, runId: string): Promise<Described
     for (const { activityId, lastFailure } of described.raw.pendingActivities ?? [])
       if (lastFailure?.encodedAttributes)
         lastFailure.message = await messageOf(client, lastFailure, contextOf(client, runId, activityId));
-    if (TYPES.includes(described.type)) return described;
+    if (types.includes(described.type)) return described;
   } catch (error) {
     // No workflow can have such an id.
     const isNoId = (error as { cause?: { code?: unknown } }).cause?.code === INVALID_ARGUMENT;
@@ -132,10 +135,11 @@ async function firstEvent(client: Client, workflowId: string, runId: string): Pr
 /** All executions of all runs, newest first. One whose memo cannot be decoded is listed without it. */
 export async function* listExecutions(
   client: Client,
+  types: readonly string[] = TYPES,
 ): AsyncGenerator<WorkflowExecutionInfo & Pick<Described, 'undecoded'>> {
   const { loadedDataConverter, namespace } = client.options;
   const decoded = (raw: RawExecution) => executionInfoFromRaw(raw, loadedDataConverter, raw, namespace);
-  const query = `WorkflowType IN (${TYPES.map((type) => `"${type}"`).join(', ')})`;
+  const query = `WorkflowType IN (${types.map((type) => `"${type}"`).join(', ')})`;
   let nextPageToken: Uint8Array | undefined;
   do {
     const page = await client.workflowService.listWorkflowExecutions({

@@ -70,7 +70,7 @@ export async function checkRun(
   deployment: Deployment,
   folder: string,
   runId = newId(spec.name),
-): Promise<Checked<RunInput>> {
+): Promise<Checked<RunInput> & { disk: DiskNeed }> {
   const store = openStore(deployment);
   const { data, catalysts, evaluation } = spec;
   checkMachines(spec, deployment);
@@ -135,7 +135,8 @@ export async function checkRun(
   } else {
     warnings.push('There is no evaluation: rounds are not compared, and none is rolled back.');
   }
-  await checkDisk(store, spec, examples.rows, model.bytes);
+  const disk = diskNeed(spec, examples.rows, model.bytes);
+  await checkDisk(store, disk.models + disk.checkpoints + disk.texts);
   const input: Checked<RunInput>['input'] = {
     version: 2,
     settings,
@@ -146,7 +147,7 @@ export async function checkRun(
     ...(isEmpty(sets.files) && isEmpty(sets.leftOut) ? {} : { sets: await store.objects.putJson(sets) }),
     fork: null,
   };
-  return { runId, input, warnings };
+  return { runId, input, warnings, disk };
 }
 
 export async function checkSample(
@@ -286,16 +287,29 @@ export async function checkPresence({ path }: Source, folder: string): Promise<v
 const unreadable = (path: string, { code, message }: NodeJS.ErrnoException): Problem =>
   code === 'ENOENT' ? fileMissing(path) : fileUnpackable(path, `it cannot be read (${code ?? message}).`);
 
+/** Bytes that a run writes. */
+export interface DiskNeed {
+  models: number;
+  /** While it trains. */
+  checkpoints: number;
+  texts: number;
+}
+
 /** What a run writes: a model a round, checkpoints with the state of the optimizer, and texts. */
-async function checkDisk(store: Store, spec: RunSpec, rows: number, modelBytes: number): Promise<void> {
-  const models = (spec.rounds + 1) * modelBytes;
-  // A full checkpoint holds weights, master weights and two moments: of bf16 weights, in seven times their bytes.
-  const checkpoints =
-    spec.training.method === 'full' ? (spec.training.checkpoint.keep + 1) * 7 * modelBytes : modelBytes;
-  const texts = rows * spec.sampling.k * spec.sampling.maxTokens * 6 * Math.max(1, spec.rounds);
-  const need = models + checkpoints + texts;
+function diskNeed(spec: RunSpec, rows: number, modelBytes: number): DiskNeed {
+  const { method, checkpoint } = spec.training;
+  return {
+    models: (spec.rounds + 1) * modelBytes,
+    // A full checkpoint holds weights, master weights and two moments: of bf16 weights, in seven times their bytes.
+    checkpoints: method === 'full' ? (checkpoint.keep + 1) * 7 * modelBytes : modelBytes,
+    texts: rows * spec.sampling.k * spec.sampling.maxTokens * 6 * Math.max(1, spec.rounds),
+  };
+}
+
+/** Throws storage.disk-full. */
+export async function checkDisk(store: Store, need: number, what: 'run' | 'study' = 'run'): Promise<void> {
   const free = await store.freeBytes();
-  if (free < need) throw diskTooFull(store.root, need, free);
+  if (free < need) throw diskTooFull(store.root, need, free, what);
 }
 
 /** Equal for texts that differ in case and spaces only. Short: all instructions of a data set are held at once. */

@@ -28,6 +28,17 @@ export async function loadSpec<T>(
   schema: z.ZodType<T>,
   overrides: Record<string, string> = {},
 ): Promise<T> {
+  return (await loadWithLines(file, schema, overrides)).spec;
+}
+
+export type LineAt = (path: PropertyKey[]) => number | undefined;
+
+/** The same, with the line of each field, for a message about what only another check can find. */
+export async function loadWithLines<T>(
+  file: string,
+  schema: z.ZodType<T>,
+  overrides: Record<string, string> = {},
+): Promise<{ spec: T; lineAt: LineAt }> {
   const text = textOf(file, await bytesOf(file));
   if (text.trim() === '') throw fileEmpty(file);
   const lines = new LineCounter();
@@ -45,7 +56,8 @@ export async function loadSpec<T>(
   for (const [field, value] of Object.entries(overrides)) {
     setField(document, field, value);
   }
-  return checkSpec(plain(document, file), schema, file, (path) => lineOf(document, lines, path), overrides);
+  const lineAt: LineAt = (path) => lineOf(document, lines, path);
+  return { spec: checkSpec(plain(document, file), schema, file, lineAt, overrides), lineAt };
 }
 
 /** A spec that a command puts together; `overrides` as above. */
@@ -129,7 +141,7 @@ export function checkSpec<T>(
   value: unknown,
   schema: z.ZodType<T>,
   file: string,
-  lineAt: (path: PropertyKey[]) => number | undefined = () => undefined,
+  lineAt: LineAt = () => undefined,
   overrides: Record<string, string> = {},
 ): T {
   const parsed = schema.safeParse(value, { reportInput: true });

@@ -66,3 +66,6 @@ export const updateName = (name: CommandName): string => `srlm${name.charAt(0).t
 
 /** Name of the query that a run, or a sample run, answers with its state. */
 export const STATE_QUERY = 'srlmState';
+
+/** Name of the signal by which a run of a study reports to it how far it is (contracts/study.ts: StudyNote). */
+export const STUDY_SIGNAL = 'srlmStudyNote';

@@ -202,11 +202,11 @@ export const noFileLocks = (folder: string, setting: 'artifactRoot' | 'workRoot'
     'its file system has no file locks, without which two processes could write here at once.',
     `Mount it with locks, or move ${setting} in temporal.config.ts to another file system; then \`srlm retry\`.`,
   );
-export const diskTooFull = (folder: string, needBytes: number, freeBytes: number) =>
+export const diskTooFull = (folder: string, needBytes: number, freeBytes: number, what: 'run' | 'study' = 'run') =>
   fileError(
     'storage.disk-full',
     { file: folder },
-    `the run needs about ${size(needBytes)} and ${size(freeBytes)} are free.`,
+    `the ${what} needs about ${size(needBytes)} and ${size(freeBytes)} are free.`,
     'Free some space or move artifactRoot.',
   );
 export const portTaken = (port: number, option: '--port' | '--ui-port') =>
@@ -383,6 +383,20 @@ export const runBroken = (runId: string, failure: string) =>
     'run.broken',
     `Run ${show(runId)} answers nothing: ${failure.replace(/\.$/, '')}.`,
     `Deploy the fixed code, and it continues; or end it with \`srlm abort ${shellWord(runId)} --terminate\`, and start it again with the same spec: everything that it made is found.`,
+  );
+export const studyUnknown = (studyId: string) =>
+  userError('study.unknown', `There is no study ${show(studyId)}.`, 'See `srlm study list`.');
+export const studyExists = (studyId: string) =>
+  userError(
+    'study.exists',
+    `A study ${show(studyId)} exists already.`,
+    `Follow it with \`srlm study watch ${shellWord(studyId)}\`, or choose another --id.`,
+  );
+export const studyEnded = (studyId: string, phase: string) =>
+  userError(
+    'study.ended',
+    `Study ${show(studyId)} has ended (${phase}).`,
+    `See \`srlm study show ${shellWord(studyId)}\`.`,
   );
 export const payloadUnreadable = (reason: string) =>
   userError(

@@ -35,6 +35,14 @@ export const RunInput = z.strictObject({
       fields: z.array(z.string().max(60)).refine((names) => jsonBytes(names) <= 600, 'too many fields'),
     })
     .nullable(),
+  /** A run of a study reports to it how far it is (workflows/study.ts); absent: it is none. */
+  study: z
+    .strictObject({
+      id: RunId,
+      /** Its place in the plan. */
+      index: z.int().min(0).max(999),
+    })
+    .optional(),
 });
 export type RunInput = z.infer<typeof RunInput>;
 

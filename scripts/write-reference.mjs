@@ -1,5 +1,5 @@
 /**
- * Writes docs/reference/ (spec, sample spec, deployment, errors) from the code in dist.
+ * Writes docs/reference/ (spec, sample spec, study, deployment, errors) from the code in dist.
  *   npm run reference                            after a change of a schema or an error
  *   node scripts/write-reference.mjs --check     writes nothing, and fails when a file is out of date
  */
@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { Deployment } from '../dist/contracts/deployment.js';
 import * as errors from '../dist/contracts/errors.js';
 import { RunSpec, SampleSpec } from '../dist/contracts/spec.js';
+import { StudySpec } from '../dist/contracts/study.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const folder = join(root, 'docs/reference');
@@ -88,7 +89,10 @@ function errorPage() {
       `\`${type}\``,
       retry ? 'yes' : 'no',
       // An id with brackets is quoted where it is part of a command.
-      message.slice(0, message.lastIndexOf('[')).replaceAll("'<runId>'", '<runId>').trim(),
+      message
+        .slice(0, message.lastIndexOf('['))
+        .replaceAll(/'(<(?:runId|studyId)>)'/g, '$1')
+        .trim(),
     ])
     .sort(([a], [b]) => (a < b ? -1 : 1));
   return `${[
@@ -129,6 +133,7 @@ const PAGES = {
     RunSpec,
   ),
   'sample-spec.md': schemaPage('Sample spec', 'What `srlm sample SPEC` reads.', SampleSpec),
+  'study.md': schemaPage('Study', 'What `srlm study STUDY` reads; [studies.md](../studies.md) explains it.', StudySpec),
   'deployment.md': schemaPage('Deployment', 'What `temporal.config.ts` sets for one installation.', Deployment),
   'errors.md': errorPage(),
 };

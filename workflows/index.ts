@@ -4,3 +4,4 @@ export { srlmCatalysts } from './catalysts.js';
 export { executeAsChild } from './parent.js';
 export { srlmRun } from './run.js';
 export { srlmSample } from './sample.js';
+export { srlmStudy } from './study.js';

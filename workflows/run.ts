@@ -19,6 +19,7 @@ import { begin, continueRun, parsed, toEnd } from './chain.js';
 import type { RunControl } from './control/control.js';
 import { isOfSet, summed } from './evaluation-sets.js';
 import { stopped } from './failures.js';
+import { reporter } from './report.js';
 import { round } from './round.js';
 import { sharded } from './steps/shards.js';
 import { type AtStep, step } from './steps/step.js';
@@ -33,6 +34,7 @@ export async function srlmRun(
   const start = { settings, schema: RunSettings, config, forkOf: fork?.of ?? null };
   const run = begin(start, rawRecord, rawProgress);
   run.texts = input.texts;
+  run.report = input.study ? reporter(input.study) : null;
   const soFar = () => finish(run, run.state.best, true);
   return toEnd(run, input, () => execution(run, input), soFar);
 }

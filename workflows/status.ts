@@ -13,7 +13,7 @@ const STEP = defineSearchAttributeKey('SrlmStep', 'KEYWORD');
 const ROUND = defineSearchAttributeKey('SrlmRound', 'INT');
 const SCORE = defineSearchAttributeKey('SrlmScore', 'DOUBLE');
 
-export function publish({ state, config, forkOf }: RunControl): void {
+export function publish({ state, config, forkOf, report }: RunControl): void {
   upsertMemo({ srlm: memoOf(state, forkOf) });
   if (config.searchAttributes) {
     upsertSearchAttributes([
@@ -24,6 +24,7 @@ export function publish({ state, config, forkOf }: RunControl): void {
     ]);
   }
   setCurrentDetails(detailsOf(state, workflowInfo().workflowId));
+  report?.(state);
 }
 
 export function memoOf(state: RunState, forkOf: string | null): RunMemo {

@@ -18,6 +18,7 @@ const OPERATOR_COMMANDS: { [Name in CommandName]: true } = {
 const GROUPS: { names: string[]; load: () => Promise<AddCommands> }[] = [
   { names: ['up', 'worker'], load: async () => (await import('./up.js')).addWorkerCommands },
   { names: ['start', 'sample'], load: async () => (await import('./start.js')).addStartCommands },
+  { names: ['study'], load: async () => (await import('./study.js')).addStudyCommand },
   { names: ['watch', 'status', 'list'], load: async () => (await import('./runs.js')).addRunCommands },
   {
     names: [...Object.keys(OPERATOR_COMMANDS), 'fork', 'continue'],

@@ -3,8 +3,9 @@ import type { Command } from 'commander';
 import { shellWord } from '../../contracts/errors.js';
 import { openStore, readableStore } from '../../storage/store.js';
 import { table } from '../../text/columns.js';
-import { listExecutions } from '../executions.js';
+import { ALL_TYPES, listExecutions } from '../executions.js';
 import { executionsOf, findGarbage, type Garbage, removeGarbage } from '../gc.js';
+import { asListing, listStudies } from '../study/look.js';
 import { action, collect, EXIT, number, patiently } from './context.js';
 
 interface GcCommandOptions {
@@ -30,11 +31,11 @@ export function addGcCommand(program: Command): void {
         const client = await context.connect();
         const { root } = yes ? openStore(deployment) : readableStore(deployment);
         const { temporal } = client;
-        const listed = await client.list();
+        const listed = [...(await client.list()), ...(await listStudies(temporal)).map(asListing)];
         const isListed = new Set(listed.map(({ runId }) => runId));
         const isWanted = (id: string) => !forget.includes(id) && (isListed.has(id) || !forgetDeleted);
         const origin = { temporal, decoding: temporal.options, root };
-        const executions = executionsOf(origin, listExecutions(temporal), isWanted);
+        const executions = executionsOf(origin, listExecutions(temporal, ALL_TYPES), isWanted);
         const options = { forget, forgetDeleted, hours };
         const finding = findGarbage(root, { listed, executions }, options);
         const garbage = await patiently(context, READING, finding);

@@ -37,7 +37,7 @@ function completed(...words: string[]): string[] {
 }
 
 it('completes commands, options and choices', () => {
-  expect(completed('st')).toEqual(['start', 'status', 'stop']);
+  expect(completed('st')).toEqual(['start', 'study', 'status', 'stop']);
   expect(completed('data', '')).toEqual(expect.arrayContaining(['check', '--json', '--help']));
   expect(completed('data', 'check', 'rows.jsonl', '--f')).toEqual(['--field']);
   expect(completed('worker', '--role', '')).toEqual(['all', 'workflow', 'cpu', 'gpu']);

@@ -24,6 +24,7 @@ import type {
   StepDone,
   TrainingSet,
 } from '../../contracts/steps.js';
+import type { KeepStudyRunInput } from '../../contracts/study.js';
 import type { RoundWatch } from '../../contracts/watch.js';
 import { NO_USAGE } from '../../method/budget.js';
 
@@ -160,6 +161,11 @@ export function defaults(tables: Map<string, RoundTable>): Script {
     srlmDrawCatalysts: ({ againRows, rows, from }: DrawInput) =>
       done({ dataset: dataset(`drawn ${from}`, againRows + rows), drawn: rows, missingRationales: 0 }),
     srlmPickCatalysts: ({ asked, before, wave, count }: PickInput) => done(picked(asked.rows, before, wave, count)),
+    srlmReadStudy: () => [],
+    srlmReadStudyRun: fails('test.no-plan'),
+    srlmLookAtRun: () => null,
+    srlmKeepStudyRun: ({ runs, run }: KeepStudyRunInput) => object(`${runs?.sha256} ${run.index}`),
+    srlmStudyResult: () => object('result'),
   };
 }
 

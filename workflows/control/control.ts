@@ -72,6 +72,8 @@ export class RunControl<S extends AnySettings = AnySettings> {
   texts: ObjectRef | null = null;
   /** Who has accepted the starting model as its folder is now. */
   acceptsModel: Actor | null = null;
+  /** To the study that it is a run of (workflows/report.ts). */
+  report: ((state: RunState) => void) | null = null;
   /** Who ended the run. */
   aborted: Actor | null = null;
   /** All of the run's work: an abort cancels it. */
