@@ -289,7 +289,7 @@ export const pickInputs = (
 
 /** What it compares with other rounds of the run is no part of the record. */
 export const watchInputs = ({ decisions, evaluation, selection }: WatchInput) => ({
-  versions: [VERSION.watch, WATCH, GUARDS, SELECTORS],
+  versions: [VERSION.watch, WATCH, GUARDS, PROMPTS, SELECTORS, RANDOM],
   decisions: decisions?.sha256 ?? null,
   grades: evaluation?.grades.sha256 ?? null,
   selector: selection.selector,

@@ -409,6 +409,22 @@ describe('rounds', () => {
     ]);
     expect(text.some((line) => line.startsWith('gate · '))).toBe(false);
     expect((await gated(1, { ...gate, verdict: 'stop' })).at(-2)).toMatch(/^gate: ROLLED BACK, and the run stops · /);
+    const watch = [{ metric: 'distinct2', value: 0.2, limit: 0.3 }];
+    const beyond = 'beyond a limit of gate.watch: distinct2 is 0.2, below its limit of 0.3';
+    expect((await gated(0, { ...gate, low: -0.1, high: 0.2, watch })).slice(-2)).toEqual([
+      'difference -10.0 points (-10.0 to +20.0): not surely worse by more than the tolerance of 2.0',
+      beyond,
+    ]);
+    const alone = await lines(
+      begun()
+        .memo(0, 'gate')
+        .activity(
+          'srlmGate',
+          { ...input, best: null, current: null, rollbacksInARow: 0, seed: 0 },
+          { verdict: 'roll-back', difference: null, low: null, high: null, watch },
+        ),
+    );
+    expect(alone.slice(-2)).toEqual(['gate: ROLLED BACK', beyond]);
   });
 });
 

@@ -3,8 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { changes, lastKnown, progressLine } from '../../client/cli/lines.js';
 import { roundsTable, usageTable } from '../../client/cli/tables.js';
 import { renderRun } from '../../client/cli/tree.js';
+import { watchTable } from '../../client/cli/watch-table.js';
 import type { Parked, RunStatus, StepState } from '../../contracts/run.js';
-import type { RoundSummary, StepCost } from '../../contracts/steps.js';
+import type { GateOutput, RoundSummary, StepCost } from '../../contracts/steps.js';
+import type { RoundWatch } from '../../contracts/watch.js';
 import { columns } from '../../text/columns.js';
 
 const START = Date.parse('2026-01-01T00:00:00Z');
@@ -386,6 +388,26 @@ it('the table of a run has a row for each round', () => {
     '    1  100/640   100 chars  1.125  40.0 % of 132 (32.0-48.0)  3 min 6 s  rolled back',
     '    2  200/640   120 chars  1.000  -                          4 min 6 s  kept',
   ]);
+});
+
+it('the table of the watch has a row for each measured round, and says why one was rolled back', () => {
+  const round = (number: number, watch: RoundWatch | undefined, beyond?: GateOutput['watch']) => ({
+    ...{ round: number, watch },
+    gate: beyond ? ({ verdict: 'roll-back', difference: null, low: null, high: null, watch: beyond } as const) : null,
+  });
+  const rounds = [
+    round(0, undefined),
+    round(1, { distinct2: 0.6, ownGain: 0.25, candidateChars: 120 }),
+    round(2, { distinct2: 0.2, candidateChars: 40.25 }, [{ metric: 'distinct2', value: 0.2, limit: 0.3 }]),
+  ];
+  expect(watchTable(rounds, 80)).toEqual([
+    'watch  distinct2  ownGain',
+    '    1        0.6  +0.25',
+    '    2        0.2  -',
+    'round 2 was rolled back: distinct2 is 0.2, below its limit of 0.3',
+  ]);
+  expect(watchTable(rounds, 200)[0]).toBe('watch  distinct2  candidateChars  ownGain');
+  expect(watchTable([round(0, undefined)], 80)).toEqual([]);
 });
 
 it('the table of usage counts each step once, whether its round has ended or not', () => {
