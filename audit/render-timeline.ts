@@ -159,7 +159,7 @@ function roundEndLines({ round, state, seconds, summary }: EntryOf<'round-ended'
     `round ${round} ${state} after ${duration(seconds)}`,
     facts.join(' · '),
     ...setParts({ evaluations }),
-    ...comparisonParts({ evaluations, comparisons }),
+    ...comparisonParts({ comparisons }),
   ];
 }
 

@@ -134,7 +134,9 @@ export async function checkRun(
     data: examples.file,
     catalysts: catalystFile,
     evaluation: evaluationFile,
-    ...(isEmpty(sets.files) && isEmpty(sets.leftOut) ? {} : { sets: await store.objects.putJson(sets) }),
+    ...(isEmpty(sets.files) && isEmpty(sets.leftOut)
+      ? {}
+      : { sets: { ...(await store.objects.putJson(sets)), others: Object.keys(sets.files).length } }),
     fork: null,
   };
   return { runId, input, warnings };

@@ -10,7 +10,7 @@ import type { RunSettings } from '../contracts/spec.js';
 import type { EvalResult, GateOutput, RoundSummary, SelectInput, SelectOutput } from '../contracts/steps.js';
 import { scoresOf, scoresToKeep } from '../method/selectors/index.js';
 import type { RunControl } from './control/control.js';
-import { evaluateOthers, gateByLikelihood, replies, report } from './evaluation-sets.js';
+import { evaluateOthers, gateByLikelihood, leftOutOfGate, replies, report } from './evaluation-sets.js';
 import { stopped } from './failures.js';
 import { sharded } from './steps/shards.js';
 import { optional, step } from './steps/step.js';
@@ -121,15 +121,15 @@ function missingScore({ settings: { selection } }: Run, { scores, withoutRationa
 async function evaluate(run: Run, input: RunInput, model: ModelRef): Promise<EvalResult | null> {
   const { questions } = run.state.prepared!;
   const { evaluation } = run.settings;
-  const { texts, sets } = input;
+  const { texts } = input;
   if (!questions || evaluation === 'none') return null;
   if (evaluation.kind === 'choice-likelihood') return gateByLikelihood(run, input, questions, model);
   const maxTokens = () => (run.settings.evaluation as typeof evaluation).maxTokens;
   const answers = await replies(run, texts, { questions, maxTokens, model, number: null });
   return step(run, 'grade', ({ cpu }) => {
     const { confidence } = run.settings.gate;
-    const leftOut = sets ? { leftOut: { sets, set: null } } : {};
-    return cpu.srlmGrade({ questions, replies: answers, texts, confidence, ...leftOut });
+    const leftOut = leftOutOfGate(input);
+    return cpu.srlmGrade({ questions, replies: answers, texts, confidence, ...(leftOut ? { leftOut } : {}) });
   });
 }
 

@@ -1,6 +1,7 @@
 /** No payload of a history is above 4 KB: neither with the largest spec nor whatever operators send. */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { MAX_OTHER_SETS } from '../../contracts/evaluation-sets.js';
 import { jsonBytes, MAX_PAYLOAD_BYTES, type ModelRef } from '../../contracts/refs.js';
 import { GUARDS } from '../../contracts/rows.js';
 import { type Intervention, OperatorRecord, RunProgress, type RunState, type Waiting } from '../../contracts/run.js';
@@ -38,7 +39,9 @@ const evaluation: EvalResult = {
   accuracy: REAL,
   low: REAL,
   high: REAL,
+  leftOut: MAX,
 };
+const INTERVAL = { value: -REAL, low: -REAL, high: -REAL };
 const verdict = { verdict: 'keep', difference: REAL, low: REAL, high: REAL } as const;
 
 const TRAINING = {
@@ -70,7 +73,7 @@ const LARGEST = {
   rationalizeEngine: 'r'.repeat(64),
   data: { limit: MAX },
   catalysts: { limit: MAX, copies: 1000, use: 'enrich' },
-  evaluation: { limit: MAX, maxTokens: 32768, chunkSize: 1024 },
+  evaluation: { limit: MAX, maxTokens: 32768, chunkSize: 1024, kind: 'choice' },
   rounds: 3,
   enrichFrom: 'original',
   sampling: {
@@ -154,6 +157,21 @@ const SCRIPT: Script = {
     return done(trained, { ...used, tokens: 1e9 });
   },
   srlmGrade: () => done(evaluation),
+  srlmOpenSets: () => {
+    const set = { questions: dataset('questions'), kind: 'likelihood', watch: false, maxTokens: 32768 };
+    const names = Array.from({ length: MAX_OTHER_SETS }, (_, i) => `${'n'.repeat(19)}${i}`);
+    return { sets: Object.fromEntries(names.map((name) => [name, set])) };
+  },
+  srlmAnswerRows: () => done({ data: dataset('rows'), candidates: dataset('rationales') }),
+  srlmGradeLogprobs: () =>
+    done({ ...INTERVAL, grades: dataset('grades'), total: MAX, correct: MAX, leftOut: MAX, gain: INTERVAL }),
+  srlmReport: () => ({
+    report: ref('report'),
+    comparisons: (['before', 'best', 'first'] as const).map((one) => ({
+      ...{ set: null, against: [one], round: 1000, difference: -REAL, low: -REAL, high: -REAL },
+      test: { onlyOther: MAX, onlyThis: MAX, p: REAL },
+    })),
+  }),
   srlmGate: () => done(verdict),
 };
 
@@ -162,7 +180,13 @@ describe.concurrent('a run with the largest spec, and ten commands a round of th
   const story = once(async () => {
     const run = await scenarios.start({
       id: `run-${Math.random()}`.padEnd(200, '-'),
-      args: [{ ...scenarios.input(LARGEST), fork: { of: 'f'.repeat(200), fromRound: 1, fields: FIELDS } }],
+      args: [
+        {
+          ...scenarios.input(LARGEST),
+          sets: { ...ref('sets'), others: 5 },
+          fork: { of: 'f'.repeat(200), fromRound: 1, fields: FIELDS },
+        },
+      ],
       script: SCRIPT,
     });
     let sent = 0;

@@ -11,6 +11,7 @@ import * as chunks from '../../method/chunks.js';
 import * as formats from '../../method/formats/index.js';
 import * as graders from '../../method/graders/index.js';
 import * as guards from '../../method/guards/index.js';
+import * as likelihood from '../../method/likelihood.js';
 import * as mixture from '../../method/mixture.js';
 import * as parse from '../../method/parse.js';
 import * as prompts from '../../method/prompts.js';
@@ -49,6 +50,11 @@ export const DECIDERS: Record<string, Decider> = {
     version: graders.VERSION,
     uses: ['method/prompts.ts', 'method/parse.ts', 'method/answers.ts'],
     outputs: graderOutputs,
+  },
+  'method/likelihood.ts': {
+    version: likelihood.VERSION,
+    uses: ['method/prompts.ts', 'method/parse.ts'],
+    outputs: likelihoodOutputs,
   },
   'method/random.ts': { version: random.VERSION, uses: [], outputs: randomOutputs },
   'method/statistics.ts': { version: statistics.VERSION, uses: ['method/random.ts'], outputs: statisticsOutputs },
@@ -218,6 +224,20 @@ function graderOutputs() {
   }).concat(
     QUESTIONS.flatMap((question) => TEXTS.map((text) => graders.grade(question, text, TEMPLATES[1]!)) as never),
   );
+}
+
+function likelihoodOutputs() {
+  const score = (id: string, k: number, nats: number) => ({ id, k, score: nats });
+  return QUESTIONS.flatMap((question) => {
+    const rows = likelihood.choiceRows(question);
+    const scores = (sign: number) => new Map(rows.map(({ id }, i) => [id, [score(id, -2, sign * (i + 1))]]));
+    return [
+      rows,
+      ...[-1, 1].map((sign) => likelihood.gradeChoices(question, scores(sign))),
+      ...TEXTS.slice(0, 10).map((text) => likelihood.likelihoodRow(question, text, TEMPLATES[0]!)),
+      likelihood.gradeLikelihood(question, 'r', [score(question.id, -1, -2), score(question.id, 0, -1)]),
+    ];
+  });
 }
 
 // --- guards -----------------------------------------------------------------------------------------------------------
