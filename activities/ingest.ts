@@ -43,22 +43,23 @@ export const srlmIngest = ({ store }: Deps) =>
 
 /** The questions of each evaluation set beside the gate's, by the same records. */
 export const srlmOpenSets = ({ store }: Deps) =>
-  activity('open sets', OpenSetsInput, async ({ texts: ref, sets, others }, progress): Promise<OpenSetsOutput> => {
-    const texts = await textsOf(store, ref);
+  activity('open sets', OpenSetsInput, async ({ texts, sets }, progress): Promise<OpenSetsOutput> => {
+    const { others = {} } = await textsOf(store, texts);
     const { files } = await setsOf(store, sets);
-    const questions: OpenSetsOutput['questions'] = {};
-    for (const [name, { limit, chunkSize }] of Object.entries(others)) {
+    const opened: OpenSetsOutput['sets'] = {};
+    for (const [name, { limit = null, chunkSize, kind = null, watch, maxTokens, ...source }] of Object.entries(
+      others,
+    )) {
       const file = files[name];
-      const source = texts.others?.[name];
-      if (!file || !source) throw inputInvalid('open sets', `others.${name}: the run was started without such a set`);
-      const input = { kind: 'questions', source: 'evaluation', texts: ref, file, limit, chunkSize } as const;
+      if (!file) throw inputInvalid('open sets', `${name}: its file is not stored`);
+      const input = { kind: 'questions', source: 'evaluation', texts, file, limit, chunkSize } as const;
       const { output } = await memoize(store, 'ingest', ingestInputs(input, source), IngestOutput, async () => {
         await assertIntact(store, input, source);
         return ingested(store, input, source, () => progress.add(1));
       });
-      questions[name] = output.dataset;
+      opened[name] = { questions: output.dataset, kind, watch, maxTokens };
     }
-    return { questions };
+    return { sets: opened };
   });
 
 /**

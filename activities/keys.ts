@@ -245,7 +245,7 @@ export const gradeLogprobsInputs = (
   { kind, questions, replies, scores, confidence, seed }: GradeLogprobsInput,
   leftOut: ReadonlySet<string>,
 ) => ({
-  versions: [VERSION.gradeLogprobs, LIKELIHOOD, PROMPTS, STATISTICS, RANDOM],
+  versions: [VERSION.gradeLogprobs, LIKELIHOOD, PARSE, PROMPTS, STATISTICS, RANDOM],
   kind,
   questions: questions.sha256,
   replies: replies?.sha256 ?? null,

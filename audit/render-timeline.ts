@@ -163,7 +163,7 @@ function roundEndLines({ round, state, seconds, summary }: EntryOf<'round-ended'
     `round ${round} ${state} after ${duration(seconds)}`,
     facts.join(' · '),
     ...setParts({ evaluations }),
-    ...comparisonParts({ evaluations, comparisons }),
+    ...comparisonParts({ comparisons }),
     numbers.length > 0 ? `watch: ${numbers.join(' · ')}` : '',
     ...warnings,
   ];

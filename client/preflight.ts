@@ -119,9 +119,10 @@ export async function checkRun(
       });
       warnings.push(...ingested.warnings);
       const leak = evaluationLeaks(path, shared.length, ingested.rows);
-      if (shared.length === ingested.rows || (shared.length > 0 && spec.strict)) throw leak;
+      if (shared.length > 0 && spec.strict) throw leak;
       if (shared.length > 0) warnings.push(`${path}: ${leak.reason}`);
-      return { file: ingested.file, rows: ingested.rows, shared };
+      // Where all are, none is left out: nothing would be left to score.
+      return { file: ingested.file, rows: ingested.rows, shared: shared.length === ingested.rows ? [] : shared };
     };
     const gate = await read('evaluation', evaluation);
     evaluationFile = gate.file;
@@ -144,7 +145,9 @@ export async function checkRun(
     data: examples.file,
     catalysts: catalystFile,
     evaluation: evaluationFile,
-    ...(isEmpty(sets.files) && isEmpty(sets.leftOut) ? {} : { sets: await store.objects.putJson(sets) }),
+    ...(isEmpty(sets.files) && isEmpty(sets.leftOut)
+      ? {}
+      : { sets: { ...(await store.objects.putJson(sets)), others: Object.keys(sets.files).length } }),
     fork: null,
   };
   return { runId, input, warnings, disk };

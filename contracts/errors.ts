@@ -141,11 +141,9 @@ export const evaluationLeaks = (file: string, shared: number, rows: number) =>
     'data.leak',
     { file },
     shared === rows
-      ? `all ${rows} evaluation questions are also in the training data.`
+      ? `all ${rows} evaluation questions are also in the training data, and counted: the score says how well they were learned.`
       : `${shared} of ${rows} evaluation questions ${shared === 1 ? 'is' : 'are'} also in the training data, and not counted.`,
-    shared === rows
-      ? 'Hold other questions out.'
-      : 'Remove them, or set strict: false to have them left out of the score.',
+    `${shared === rows ? 'Hold other questions out' : 'Remove them'}, or set strict: false to get a warning only.`,
   );
 export const modelUnusable = (folder: string, reason: string, hint?: string) =>
   fileError('model.unusable', { file: folder }, reason, hint);

@@ -1,7 +1,7 @@
 /**
- * The evaluation sets of a spec: the gate's set, and up to MAX_OTHER_SETS named ones beside it. Bounded, so that the
- * settings of a run stay below 3 KB. A set's name is a word of the spec: steps, memos and search attributes number the
- * sets instead, in the order of the spec.
+ * The evaluation sets of a spec: the gate's set, and up to MAX_OTHER_SETS named ones beside it. The named ones are part of
+ * the spec's texts: an activity reports them to the workflow, and they are settled when the run begins. A set's name is a word of the spec: steps, memos and search attributes number the
+ * sets instead, in alphabetical order.
  */
 import { z } from 'zod';
 
@@ -43,14 +43,3 @@ export const otherSets = <Shape extends z.ZodRawShape>(source: z.ZodObject<Shape
     .refine((sets) => Object.keys(sets).length <= MAX_OTHER_SETS, `at most ${MAX_OTHER_SETS} sets`)
     .default({})
     .describe('further sets by name, which the gate does not compare');
-
-type Sets<Set> = Record<SetName, Set>;
-
-export const ofSets = <In, Out>(sets: Sets<In>, make: (set: In, name: SetName) => Out): Sets<Out> =>
-  Object.fromEntries(Object.entries(sets).map(([name, set]) => [name, make(set, name)]));
-
-/** The two parts of a spec's sets as one. */
-export const joined = <A extends object, B extends object>(sets: Sets<A>, texts: Sets<B> = {}) =>
-  ofSets(sets, (set, name) => ({ ...set, ...texts[name] }));
-
-export const hasOthers = ({ others }: { others: Sets<unknown> }): boolean => Object.keys(others).length > 0;

@@ -23,8 +23,8 @@ export const RunInput = z.strictObject({
   data: ObjectRef,
   catalysts: ObjectRef.nullable(),
   evaluation: ObjectRef.nullable(),
-  /** EvaluationSets; absent: the spec has no further sets, and no question is in the training data. */
-  sets: ObjectRef.optional(),
+  /** EvaluationSets, and how many `others` the spec has; absent: none, and no question is in the training data. */
+  sets: ObjectRef.extend({ others: z.int().min(0) }).optional(),
   config: WorkflowConfig,
   /** A fork repeats what its parent did before `fromRound`, and so finds it done. */
   fork: z

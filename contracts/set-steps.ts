@@ -19,14 +19,18 @@ export type EvaluationSets = z.infer<typeof EvaluationSets>;
 export const LeftOut = z.strictObject({ sets: ObjectRef, set: SetName.nullable() });
 export type LeftOut = z.infer<typeof LeftOut>;
 
-/** The questions of each set, ingested if they are not yet. */
-export const OpenSetsInput = z.strictObject({
-  texts: ObjectRef,
-  sets: ObjectRef,
-  others: z.record(SetName, z.strictObject({ limit: z.int().min(1).nullable(), chunkSize: z.int().min(1).max(1024) })),
-});
+/** The sets beside the gate's, with their questions, which are ingested if they are not yet. */
+export const OpenSetsInput = z.strictObject({ texts: ObjectRef, sets: ObjectRef });
 export type OpenSetsInput = z.infer<typeof OpenSetsInput>;
-export const OpenSetsOutput = z.strictObject({ questions: z.record(SetName, DatasetRef) });
+export const OpenedSet = z.strictObject({
+  questions: DatasetRef,
+  /** null: by the rows. */
+  kind: EvaluationKind.nullable(),
+  watch: z.boolean(),
+  maxTokens: z.int(),
+});
+export type OpenedSet = z.infer<typeof OpenedSet>;
+export const OpenSetsOutput = z.strictObject({ sets: z.record(SetName, OpenedSet) });
 export type OpenSetsOutput = z.infer<typeof OpenSetsOutput>;
 
 const LikelihoodKind = EvaluationKind.extract(['choice-likelihood', 'likelihood']);

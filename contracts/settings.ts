@@ -89,7 +89,7 @@ export function assertUndecided(settings: Settings, { round, step, parked, evalu
     const first = firstUse(field);
     if (first === 'any') continue;
     if (first === 'begin') throw new Error(`${field} was settled when the run began: start another run`);
-    if (isCompared(field) && evaluated)
+    if (COMPARED.includes(field) && evaluated)
       throw new Error(`${field} was settled by the first evaluation: start another run`);
     if (round === 0 && ENRICHMENT.includes(first)) continue;
     const use = positionOf(first);
@@ -106,7 +106,7 @@ export function assertUndecided(settings: Settings, { round, step, parked, evalu
 export function assertPerRound(settings: Settings, evaluated: boolean): void {
   for (const field of Object.keys(settings)) {
     const first = firstUse(field);
-    if (first === 'begin' || first === 'rationalize' || (isCompared(field) && evaluated))
+    if (first === 'begin' || first === 'rationalize' || (COMPARED.includes(field) && evaluated))
       throw new Error(`${field} is the same in all rounds of a run: start another run to change it`);
   }
 }
@@ -114,13 +114,7 @@ export function assertPerRound(settings: Settings, evaluated: boolean): void {
 /** No artifact depends on it: where work is done, how far, and what it may cost. */
 export const isAnyTime = (field: string): boolean => firstUse(field) === 'any';
 
-/** A field of a further evaluation set is used where that of the gate's set is. */
-const ofAnySet = (field: string): string => field.replace(/^evaluation\.others\.[^.]+\./, 'evaluation.');
-
-const isCompared = (field: string): boolean => COMPARED.includes(ofAnySet(field));
-
-function firstUse(given: string): Step | 'begin' | 'any' {
-  const field = ofAnySet(given);
+function firstUse(field: string): Step | 'begin' | 'any' {
   const known = Object.keys(FIRST_USE).filter((name) => field === name || field.startsWith(`${name}.`));
   const longest = known.sort((a, b) => b.length - a.length)[0];
   return longest === undefined ? 'begin' : FIRST_USE[longest]!;

@@ -7,7 +7,7 @@
  * each; all the rest, RunSettings, is what workflow code decides by, and stays below 3 KB.
  */
 import { z } from 'zod';
-import { GateKind, hasOthers, joined, ofSets, otherSets, SET_FIELDS, SetName } from './evaluation-sets.js';
+import { GateKind, otherSets, SET_FIELDS } from './evaluation-sets.js';
 import { PromptTemplates } from './prompts.js';
 import { jsonBytes } from './refs.js';
 import { Selection } from './selection.js';
@@ -217,7 +217,7 @@ export const SpecTexts = z.strictObject({
   catalysts: SourceTexts.nullable(),
   evaluation: SourceTexts.nullable(),
   /** Of further evaluation sets; absent: there are none. */
-  others: z.record(SetName, SourceTexts).optional(),
+  others: otherSets(Source).optional(),
 });
 export type SpecTexts = z.infer<typeof SpecTexts>;
 
@@ -225,7 +225,7 @@ export type SpecTexts = z.infer<typeof SpecTexts>;
 export const RunSettings = RunSpec.omit({ model: true, prompts: true }).extend({
   data: SourceSettings,
   catalysts: z.union([z.literal('none'), SourceSettings.extend(CatalystUse)]),
-  evaluation: z.union([z.literal('none'), Evaluation.omit(IN_TEXTS).extend({ others: otherSets(SourceSettings) })]),
+  evaluation: z.union([z.literal('none'), Evaluation.omit({ ...IN_TEXTS, others: true })]),
 });
 export type RunSettings = z.infer<typeof RunSettings>;
 
@@ -242,13 +242,12 @@ export function splitRunSpec(spec: RunSpec): { settings: RunSettings; texts: Spe
       ...rest,
       data: without(data),
       catalysts: catalysts === 'none' ? 'none' : without(catalysts),
-      evaluation:
-        evaluation === 'none' ? 'none' : { ...without(evaluation), others: ofSets(evaluation.others, without) },
+      evaluation: evaluation === 'none' ? 'none' : withoutOthers(without(evaluation)),
     }),
     texts: {
       ...{ prompts, system: null, prompt: null, model: model.path },
       ...{ data: source(data)!, catalysts: source(catalysts), evaluation: source(evaluation) },
-      ...(evaluation !== 'none' && hasOthers(evaluation) ? { others: ofSets(evaluation.others, textsOf) } : {}),
+      ...(evaluation === 'none' || Object.keys(evaluation.others).length === 0 ? {} : { others: evaluation.others }),
     },
   };
 }
@@ -270,6 +269,8 @@ export function without<T extends SourceTexts>({ path: _, fields: __, skipInvali
   return rest;
 }
 
+const withoutOthers = <T extends { others: unknown }>({ others: _, ...rest }: T) => rest;
+
 /** The whole spec again, for the audit trail. */
 export function joinRunSpec(settings: RunSettings, texts: SpecTexts): RunSpec {
   const { data, catalysts, evaluation } = settings;
@@ -279,10 +280,7 @@ export function joinRunSpec(settings: RunSettings, texts: SpecTexts): RunSpec {
     prompts: texts.prompts,
     data: { ...data, ...texts.data },
     catalysts: catalysts === 'none' ? 'none' : { ...catalysts, ...texts.catalysts },
-    evaluation:
-      evaluation === 'none'
-        ? 'none'
-        : { ...evaluation, ...texts.evaluation, others: joined(evaluation.others, texts.others) },
+    evaluation: evaluation === 'none' ? 'none' : { ...evaluation, ...texts.evaluation, others: texts.others },
   });
 }
 

@@ -32,13 +32,6 @@ export function comparisonText({ round, difference, low, high, test }: Compariso
 
 export const pText = (p: number): string => (p < 0.001 ? '< 0.001' : p.toFixed(3));
 
-/** `against round 0: ...` for the gate's set, and `SET against ...` for the others. */
-export function comparisonParts({
-  comparisons,
-  evaluations,
-}: Pick<RoundReport, 'comparisons' | 'evaluations'>): string[] {
-  return comparisons.map((one) => {
-    const isOfShares = one.set === null || isShare(evaluations[one.set]?.kind);
-    return `${one.set === null ? '' : `${one.set} `}${comparisonText(one, isOfShares)}`;
-  });
-}
+/** Comparisons of the gate's set. */
+export const comparisonParts = ({ comparisons }: Pick<RoundReport, 'comparisons'>): string[] =>
+  comparisons.filter(({ set }) => set === null).map((one) => comparisonText(one, true));

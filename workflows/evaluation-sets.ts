@@ -4,7 +4,7 @@
  * attribute holds the name of the step in clear text.
  */
 import { patched } from '@temporalio/workflow';
-import { type EvaluationKind, hasOthers, type SetName } from '../contracts/evaluation-sets.js';
+import type { EvaluationKind, SetName } from '../contracts/evaluation-sets.js';
 import type { DatasetRef, ModelRef, ObjectRef } from '../contracts/refs.js';
 import type { SetResult } from '../contracts/report.js';
 import type { RunInput } from '../contracts/run.js';
@@ -29,7 +29,7 @@ interface Question {
 
 /** One set, as it is evaluated in this round. */
 interface Asked extends Question {
-  kind: EvaluationKind | undefined;
+  kind: EvaluationKind | null;
   leftOut: { sets: ObjectRef; set: SetName | null } | undefined;
 }
 
@@ -70,32 +70,31 @@ export function summed(step: string, costs: readonly StepCost[]): StepCost[] {
   return [{ step, seconds, usage, reused: costs.every(({ reused }) => reused) }];
 }
 
-/** Every set beside the gate's, in the order of the spec; one that was skipped is missing. */
-export async function evaluateOthers(run: Run, { texts, sets }: RunInput, model: ModelRef): Promise<Others> {
-  const { evaluation } = run.settings;
+/** Every set beside the gate's, in alphabetical order; one that was skipped is missing. */
+export async function evaluateOthers(run: Run, { texts, sets: ref }: RunInput, model: ModelRef): Promise<Others> {
   const found: Others = {};
-  if (evaluation === 'none' || !hasOthers(evaluation) || !sets) return found;
-  const { others } = evaluation;
+  if (!ref || ref.others === 0) return found;
+  const { others: _, ...sets } = ref;
   const opened = await optional(run, () =>
-    step(run, 'evaluate (sets)', ({ cpu }) => {
-      const wanted = Object.entries(others).map(([name, { limit = null, chunkSize }]) => [name, { limit, chunkSize }]);
-      return cpu.srlmOpenSets({ texts, sets, others: Object.fromEntries(wanted) });
-    }),
+    step(run, 'evaluate (sets)', ({ cpu }) => cpu.srlmOpenSets({ texts, sets })),
   );
-  for (const [i, [name, { kind, watch }]] of Object.entries(others).entries()) {
-    const questions = opened?.questions[name];
-    if (!questions) continue;
-    const maxTokens = () => {
-      const now = run.settings.evaluation as typeof evaluation;
-      return now.others[name]!.maxTokens;
-    };
+  // By name, as stored objects list them: the numbers of a run and of its fork are the same.
+  const inOrder = Object.entries(opened?.sets ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
+  for (const [i, [name, { kind, watch, questions, maxTokens }]] of inOrder.entries()) {
     const leftOut = { sets, set: name };
-    const asked: Asked = { kind, questions, maxTokens, model, number: i + 1, leftOut };
+    const asked: Asked = { kind, questions, maxTokens: () => maxTokens, model, number: i + 1, leftOut };
     const result = await optional(run, () => evaluateSet(run, texts, asked));
-    if (result) found[name] = { kind: kind ?? null, watch, ...result };
+    if (result) found[name] = { kind, watch, ...result };
   }
   return found;
 }
+
+/** Of the gate's set: where to find the questions that do not count. */
+export const leftOutOfGate = ({ sets: ref }: RunInput): Asked['leftOut'] => {
+  if (!ref) return undefined;
+  const { others: _, ...sets } = ref;
+  return { sets, set: null };
+};
 
 async function evaluateSet(run: Run, texts: ObjectRef, asked: Asked): Promise<Omit<SetResult, 'kind' | 'watch'>> {
   const { kind, questions, number, leftOut } = asked;
@@ -145,13 +144,13 @@ async function byLogprob(run: Run, texts: ObjectRef, asked: Asked & { kind: 'cho
 /** The gate's set by the likelihood of its choices. */
 export async function gateByLikelihood(
   run: Run,
-  { texts, sets }: RunInput,
+  input: RunInput,
   questions: DatasetRef,
   model: ModelRef,
 ): Promise<EvalResult> {
-  const leftOut = sets && { sets, set: null };
-  const asked: Asked = { kind: 'choice-likelihood', questions, maxTokens: () => 0, model, number: null, leftOut };
-  const graded = await byLogprob(run, texts, { ...asked, kind: 'choice-likelihood' });
+  const kind = 'choice-likelihood' as const;
+  const asked = { kind, questions, maxTokens: () => 0, model, number: null, leftOut: leftOutOfGate(input) };
+  const graded = await byLogprob(run, input.texts, asked);
   const { value: accuracy, low, high, grades, total, correct, leftOut: out } = graded;
   return { grades, correct, total, accuracy, low, high, ...(out > 0 ? { leftOut: out } : {}) };
 }

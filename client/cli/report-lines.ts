@@ -1,6 +1,6 @@
 /** The reports of rounds, for the command line: found by round, and as tables. Pure. */
 import { isShare } from '../../contracts/evaluation-sets.js';
-import type { RoundReport } from '../../contracts/report.js';
+import type { Comparison, RoundReport } from '../../contracts/report.js';
 import type { RunStatus } from '../../contracts/run.js';
 import { table } from '../../text/columns.js';
 import { points, pText, setText, signed } from '../../text/report.js';
@@ -26,7 +26,7 @@ const AGAINST = { before: 'the one before', best: 'the best then', first: 'the f
 /** A line a round, set and earlier round; empty where nothing was compared. */
 export function comparisonsTable(status: Pick<RunStatus, 'reports'>): string[] {
   const rows = (status.reports ?? []).flatMap(({ round, report }) =>
-    report.comparisons.map(({ set, against, round: other, difference, low, high, test }) => {
+    inOrder(report.comparisons).map(({ set, against, round: other, difference, low, high, test }) => {
       const isOfShares = set === null || isShare(report.evaluations[set]?.kind);
       const by = isOfShares ? points : signed;
       return [
@@ -40,3 +40,7 @@ export function comparisonsTable(status: Pick<RunStatus, 'reports'>): string[] {
   );
   return rows.length > 0 ? table(['round', 'set', 'against round', 'difference', 'only right'], rows) : [];
 }
+
+/** The gate's set first, then by name; the newest round that is compared with first. */
+const inOrder = (comparisons: readonly Comparison[]): Comparison[] =>
+  [...comparisons].sort((a, b) => (a.set ?? '').localeCompare(b.set ?? '') || b.round - a.round);

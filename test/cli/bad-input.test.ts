@@ -162,7 +162,7 @@ const cases: { what: string; args: string[]; says: string }[] = [
   {
     what: 'evaluation questions that are also in the training data, with strict',
     args: ['run.yaml', '--evaluation', 'questions.jsonl', '--set', 'strict=true'],
-    says: 'questions.jsonl: 1 of 2 evaluation questions is also in the training data, and not counted. Remove them, or set strict: false to have them left out of the score. Nothing was started. [data.leak]',
+    says: 'questions.jsonl: 1 of 2 evaluation questions is also in the training data, and not counted. Remove them, or set strict: false to get a warning only. Nothing was started. [data.leak]',
   },
   {
     what: 'a model folder that is not there',

@@ -1,9 +1,11 @@
 /** How a run is shown: whole pictures, pinned. */
 import { describe, expect, it } from 'vitest';
 import { changes, lastKnown, progressLine } from '../../client/cli/lines.js';
+import { comparisonsTable, setsTable } from '../../client/cli/report-lines.js';
 import { roundsTable, usageTable } from '../../client/cli/tables.js';
 import { renderRun } from '../../client/cli/tree.js';
 import { watchTable } from '../../client/cli/watch-table.js';
+import type { RoundReport, SetResult } from '../../contracts/report.js';
 import type { Parked, RunStatus, StepState } from '../../contracts/run.js';
 import type { GateOutput, RoundSummary, StepCost } from '../../contracts/steps.js';
 import type { RoundWatch } from '../../contracts/watch.js';
@@ -430,4 +432,56 @@ it('the table of usage counts each step once, whether its round has ended or not
     'all                  11400         114',
   ]);
   expect(usageTable({ ...STATUS, rounds: [] })).toEqual([]);
+});
+
+describe('the report of a round', () => {
+  const ref = { sha256: 'a'.repeat(64), rows: 1, bytes: 1, chunks: 1 };
+  const graded: SetResult = {
+    ...{ kind: 'choice', watch: true, value: 0.41, low: 0.32, high: 0.51, total: 97, leftOut: 3, unanswered: 2 },
+    ...{ gain: null, grades: ref },
+  };
+  const likely: SetResult = {
+    ...{ kind: 'likelihood', watch: false, value: -1.2, low: -1.3, high: -1.1, total: 50, leftOut: 0, unanswered: 0 },
+    ...{ gain: { value: 0.12, low: 0.05, high: 0.2 }, grades: ref },
+  };
+  const nobody: SetResult = { ...likely, total: 0, unanswered: 50 };
+  const compared = { round: 0, against: ['before' as const, 'first' as const] };
+  const report: RoundReport = {
+    version: 1,
+    evaluations: { facts: graded, chat: likely, long: nobody },
+    comparisons: [
+      { set: 'chat', ...compared, difference: 0.05, low: -0.01, high: 0.11, test: null },
+      {
+        ...{ set: null, ...compared, difference: -0.045, low: -0.08, high: 0.01 },
+        test: { onlyOther: 9, onlyThis: 3, p: 0.146 },
+      },
+    ],
+  };
+  const status = { ...STATUS, reports: [{ round: 1, report }] };
+  const FACTS = '41.0 % of 97 (32.0-51.0), 3 left out: in the training data, 2 without an answer';
+  const CHAT = '-1.200 nats a token of 50 (-1.300 to -1.100), +0.120 by the rationale (+0.050 to +0.200)';
+
+  it('is below its round, with what the gate’s set has gained', () => {
+    const lines = renderRun(status, { ...VIEW, width: 120 }).map((line) => line.trim());
+    const at = lines.findIndex((line) => line.includes('round 1'));
+    expect(lines.slice(at + 1, at + 5)).toEqual([
+      `facts (watched) ${FACTS}`,
+      `chat ${CHAT}`,
+      'long nothing of 0, 50 without an answer',
+      '-4.5 points on round 0 (-8.0 to +1.0; p 0.146)',
+    ]);
+  });
+
+  it('is two tables, the gate’s set first', () => {
+    expect(setsTable(status).slice(1)).toEqual([
+      `    1  facts (watched)  ${FACTS}`,
+      `    1  chat             ${CHAT}`,
+      '    1  long             nothing of 0, 50 without an answer',
+    ]);
+    expect(comparisonsTable(status).slice(1)).toEqual([
+      "    1  the gate's  0: the one before, the first  -4.5 (-8.0 to +1.0)             3 : 9, p 0.146",
+      '    1  chat        0: the one before, the first  +0.050 (-0.010 to +0.110) nats  -',
+    ]);
+    expect([setsTable(STATUS), comparisonsTable(STATUS)]).toEqual([[], []]);
+  });
 });

@@ -8,6 +8,7 @@ import { sampleLines } from '../../client/cli/start.js';
 import { checkRun, checkSample } from '../../client/preflight.js';
 import { resolveDeployment } from '../../config/load.js';
 import type { Candidate } from '../../contracts/rows.js';
+import { EvaluationSets } from '../../contracts/set-steps.js';
 import { RunSpec, SampleSpec, SpecTexts } from '../../contracts/spec.js';
 import { openStore } from '../../storage/store.js';
 import { python } from '../support/python.js';
@@ -66,6 +67,45 @@ it('tries the model out', async () => {
 it('finds what is wrong between two files also when both were stored before', async () => {
   await checkRun(spec(), deployment(), folder);
   await expect(checkRun(spec({ strict: true }), deployment(), folder)).rejects.toThrow(LEAK);
+});
+
+it('stores the files of further sets, and which of their questions are in the training data', async () => {
+  const choices = jsonl({ question: 'Three?', choices: ['2', '3'], answer: '3' }, { question: 'ONE?', answer: '1' });
+  writeFileSync(join(folder, 'mixed.jsonl'), choices);
+  writeFileSync(join(folder, 'choices.jsonl'), choices.split('\n')[0]!);
+  const sets = (others: object, more: object = {}) =>
+    checkRun(spec({ evaluation: { path: 'questions.jsonl', others }, ...more }), deployment(), folder);
+  const { input, warnings } = await sets({
+    mixed: { path: 'mixed.jsonl', limit: 2 },
+    mc: { path: 'choices.jsonl', kind: 'choice-likelihood', watch: true },
+  });
+  expect(warnings).toEqual([LEAK, LEAK.replace('questions.jsonl', 'mixed.jsonl')]);
+  const { objects } = openStore(deployment());
+  const stored = await objects.readJson(input.sets!, EvaluationSets);
+  expect(input.sets!.others).toBe(2);
+  expect(Object.keys(stored.files)).toEqual(['mc', 'mixed']);
+  expect(Object.values(stored.leftOut).map((ids) => ids.length)).toEqual([1, 1]);
+  expect(await objects.has('file', stored.files.mc!)).toBe(true);
+  const { others } = await objects.readJson(input.texts, SpecTexts);
+  expect(others).toMatchObject({ mixed: { limit: 2, chunkSize: 64 }, mc: { kind: 'choice-likelihood', watch: true } });
+  // The settings stay small, whatever the sets are.
+  expect(input.settings.evaluation).toEqual({ maxTokens: 512, chunkSize: 64 });
+  await expect(sets({ mixed: { path: 'mixed.jsonl' } }, { strict: true })).rejects.toThrow(LEAK.slice(0, 15));
+  for (const [kind, why] of [
+    ['choice', 'has no choices, which evaluation.others.x.kind: choice needs'],
+    ['exact', 'has choices, which evaluation.others.x.kind: exact does not grade'],
+  ])
+    await expect(sets({ x: { path: 'mixed.jsonl', kind } })).rejects.toThrow(why);
+  writeFileSync(join(folder, 'wrong.jsonl'), jsonl({ question: 'Four?', choices: ['2', '3'], answer: '4' }));
+  await expect(sets({ x: { path: 'wrong.jsonl' } })).rejects.toThrow(
+    /^wrong\.jsonl:1 answer: expected one of the 2 choices.* evaluation\.others\.x\.skipInvalid: true\. \[data\.invalid\]$/,
+  );
+  writeFileSync(join(folder, 'known.jsonl'), jsonl({ question: 'One?', answer: '1' }));
+  const known = await sets({ x: { path: 'known.jsonl' } });
+  expect(known.warnings[1]).toBe(
+    'known.jsonl: all 1 evaluation questions are also in the training data, and counted: the score says how well they were learned.',
+  );
+  expect((await objects.readJson(known.input.sets!, EvaluationSets)).leftOut).not.toHaveProperty('x');
 });
 
 it('says which fields are not used, and which rows are left out, each time', async () => {

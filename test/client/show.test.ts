@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
 import { replyLines, rowLines } from '../../client/cli/show.js';
 import { shownReplies, shownRows } from '../../client/show.js';
+import type { SetResult } from '../../contracts/report.js';
 import type { Decision, Example, Grade } from '../../contracts/rows.js';
 import type { RoundSummary } from '../../contracts/steps.js';
 import { openStore } from '../../storage/store.js';
@@ -79,7 +80,7 @@ it('shows round 0, which compares nothing', async () => {
 
 it('shows replies with what was expected and given', async () => {
   const replies = await all(shownReplies(store, await round()));
-  expect(replies.map(({ id, correct }) => [id, correct])).toEqual([
+  expect(replies.map((one) => [one.id, 'correct' in one && one.correct])).toEqual([
     ['q1', false],
     ['q2', true],
   ]);
@@ -96,6 +97,27 @@ it('shows replies with what was expected and given', async () => {
   expect(await all(shownReplies(store, { ...(await round()), evaluation: null }))).toEqual([]);
 });
 
+it('shows what a model found likely in a set that nothing can grade', async () => {
+  const { grades } = (await round()).evaluation!;
+  const likely = {
+    id: 'q1',
+    expected: 'So.',
+    nats: -0.5,
+    natsAlone: -1,
+    leftOut: true,
+    question: 'Why?',
+    reply: 'Hm.',
+  };
+  const result = { kind: 'likelihood', grades: await dataset([likely, { ...likely, nats: null }]) } as SetResult;
+  const replies = await all(shownReplies(store, await round(), undefined, { name: 'chat', result }));
+  const [first, second] = replies.map((one) => replyLines(one, 60)[0]);
+  const left = 'left out: in the training data';
+  expect(first).toBe(`question q1 · chat · round 1 · -0.500 nats a token, -1.000 without a rationale · ${left}`);
+  expect(second).toBe(`question q1 · chat · round 1 · no log-probability · ${left}`);
+  const graded = { name: 'mc', result: { ...result, kind: null, grades } };
+  expect(await all(shownReplies(store, await round(), 'q2', graded))).toMatchObject([{ id: 'q2', set: 'mc' }]);
+});
+
 it('shows nothing that a terminal obeys', async () => {
   const hostile = '\u001b[2J\u001b]52;c;aGk=\u0007x\r\u202ey';
   const row = { ...{ round: 1, id: '7', question: hostile, answer: hostile, original: hostile, rationale: hostile } };
@@ -104,5 +126,6 @@ it('shows nothing that a terminal obeys', async () => {
   const steering = /[\u0000-\u001f\u202e]/;
   for (const line of rowLines({ ...row, candidates }, 60)) expect(line).not.toMatch(steering);
   const texts = { question: hostile, reply: hostile, given: hostile, expected: hostile };
-  for (const line of replyLines({ round: 1, id: '7', correct: true, ...texts }, 60)) expect(line).not.toMatch(steering);
+  for (const line of replyLines({ round: 1, set: null, id: '7', correct: true, ...texts }, 60))
+    expect(line).not.toMatch(steering);
 });

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { MAX_OTHER_SETS } from '../../contracts/evaluation-sets.js';
 import { jsonBytes, ModelPath } from '../../contracts/refs.js';
 import {
   APPROVALS,
@@ -30,7 +31,15 @@ const LARGEST = RunSpec.parse({
   model: { path: 'm'.repeat(1024) },
   data: { path: '"'.repeat(4096), limit: MANY, fields: { instruction: '語'.repeat(200) } },
   catalysts: { path: 'c', limit: MANY, copies: 1000, use: 'enrich' },
-  evaluation: { path: 'e', limit: MANY, maxTokens: 32768, chunkSize: 1024 },
+  evaluation: {
+    ...{ path: 'e', limit: MANY, maxTokens: 32768, chunkSize: 1024, kind: 'choice' },
+    others: Object.fromEntries(
+      Array.from({ length: MAX_OTHER_SETS }, (_, i) => [
+        `${'n'.repeat(19)}${i}`,
+        { path: '語'.repeat(4096), limit: MANY, kind: 'choice-likelihood', watch: true, skipInvalid: true },
+      ]),
+    ),
+  },
   prompts: { enrich: `{instruction}{rationale}${'x'.repeat(199_970)}` },
   sampling: { k: 64, temperature: SMALL, topP: SMALL, topK: MANY, maxTokens: 32768, chunkSize: 1024 },
   selection: { selector: 'off-policy', minChars: MANY, maxChars: MANY },

@@ -1,6 +1,7 @@
 /** No payload of a history is above 4 KB: neither with the largest spec nor whatever operators send. */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { MAX_OTHER_SETS } from '../../contracts/evaluation-sets.js';
 import { jsonBytes, MAX_PAYLOAD_BYTES, type ModelRef } from '../../contracts/refs.js';
 import { GUARDS } from '../../contracts/rows.js';
 import { type Intervention, OperatorRecord, RunProgress, type RunState, type Waiting } from '../../contracts/run.js';
@@ -39,7 +40,9 @@ const evaluation: EvalResult = {
   accuracy: REAL,
   low: REAL,
   high: REAL,
+  leftOut: MAX,
 };
+const INTERVAL = { value: -REAL, low: -REAL, high: -REAL };
 /** Numbers have four digits behind the point (method/watch/numbers.ts). */
 const WIDE = -12345.6789;
 const watch = Object.fromEntries(MetricName.options.map((name) => [name, WIDE]));
@@ -88,7 +91,7 @@ const LARGEST = {
   rationalizeEngine: 'r'.repeat(64),
   data: { limit: MAX },
   catalysts: { limit: MAX, copies: 1000, use: 'enrich' },
-  evaluation: { limit: MAX, maxTokens: 32768, chunkSize: 1024, samples: 64, enrich: 2, temperature: REAL },
+  evaluation: { limit: MAX, maxTokens: 32768, chunkSize: 1024, samples: 64, enrich: 2, temperature: REAL, kind: 'choice' },
   rounds: 3,
   enrichFrom: 'original',
   sampling: {
@@ -180,6 +183,21 @@ const SCRIPT: Script = {
   srlmGrade: () => done(evaluation),
   srlmCurves: () => ref('curves'),
   srlmWatch: () => done(watch),
+  srlmOpenSets: () => {
+    const set = { questions: dataset('questions'), kind: 'likelihood', watch: false, maxTokens: 32768 };
+    const names = Array.from({ length: MAX_OTHER_SETS }, (_, i) => `${'n'.repeat(19)}${i}`);
+    return { sets: Object.fromEntries(names.map((name) => [name, set])) };
+  },
+  srlmAnswerRows: () => done({ data: dataset('rows'), candidates: dataset('rationales') }),
+  srlmGradeLogprobs: () =>
+    done({ ...INTERVAL, grades: dataset('grades'), total: MAX, correct: MAX, leftOut: MAX, gain: INTERVAL }),
+  srlmReport: () => ({
+    report: ref('report'),
+    comparisons: (['before', 'best', 'first'] as const).map((one) => ({
+      ...{ set: null, against: [one], round: 1000, difference: -REAL, low: -REAL, high: -REAL },
+      test: { onlyOther: MAX, onlyThis: MAX, p: REAL },
+    })),
+  }),
   srlmGate: () => done(verdict),
 };
 
@@ -188,7 +206,13 @@ describe.concurrent('a run with the largest spec, and ten commands a round of th
   const story = once(async () => {
     const run = await scenarios.start({
       id: `run-${Math.random()}`.padEnd(200, '-'),
-      args: [{ ...scenarios.input(LARGEST), fork: { of: 'f'.repeat(200), fromRound: 1, fields: FIELDS } }],
+      args: [
+        {
+          ...scenarios.input(LARGEST),
+          sets: { ...ref('sets'), others: 5 },
+          fork: { of: 'f'.repeat(200), fromRound: 1, fields: FIELDS },
+        },
+      ],
       script: SCRIPT,
     });
     let sent = 0;

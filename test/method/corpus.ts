@@ -15,6 +15,7 @@ import * as formats from '../../method/formats/index.js';
 import * as graders from '../../method/graders/index.js';
 import * as guards from '../../method/guards/index.js';
 import * as judge from '../../method/judge.js';
+import * as likelihood from '../../method/likelihood.js';
 import * as mixture from '../../method/mixture.js';
 import * as parse from '../../method/parse.js';
 import * as prompts from '../../method/prompts.js';
@@ -58,6 +59,11 @@ export const DECIDERS: Record<string, Decider> = {
     outputs: graderOutputs,
   },
   'method/watch/index.ts': { version: watch.VERSION, uses: ['method/guards/index.ts'], outputs: watchOutputs },
+  'method/likelihood.ts': {
+    version: likelihood.VERSION,
+    uses: ['method/prompts.ts', 'method/parse.ts'],
+    outputs: likelihoodOutputs,
+  },
   'method/random.ts': { version: random.VERSION, uses: [], outputs: randomOutputs },
   'method/statistics.ts': { version: statistics.VERSION, uses: ['method/random.ts'], outputs: statisticsOutputs },
   'method/judge.ts': { version: judge.VERSION, uses: ['method/prompts.ts'], outputs: judgeOutputs },
@@ -238,6 +244,20 @@ function graderOutputs() {
   }).concat(
     QUESTIONS.flatMap((question) => TEXTS.map((text) => graders.grade(question, text, TEMPLATES[1]!)) as never),
   );
+}
+
+function likelihoodOutputs() {
+  const score = (id: string, k: number, nats: number) => ({ id, k, score: nats });
+  return QUESTIONS.flatMap((question) => {
+    const rows = likelihood.choiceRows(question);
+    const scores = (sign: number) => new Map(rows.map(({ id }, i) => [id, [score(id, -2, sign * (i + 1))]]));
+    return [
+      rows,
+      ...[-1, 1].map((sign) => likelihood.gradeChoices(question, scores(sign))),
+      ...TEXTS.slice(0, 10).map((text) => likelihood.likelihoodRow(question, text, TEMPLATES[0]!)),
+      likelihood.gradeLikelihood(question, 'r', [score(question.id, -1, -2), score(question.id, 0, -1)]),
+    ];
+  });
 }
 
 // --- guards -----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { EvaluationKind } from '../../contracts/evaluation-sets.js';
 import type { SampleResult } from '../../contracts/run.js';
 import type { RoundSummary, ShardedStep } from '../../contracts/steps.js';
 import { planShards } from '../../workflows/steps/shards.js';
@@ -189,6 +190,82 @@ describe.concurrent('a run of three more rounds, with another selector in each',
     expect(run.asked()).not.toContain('srlmShard');
     expect(run.asked()).not.toContain('srlmAssemble');
     expect(rounds[1]!.steps.find(({ step }) => step === 'sample')).toMatchObject({ reused: true, usage: null });
+  });
+});
+
+describe.concurrent('a run with further evaluation sets', () => {
+  const opened = (name: string, kind: EvaluationKind | null, watch = false) => {
+    return { questions: dataset(`questions of ${name}`), kind, watch, maxTokens: 7 };
+  };
+  const others = {
+    reply: opened('reply', null),
+    choices: opened('choices', 'choice-likelihood'),
+    talk: opened('talk', 'likelihood', true),
+  };
+  const sets = object('sets');
+  const story = once(async () => {
+    const run = await scenarios.start({
+      args: [{ ...scenarios.input({ rounds: 0 }), sets: { ...sets, others: 3 } }],
+      script: {
+        srlmOpenSets: () => ({ sets: others }),
+        srlmGrade: ({ replies }, call) => {
+          if (call === 2) throw failure('grading.broken');
+          return done(evaluation(replies.sha256));
+        },
+      },
+    });
+    const parked = await run.parked('grade (set 2)');
+    await run.command('skip', { who: 'me', why: 'it is broken' });
+    const result = await run.result();
+    return { run, parked, rounds: run.rounds(result) as [RoundSummary] };
+  });
+
+  it('evaluates them after the gate’s, each by its kind, by alphabet and without their names', async () => {
+    const { run } = await story();
+    const sharded = ['srlmOpenStep', 'srlmShard', 'srlmAssemble'];
+    expect(run.asked().slice(6)).toEqual([
+      ...[...sharded, 'srlmGrade', 'srlmOpenSets'],
+      ...['srlmAnswerRows', ...sharded, 'srlmGradeLogprobs'],
+      ...[...sharded, 'srlmGrade'],
+      ...[...sharded, 'srlmAnswerRows', ...sharded, 'srlmGradeLogprobs'],
+      ...['srlmReport', 'srlmKeepRound'],
+    ]);
+    const [, logprob, replies, , scored] = run.inputs('srlmOpenStep');
+    expect(logprob).toMatchObject({ step: 'logprob', candidates: null, data: { rows: 64 } });
+    expect(replies).toMatchObject({ purpose: 'evaluate', data: dataset('questions of reply') });
+    expect(replies.sampling).toMatchObject({ k: 1, temperature: 0, maxTokens: 7 });
+    expect(scored).toMatchObject({ step: 'logprob', candidates: dataset('rationales') });
+    expect(run.inputs('srlmOpenSets')).toEqual([{ sets, texts: object('texts') }]);
+    expect(run.inputs('srlmGrade').map(({ leftOut }) => leftOut.set)).toEqual([null, 'reply']);
+    const state = (await story()).parked;
+    expect(state.steps.map(({ step }) => step).join()).not.toMatch(/reply|choices|talk/);
+  });
+
+  it('reports them, without one that an operator has skipped', async () => {
+    const { run, rounds } = await story();
+    const [{ others: reported, evaluation: gate, best, round }] = run.inputs('srlmReport');
+    expect(Object.entries(reported)).toMatchObject([
+      ['choices', { kind: 'choice-likelihood', watch: false, value: 0.5, total: 30, leftOut: 2 }],
+      ['talk', { kind: 'likelihood', watch: true }],
+    ]);
+    expect([gate, best, round]).toEqual([rounds[0].evaluation, null, 0]);
+    expect(rounds[0].report).toEqual(object('report 0'));
+  });
+
+  it('keeps what they cost as one step of the round', async () => {
+    const { rounds } = await story();
+    const sets = rounds[0].steps.filter(({ step }) => step.includes('set'));
+    expect(sets).toMatchObject([{ step: 'evaluate (sets)', usage: { tokens: 400 } }]);
+  });
+});
+
+describe.concurrent('a run whose set for the gate is scored by its choices', () => {
+  it('has a score and a gate as any other', async () => {
+    const run = await scenarios.start({ settings: { evaluation: { kind: 'choice-likelihood' } } });
+    const [first, second] = run.rounds(await run.result()) as [RoundSummary, RoundSummary];
+    expect(first.evaluation).toMatchObject({ accuracy: 0.5, correct: 15, total: 30, leftOut: 2 });
+    expect(run.inputs('srlmGate')).toMatchObject([{ best: first.evaluation, current: second.evaluation }]);
+    expect(run.inputs('srlmGrade')).toEqual([]);
   });
 });
 

@@ -6,6 +6,7 @@ import type { Counts, TextCounts, VerdictCounts } from '../../contracts/counts.j
 import type { DatasetRef, ModelRef, ObjectRef, Usage } from '../../contracts/refs.js';
 import type { ReportInput } from '../../contracts/report.js';
 import type { RunProgress } from '../../contracts/run.js';
+import type { AnswerRowsInput, GradeLogprobsInput, OpenSetsOutput } from '../../contracts/set-steps.js';
 import type {
   CurvesInput,
   EvalResult,
@@ -137,6 +138,17 @@ export function defaults(tables: Map<string, RoundTable>): Script {
     srlmFineTune: (input: FineTuneInput) => trained(input),
     srlmClaimHost: () => ({ host: 'host-a' }),
     srlmGrade: ({ replies }: { replies: DatasetRef }) => done(evaluation(replies.sha256)),
+    srlmOpenSets: (): OpenSetsOutput => ({ sets: {} }),
+    srlmAnswerRows: ({ kind, questions }: AnswerRowsInput) =>
+      done({
+        data: dataset(`rows ${questions.sha256}`, 64),
+        candidates: kind === 'likelihood' ? dataset('rationales') : null,
+      }),
+    srlmGradeLogprobs: ({ questions }: GradeLogprobsInput) =>
+      done({
+        ...{ value: 0.5, low: 0.4, high: 0.6, grades: dataset(`grades ${questions.sha256}`), total: 30, correct: 15 },
+        ...{ leftOut: 2, gain: null },
+      }),
     srlmReport: ({ round }: ReportInput) => ({ report: object(`report ${round}`), comparisons: [] }),
     srlmCurves: ({ replies_D }: CurvesInput) => object(`curves ${JSON.stringify(replies_D)}`),
     srlmWatch: () => done({ distinct2: 0.5, setChars: 50 }),

@@ -7,7 +7,7 @@ import type { RunInput } from '../../contracts/run.js';
 import type { RunSettings } from '../../contracts/spec.js';
 import type { CurvesInput, EvalResult } from '../../contracts/steps.js';
 import type { RunControl } from '../control/control.js';
-import { gateByLikelihood, replies as greedyReplies } from '../evaluation-sets.js';
+import { gateByLikelihood, leftOutOfGate, replies as greedyReplies } from '../evaluation-sets.js';
 import { sharded } from './shards.js';
 import { optional, step } from './step.js';
 
@@ -28,7 +28,7 @@ interface Asked {
 
 export async function evaluate(run: Run, input: RunInput, model: ModelRef): Promise<Evaluated | null> {
   const { questions } = run.state.prepared!;
-  const { texts, sets } = input;
+  const { texts } = input;
   const { evaluation: settings } = run.settings;
   if (!questions || settings === 'none') return null;
   if (settings.kind === 'choice-likelihood')
@@ -37,7 +37,8 @@ export async function evaluate(run: Run, input: RunInput, model: ModelRef): Prom
   const maxTokens = () => settingsOf(run).maxTokens;
   const replies = await greedyReplies(run, texts, { questions, maxTokens, model, number: null });
   const drawn = drawsMore(run) ? await optional(run, () => draw(run, asked, replies)) : null;
-  const leftOut = sets ? { leftOut: { sets, set: null } } : {};
+  const found = leftOutOfGate(input);
+  const leftOut = found ? { leftOut: found } : {};
   const evaluation = await step(run, 'grade', ({ cpu }) => {
     const { confidence } = run.settings.gate;
     return cpu.srlmGrade({ questions, replies, texts, confidence, ...leftOut });

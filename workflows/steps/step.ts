@@ -221,7 +221,9 @@ export function assertReceived({ settings }: RunControl, step: StepName, counts:
   if (asked === 0 || (!isNothing && failed <= maxFailedShare * asked)) return;
   const retry = `srlm retry ${shellWord(workflowInfo().workflowId)}`;
   const ways: string[] = [];
-  if (mostlyCut(counts)) ways.push(`Give it more room: ${retry} --set ${maxTokensField(step)}=N.`);
+  // What a further evaluation set asks for is settled when the run begins.
+  const isSettable = !isEvaluation || step === 'evaluate';
+  if (mostlyCut(counts) && isSettable) ways.push(`Give it more room: ${retry} --set ${maxTokensField(step)}=N.`);
   if (counts.suspect > 0) ways.push(`Look at the endpoint, then ask again where nothing came: ${retry}.`);
   if (ways.length === 0)
     ways.push('The outcome of each row is kept, for other runs as well; only another seed asks again.');
