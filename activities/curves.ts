@@ -4,7 +4,7 @@
  */
 import type { CurvesReport, DepthCurves } from '../contracts/curves.js';
 import type { ObjectRef } from '../contracts/refs.js';
-import { Candidate, Question } from '../contracts/rows.js';
+import { Candidate, Grade, Question } from '../contracts/rows.js';
 import type { PromptTemplates } from '../contracts/spec.js';
 import { CurvesInput } from '../contracts/steps.js';
 import { type Answered, anyOf, bestOf, CurveSum, majority, type Scored } from '../method/curves.js';
@@ -17,15 +17,17 @@ import { textsOf } from './texts.js';
 
 export const srlmCurves = ({ store }: Deps) =>
   activity('curves', CurvesInput, async (input, progress): Promise<ObjectRef> => {
-    const { questions, replies_D, texts, temperature, greedy } = input;
+    const { questions, replies_D, texts, temperature, evaluation } = input;
     const { objects, datasets } = store;
     const { prompts } = await textsOf(store, texts);
     progress.expect(questions.rows);
     const chunks_D = await Promise.all(replies_D.map((replies) => datasets.chunks(replies)));
     const sums_D = replies_D.map(() => new DepthSum());
+    const gradeChunks = await datasets.chunks(evaluation.grades);
     let samples = 1;
     for (const [i, chunk] of (await datasets.chunks(questions)).entries()) {
-      const rows = await objects.readRows(chunk, Question);
+      const counted = new Set((await objects.readRows(gradeChunks[i]!, Grade)).filter(isCounted).map(({ id }) => id));
+      const rows = (await objects.readRows(chunk, Question)).filter(({ id }) => counted.has(id));
       const read = chunks_D.map(async (chunks) => groupById(await objects.readRows(chunks[i]!, Candidate)));
       const replies_DE = await Promise.all(read);
       for (const question of rows) {
@@ -34,12 +36,16 @@ export const srlmCurves = ({ store }: Deps) =>
         for (const [depth, texts_S] of texts_DS.entries())
           sums_D[depth]!.add(question, texts_S, texts_DS[depth - 1] ?? null, prompts);
       }
-      progress.add(rows.length);
+      progress.add(chunk.rows);
     }
     const depths = sums_D.map((sum, depth) => sum.result(depth));
-    const report: CurvesReport = { version: 1, questions: questions.rows, samples, temperature, greedy, depths };
+    const { total, accuracy: greedy } = evaluation;
+    const report: CurvesReport = { version: 1, questions: total, samples, temperature, greedy, depths };
     return objects.putJson(report);
   });
+
+/** A question that the score leaves out is no part of the curves. */
+const isCounted = ({ leftOut }: Grade & { leftOut?: true }): boolean => !leftOut;
 
 /** What is summed at one depth. */
 class DepthSum {

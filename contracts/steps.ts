@@ -333,8 +333,8 @@ export const CurvesInput = z.strictObject({
   texts: ObjectRef,
   /** 0: the one sample is the greedy reply. */
   temperature: z.number().min(0).max(2),
-  /** Of the greedy reply: the score of the round. */
-  greedy: z.number().min(0).max(1),
+  /** The score of the round, and which questions count for it. */
+  evaluation: EvalResult,
 });
 export type CurvesInput = z.infer<typeof CurvesInput>;
 

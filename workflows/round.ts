@@ -3,15 +3,15 @@
  * of retries parks the run; it never fails it.
  */
 import { patched } from '@temporalio/workflow';
-import type { DatasetRef } from '../contracts/refs.js';
+import type { DatasetRef, ModelRef } from '../contracts/refs.js';
 import type { ScoreName } from '../contracts/rows.js';
 import type { RunInput } from '../contracts/run.js';
 import type { RunSettings } from '../contracts/spec.js';
 import type { EvalResult, GateOutput, RoundSummary, SelectInput, SelectOutput } from '../contracts/steps.js';
 import { scoresOf, scoresToKeep } from '../method/selectors/index.js';
 import type { RunControl } from './control/control.js';
+import { curves } from './curves.js';
 import { stopped } from './failures.js';
-import { evaluate } from './steps/evaluate.js';
 import { sharded } from './steps/shards.js';
 import { optional, step } from './steps/step.js';
 import { train } from './steps/training.js';
@@ -37,8 +37,8 @@ export async function round(run: Run, input: RunInput): Promise<RoundSummary> {
     const base = training.from === 'start' ? prepared!.model : head!.model;
     return { trainer, base, data: mixture, training, seed, deterministic };
   });
-  const evaluated = await optional(run, () => evaluate(run, input, trained.model));
-  const evaluation = evaluated?.evaluation ?? null;
+  const evaluation = await optional(run, () => evaluate(run, input, trained.model));
+  const drawn = await optional(run, () => curves(run, input, trained.model, evaluation));
   const gate = await optional(run, () => decide(run, evaluation));
   return {
     round: number,
@@ -47,7 +47,7 @@ export async function round(run: Run, input: RunInput): Promise<RoundSummary> {
     trainLoss: trained.trainLoss,
     evaluation,
     gate,
-    ...(evaluated?.curves ? { curves: evaluated.curves } : {}),
+    ...(drawn ? { curves: drawn } : {}),
     steps: [],
     changed: enrichment?.selected.changed ?? null,
     candidates: enrichment?.candidates ?? null,
@@ -115,6 +115,33 @@ function missingScore({ settings: { selection } }: Run, { scores, withoutRationa
   return SCORED.find(({ of, alone }) =>
     alone ? keep.withoutRationale.includes(of) && !withoutRationale[of] : keep.names.includes(of) && !scores[of],
   );
+}
+
+async function evaluate(run: Run, { texts }: RunInput, model: ModelRef): Promise<EvalResult | null> {
+  const { questions } = run.state.prepared!;
+  const { evaluation } = run.settings;
+  if (!questions || evaluation === 'none') return null;
+  const replies = await sharded(run, 'evaluate', () => {
+    const { engine, deterministic, seed } = run.settings;
+    const { maxTokens } = run.settings.evaluation as typeof evaluation;
+    return {
+      step: 'sample',
+      purpose: 'evaluate',
+      engine,
+      model,
+      data: questions,
+      texts,
+      enrichFrom: 'original',
+      sampling: { k: 1, temperature: 0, topP: 1, topK: 0, maxTokens, stop: [] },
+      seed,
+      round: 0,
+      deterministic,
+    };
+  });
+  return step(run, 'grade', ({ cpu }) => {
+    const { confidence } = run.settings.gate;
+    return cpu.srlmGrade({ questions, replies, texts, confidence });
+  });
 }
 
 async function decide(run: Run, current: EvalResult | null): Promise<GateOutput | null> {

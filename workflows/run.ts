@@ -157,7 +157,7 @@ const costs = ({ state }: RunControl, round: number | null): StepCost[] =>
 /** What the steps of this execution have counted: those of a round, and before the first one those of the preparation. */
 function counts({ state }: RunControl): [StepCounts, ...StepCounts[]] {
   const all: StepCounts = state.steps.flatMap(({ step, round, counts }) => (counts ? [{ round, step, counts }] : []));
-  const drawn = all.filter(({ step }) => step.startsWith('evaluate ('));
+  const drawn = all.filter(({ step }) => step.startsWith('curves ('));
   // A payload of their own: together they would be above what one may have.
   return drawn.length === 0 ? [all] : [all.filter((one) => !drawn.includes(one)), drawn];
 }

@@ -229,8 +229,8 @@ function warnOfCut({ state: { warnings } }: RunControl, { round, step, counts }:
 
 const maxTokensField = (step: string) => (isEvaluation(step) ? 'evaluation.maxTokens' : 'sampling.maxTokens');
 
-/** Of its samples, too. */
-const isEvaluation = (step: string) => step === 'evaluate' || step.startsWith('evaluate (');
+/** What it asks for are replies to held-out questions. */
+const isEvaluation = (step: string) => step === 'evaluate' || step.startsWith('curves (');
 
 /** `round 2 · sample · shard 3/8`, for Temporal's UI. */
 export const label = ({ state }: RunControl, text: string): string =>
