@@ -49,7 +49,7 @@ const isCounted = ({ leftOut }: Grade & { leftOut?: true }): boolean => !leftOut
 
 /** What is summed at one depth. */
 class DepthSum {
-  private readonly counts = { replies: 0, enriched: 0, silent: 0 };
+  private readonly counts = { replies: 0, changed: 0, silent: 0 };
   private readonly sums = { majority: new CurveSum(), longest: new CurveSum(), any: new CurveSum() };
 
   /** `before_S`: the replies of the depth before. */
@@ -61,7 +61,7 @@ class DepthSum {
     });
     counts.replies += samples_S.length;
     counts.silent += samples_S.filter(({ vote }) => vote === null).length;
-    if (before_S) counts.enriched += texts_S.filter((text, s) => text !== before_S[s]).length;
+    if (before_S) counts.changed += texts_S.filter((text, s) => text !== before_S[s]).length;
     sums.majority.add(majority(samples_S));
     sums.longest.add(bestOf(samples_S));
     sums.any.add(anyOf(samples_S.map(({ correct }) => correct)));

@@ -23,9 +23,9 @@ export type Curve = z.infer<typeof Curve>;
 
 export const DepthCurves = z.strictObject({
   depth: z.int().min(0).max(MAX_DEPTH),
-  /** Replies; those whose rationale was enriched at this depth; and those in which no answer was found. */
+  /** Replies; those that the enrichment at this depth has changed; and those in which no answer was found. */
   replies: Count,
-  enriched: Count,
+  changed: Count,
   silent: Count,
   majority: Curve,
   longest: Curve,

@@ -239,7 +239,7 @@ describe('replies that are enriched at inference', () => {
     const curves = await as('run', srlmCurves(deps), input);
     const { depths, ...report } = await deps.store.objects.readJson(curves, CurvesReport);
     expect(report).toEqual({ version: 1, questions: 2, samples: 2, temperature: 0.7, greedy: 0.5 });
-    expect(depths.map(({ replies: count, enriched, silent }) => [count, enriched, silent])).toEqual([
+    expect(depths.map(({ replies: count, changed, silent }) => [count, changed, silent])).toEqual([
       [4, 0, 1],
       [4, 2, 1],
     ]);
