@@ -2,11 +2,10 @@
  * Curves of an evaluation: accuracy against the number of samples and the depth, from replies that are stored. Cheap, so
  * it keeps no record. Throws artifact.damaged.
  */
-import type { CurvesReport, DepthCurves } from '../contracts/curves.js';
+import { CurvesInput, type CurvesReport, type DepthCurves } from '../contracts/curves.js';
 import type { ObjectRef } from '../contracts/refs.js';
 import { Candidate, Grade, Question } from '../contracts/rows.js';
 import type { PromptTemplates } from '../contracts/spec.js';
-import { CurvesInput } from '../contracts/steps.js';
 import { type Answered, anyOf, bestOf, CurveSum, majority, type Scored } from '../method/curves.js';
 import { grade } from '../method/graders/index.js';
 import { parseRationale } from '../method/parse.js';

@@ -3,11 +3,11 @@
  * digests of data and weights, never a name; the settings and templates that matter; and the version of every piece of
  * code that takes part. Raising a version makes the old results of what it decides unfindable. Pure.
  */
+import type { DeepenStep } from '../contracts/curve-settings.js';
 import type { ObjectRef } from '../contracts/refs.js';
 import type { Fields, PromptTemplates } from '../contracts/spec.js';
 import type {
   AddRationalesInput,
-  DeepenStep,
   FineTuneInput,
   GradeInput,
   IngestInput,

@@ -1,5 +1,7 @@
 /** Everything that crosses a process border: schemas, their types, and the errors a user can meet. Imports zod only. */
 export * from './commands.js';
+export * from './curve-settings.js';
+export * from './curves.js';
 export * from './deployment.js';
 export * from './errors.js';
 export * from './refs.js';

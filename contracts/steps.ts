@@ -4,9 +4,10 @@
  */
 import { z } from 'zod';
 import { Counts, GuardCounts, RationaleCounts, ScoreCounts, TextCounts, TrainingCounts } from './counts.js';
+import { DeepenStep } from './curve-settings.js';
 import { DatasetRef, ModelRef, ObjectRef, Sha256, Usage } from './refs.js';
 import { ScoreName } from './rows.js';
-import { Gate, MAX_DEPTH, Name, Sampling, Selection } from './spec.js';
+import { Gate, Name, Sampling, Selection } from './spec.js';
 import { Training } from './training.js';
 
 const Round = z.int().min(0).max(1000);
@@ -142,25 +143,6 @@ export const LogprobStep = z.strictObject({
   deterministic: z.boolean(),
 });
 export type LogprobStep = z.infer<typeof LogprobStep>;
-
-/** Each reply to a question, with its rationale enriched once more and the answer that the model gives after it. */
-export const DeepenStep = z.strictObject({
-  step: z.literal('deepen'),
-  engine: Name,
-  model: ModelRef,
-  /** The questions. */
-  data: DatasetRef,
-  /** Chunk by chunk beside `data`. */
-  replies: DatasetRef,
-  texts: ObjectRef,
-  /** How the rationale is sampled; the answer after it is greedy. */
-  sampling: Sampling.pick({ temperature: true, maxTokens: true }),
-  seed: Seed,
-  /** How often the rationales of the output are enriched. */
-  depth: z.int().min(1).max(MAX_DEPTH),
-  deterministic: z.boolean(),
-});
-export type DeepenStep = z.infer<typeof DeepenStep>;
 
 export const ShardedStep = z.discriminatedUnion('step', [SampleStep, LogprobStep, DeepenStep]);
 export type ShardedStep = z.infer<typeof ShardedStep>;
@@ -322,21 +304,6 @@ export const EvalResult = z.strictObject({
   high: z.number(),
 });
 export type EvalResult = z.infer<typeof EvalResult>;
-
-/** `replies_D`: samples of each question, not enriched first; one dataset for each depth, chunk by chunk beside `questions`. */
-export const CurvesInput = z.strictObject({
-  questions: DatasetRef,
-  replies_D: z
-    .array(DatasetRef)
-    .min(1)
-    .max(MAX_DEPTH + 1),
-  texts: ObjectRef,
-  /** 0: the one sample is the greedy reply. */
-  temperature: z.number().min(0).max(2),
-  /** The score of the round, and which questions count for it. */
-  evaluation: EvalResult,
-});
-export type CurvesInput = z.infer<typeof CurvesInput>;
 
 export const GateInput = z.strictObject({
   best: EvalResult,

@@ -2,10 +2,10 @@
 import { createHash } from 'node:crypto';
 import { ApplicationFailure } from '@temporalio/activity';
 import type { Counts, TextCounts } from '../../contracts/counts.js';
+import type { CurvesInput } from '../../contracts/curves.js';
 import type { DatasetRef, ModelRef, ObjectRef, Usage } from '../../contracts/refs.js';
 import type { RunProgress } from '../../contracts/run.js';
 import type {
-  CurvesInput,
   EvalResult,
   FineTuneInput,
   FineTuneOutput,
