@@ -85,6 +85,7 @@ const COURSES = [
   ['five rounds as good as round 0', [0, 0, 0, 0, 0], 'any is rolled back', ({ kept_T }) => kept_T.includes(false)],
   ['five rounds, each a point better', [1, 2, 3, 4, 5], 'any is rolled back', ({ kept_T }) => kept_T.includes(false)],
   ['the third of five is 5 points worse', [0, 0, -5, 0, 0], 'it is kept', ({ kept_T }) => kept_T[2] === true],
+  ['the third of five is 10 points worse', [0, 0, -10, 0, 0], 'it is kept', ({ kept_T }) => kept_T[2] === true],
 ];
 head('course of a run', 'how often', ...SIZES.map((size) => `of ${size} questions`));
 for (const [name, later_T, what, is] of COURSES) {
