@@ -4,10 +4,10 @@
  * same replies, by `id` and `k`.
  */
 import { countTexts } from '../contracts/counts.js';
+import type { DeepenStep } from '../contracts/curve-settings.js';
 import type { ObjectRef } from '../contracts/refs.js';
 import { Candidate, Question } from '../contracts/rows.js';
 import type { PromptTemplates } from '../contracts/spec.js';
-import type { DeepenStep } from '../contracts/steps.js';
 import { deepened } from '../method/deepen.js';
 import { askedOf } from '../method/graders/index.js';
 import { rowSeed } from '../method/random.js';

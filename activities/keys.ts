@@ -4,12 +4,12 @@
  * code that takes part. Raising a version makes the old results of what it decides unfindable. Pure.
  */
 import type { DrawInput, PickInput } from '../contracts/catalysts.js';
+import type { DeepenStep } from '../contracts/curve-settings.js';
 import type { ObjectRef } from '../contracts/refs.js';
 import type { AnswerRowsInput, GradeLogprobsInput } from '../contracts/set-steps.js';
 import type { Fields, PromptTemplates } from '../contracts/spec.js';
 import type {
   AddRationalesInput,
-  DeepenStep,
   FineTuneInput,
   GradeInput,
   IngestInput,

@@ -3,7 +3,24 @@
  * samples, D depths; at depth d the rationale of each reply was enriched d times.
  */
 import { z } from 'zod';
-import { MAX_DEPTH, MAX_SAMPLES } from './spec.js';
+import { MAX_DEPTH, MAX_SAMPLES } from './curve-settings.js';
+import { DatasetRef, ObjectRef } from './refs.js';
+import { EvalResult } from './steps.js';
+
+/** `replies_D`: samples of each question, not enriched first; one dataset for each depth, chunk by chunk beside `questions`. */
+export const CurvesInput = z.strictObject({
+  questions: DatasetRef,
+  replies_D: z
+    .array(DatasetRef)
+    .min(1)
+    .max(MAX_DEPTH + 1),
+  texts: ObjectRef,
+  /** 0: the one sample is the greedy reply. */
+  temperature: z.number().min(0).max(2),
+  /** The score of the round, and which questions count for it. */
+  evaluation: EvalResult,
+});
+export type CurvesInput = z.infer<typeof CurvesInput>;
 
 const Share = z.number().min(0).max(1);
 const Count = z.int().min(0);
@@ -23,9 +40,9 @@ export type Curve = z.infer<typeof Curve>;
 
 export const DepthCurves = z.strictObject({
   depth: z.int().min(0).max(MAX_DEPTH),
-  /** Replies; those whose rationale was enriched at this depth; and those in which no answer was found. */
+  /** Replies; those that the enrichment at this depth has changed; and those in which no answer was found. */
   replies: Count,
-  enriched: Count,
+  changed: Count,
   silent: Count,
   majority: Curve,
   longest: Curve,

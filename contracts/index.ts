@@ -1,6 +1,8 @@
 /** Everything that crosses a process border: schemas, their types, and the errors a user can meet. Imports zod only. */
 export * from './catalysts.js';
 export * from './commands.js';
+export * from './curve-settings.js';
+export * from './curves.js';
 export * from './deployment.js';
 export * from './errors.js';
 export * from './evaluation-sets.js';

@@ -24,9 +24,9 @@ const FIRST_USE: Record<string, Step | 'begin' | 'any'> = {
   'catalysts.use': 'mix',
   training: 'fineTune',
   'evaluation.maxTokens': 'evaluate',
-  'evaluation.samples': 'evaluate',
-  'evaluation.enrich': 'evaluate',
-  'evaluation.temperature': 'evaluate',
+  'evaluation.samples': 'curves',
+  'evaluation.enrich': 'curves',
+  'evaluation.temperature': 'curves',
   gate: 'gate',
   'gate.confidence': 'grade',
   // Where work is done, and how far: no artifact depends on these.

@@ -7,6 +7,7 @@
  * each; all the rest, RunSettings, is what workflow code decides by, and stays below 3 KB.
  */
 import { z } from 'zod';
+import { CURVE_FIELDS } from './curve-settings.js';
 import { GateKind, otherSets, SET_FIELDS } from './evaluation-sets.js';
 import { PromptTemplates } from './prompts.js';
 import { jsonBytes } from './refs.js';
@@ -74,26 +75,10 @@ export const Sampling = z.strictObject({
 });
 export type Sampling = z.infer<typeof Sampling>;
 
-/** Bounds of what an evaluation draws: replies a question, and how often each is enriched. */
-export const MAX_SAMPLES = 64;
-export const MAX_DEPTH = 2;
-
 export const Evaluation = Source.extend({
   ...SET_FIELDS,
+  ...CURVE_FIELDS,
   kind: GateKind.optional().describe('how replies are graded; left out: by the rows'),
-  samples: z
-    .int()
-    .min(1)
-    .max(MAX_SAMPLES)
-    .default(1)
-    .describe('replies a question for the curves of majority vote and best-of-N; the score is that of a greedy reply'),
-  enrich: z
-    .int()
-    .min(0)
-    .max(MAX_DEPTH)
-    .default(0)
-    .describe('how often the model enriches the rationale of each reply and answers again, for the curves'),
-  temperature: z.number().gt(0).max(2).default(0.7).describe('of the samples; a single one is greedy'),
   others: otherSets(Source),
 });
 export type Evaluation = z.infer<typeof Evaluation>;

@@ -12,10 +12,11 @@ import {
   TrainingCounts,
   VerdictCounts,
 } from './counts.js';
+import { DeepenStep } from './curve-settings.js';
 import { SetName } from './evaluation-sets.js';
 import { DatasetRef, ModelRef, ObjectRef, Sha256, Usage } from './refs.js';
 import { ScoreName } from './rows.js';
-import { Gate, Judge, MAX_DEPTH, Name, Sampling, Selection } from './spec.js';
+import { Gate, Judge, Name, Sampling, Selection } from './spec.js';
 import { Training } from './training.js';
 import { Breach, MAX_LIMITS, RoundWatch } from './watch.js';
 
@@ -173,25 +174,6 @@ export const JudgeStep = z.strictObject({
   deterministic: z.boolean(),
 });
 export type JudgeStep = z.infer<typeof JudgeStep>;
-
-/** Each reply to a question, with its rationale enriched once more and the answer that the model gives after it. */
-export const DeepenStep = z.strictObject({
-  step: z.literal('deepen'),
-  engine: Name,
-  model: ModelRef,
-  /** The questions. */
-  data: DatasetRef,
-  /** Chunk by chunk beside `data`. */
-  replies: DatasetRef,
-  texts: ObjectRef,
-  /** How the rationale is sampled; the answer after it is greedy. */
-  sampling: Sampling.pick({ temperature: true, maxTokens: true }),
-  seed: Seed,
-  /** How often the rationales of the output are enriched. */
-  depth: z.int().min(1).max(MAX_DEPTH),
-  deterministic: z.boolean(),
-});
-export type DeepenStep = z.infer<typeof DeepenStep>;
 
 export const ShardedStep = z.discriminatedUnion('step', [SampleStep, LogprobStep, JudgeStep, DeepenStep]);
 export type ShardedStep = z.infer<typeof ShardedStep>;
@@ -359,22 +341,6 @@ export const EvalResult = z.strictObject({
   leftOut: z.int().min(1).optional(),
 });
 export type EvalResult = z.infer<typeof EvalResult>;
-
-/** `replies_D`: samples of each question, not enriched first; one dataset for each depth, chunk by chunk beside `questions`. */
-export const CurvesInput = z.strictObject({
-  questions: DatasetRef,
-  replies_D: z
-    .array(DatasetRef)
-    .min(1)
-    .max(MAX_DEPTH + 1),
-  texts: ObjectRef,
-  /** 0: the one sample is the greedy reply. */
-  temperature: z.number().min(0).max(2),
-  /** Of the greedy reply: the score of the round. */
-  greedy: z.number().min(0).max(1),
-  leftOut: z.strictObject({ sets: ObjectRef, set: SetName.nullable() }).optional(),
-});
-export type CurvesInput = z.infer<typeof CurvesInput>;
 
 /** `best` or `current` null: there is no evaluation to compare, and limits on numbers of the watch alone decide. */
 export const GateInput = z.strictObject({

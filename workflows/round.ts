@@ -3,7 +3,7 @@
  * of retries parks the run; it never fails it.
  */
 import { patched } from '@temporalio/workflow';
-import type { DatasetRef, ObjectRef } from '../contracts/refs.js';
+import type { DatasetRef, ModelRef, ObjectRef } from '../contracts/refs.js';
 import type { ScoreName } from '../contracts/rows.js';
 import type { RunInput } from '../contracts/run.js';
 import type { RunSettings } from '../contracts/spec.js';
@@ -19,9 +19,9 @@ import type { RoundWatch } from '../contracts/watch.js';
 import type { WatchInput } from '../contracts/watch-input.js';
 import { scoresOf, scoresToKeep } from '../method/selectors/index.js';
 import type { RunControl } from './control/control.js';
-import { evaluateOthers, report } from './evaluation-sets.js';
+import { curves } from './curves.js';
+import { evaluateOthers, gateByLikelihood, leftOutOfGate, replies, report } from './evaluation-sets.js';
 import { stopped } from './failures.js';
-import { evaluate } from './steps/evaluate.js';
 import { sharded } from './steps/shards.js';
 import { optional, step } from './steps/step.js';
 import { train } from './steps/training.js';
@@ -47,13 +47,12 @@ export async function round(run: Run, input: RunInput): Promise<RoundSummary> {
     const base = training.from === 'start' ? prepared!.model : head!.model;
     return { trainer, base, data: mixture, training, seed, deterministic };
   });
-  const evaluated = await optional(run, () => evaluate(run, input, trained.model));
-  const evaluation = evaluated?.evaluation ?? null;
+  const evaluation = await optional(run, () => evaluate(run, input, trained.model));
+  const drawn = await optional(run, () => curves(run, input, trained.model, evaluation));
   const others = await evaluateOthers(run, input, trained.model);
   const decisions = enrichment?.selected.decisions ?? null;
   const reported = await report(run, evaluation, others);
-  const curves = evaluated?.curves ?? null;
-  const measured = { decisions, evaluation, ...(reported ? { report: reported } : {}), ...(curves ? { curves } : {}) };
+  const measured = { decisions, evaluation, ...(reported ? { report: reported } : {}), ...(drawn ? { curves: drawn } : {}) };
   const watch = await optional(run, () => measure(run, set, measured));
   const gate = await optional(run, () => decide(run, evaluation, watch));
   return {
@@ -64,7 +63,7 @@ export async function round(run: Run, input: RunInput): Promise<RoundSummary> {
     evaluation,
     gate,
     ...(reported ? { report: reported } : {}),
-    ...(curves ? { curves } : {}),
+    ...(drawn ? { curves: drawn } : {}),
     steps: [],
     changed: enrichment?.selected.changed ?? null,
     candidates: enrichment?.candidates ?? null,
@@ -142,6 +141,21 @@ function missingScore({ settings: { selection } }: Run, { scores, withoutRationa
   return SCORED.find(({ of, alone }) =>
     alone ? keep.withoutRationale.includes(of) && !withoutRationale[of] : keep.names.includes(of) && !scores[of],
   );
+}
+
+async function evaluate(run: Run, input: RunInput, model: ModelRef): Promise<EvalResult | null> {
+  const { questions } = run.state.prepared!;
+  const { evaluation } = run.settings;
+  const { texts } = input;
+  if (!questions || evaluation === 'none') return null;
+  if (evaluation.kind === 'choice-likelihood') return gateByLikelihood(run, input, questions, model);
+  const maxTokens = () => (run.settings.evaluation as typeof evaluation).maxTokens;
+  const answers = await replies(run, texts, { questions, maxTokens, model, number: null });
+  return step(run, 'grade', ({ cpu }) => {
+    const { confidence } = run.settings.gate;
+    const leftOut = leftOutOfGate(input);
+    return cpu.srlmGrade({ questions, replies: answers, texts, confidence, ...(leftOut ? { leftOut } : {}) });
+  });
 }
 
 /** The numbers by which the round is watched; null: there is nothing to measure. */

@@ -176,7 +176,7 @@ function counts({ state }: RunControl): [StepCounts, ...StepCounts[]] {
   const all: StepCounts = state.steps.flatMap(({ step, round, counts }) =>
     counts && !isOfSet(step) ? [{ round, step, counts }] : [],
   );
-  const drawn = all.filter(({ step }) => step.startsWith('evaluate ('));
+  const drawn = all.filter(({ step }) => step.startsWith('curves ('));
   // A payload of their own: together they would be above what one may have.
   return drawn.length === 0 ? [all] : [all.filter((one) => !drawn.includes(one)), drawn];
 }

@@ -8,10 +8,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { MAX_SAMPLES } from '../../contracts/curve-settings.js';
 import { engineLacks, questionTooLong, runHasNoModel } from '../../contracts/errors.js';
 import type { ModelRef } from '../../contracts/refs.js';
 import { RunInput } from '../../contracts/run.js';
-import { MAX_SAMPLES, PromptTemplates, SpecTexts } from '../../contracts/spec.js';
+import { PromptTemplates, SpecTexts } from '../../contracts/spec.js';
 import { type EngineClient, type SampleRequest, TOO_LONG } from '../../engines/client.js';
 import { EngineHost } from '../../engines/index.js';
 import { deepened } from '../../method/deepen.js';

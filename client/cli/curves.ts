@@ -55,8 +55,8 @@ export function addCurvesCommand(program: Command): void {
           '',
           'In %, with the standard error over the questions; expected over all ways to take N of the samples.',
           ...report.depths.map(
-            ({ depth, replies, enriched, silent }) =>
-              `depth ${depth}: ${depth === 0 ? '' : `${enriched} of ${replies} replies enriched, `}${silent} of ${replies} without an answer`,
+            ({ depth, replies, changed, silent }) =>
+              `depth ${depth}: ${depth === 0 ? '' : `${changed} of ${replies} replies changed, `}${silent} of ${replies} without an answer`,
           ),
           ...(out === undefined ? [] : ['', `Written: ${out}`]),
         ]);

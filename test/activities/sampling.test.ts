@@ -233,11 +233,13 @@ describe('replies that are enriched at inference', () => {
     expect(asked.map((messages) => messages.length).sort()).toEqual([1, 1, 1, 2, 2]);
     expect(asked.filter(([first]) => first!.content.startsWith('Enrich: Which?\nA. red\nB. blue'))).toHaveLength(1);
 
-    const input = { questions, replies_D: [replies, output.dataset], texts: prompts, temperature: 0.7, greedy: 0.5 };
+    const graded = ['a', 'b'].map((id) => ({ id, correct: id === 'a', given: null, expected: '' }));
+    const evaluation = { grades: await dataset(graded), correct: 1, total: 2, accuracy: 0.5, low: 0.1, high: 0.9 };
+    const input = { questions, replies_D: [replies, output.dataset], texts: prompts, temperature: 0.7, evaluation };
     const curves = await as('run', srlmCurves(deps), input);
     const { depths, ...report } = await deps.store.objects.readJson(curves, CurvesReport);
     expect(report).toEqual({ version: 1, questions: 2, samples: 2, temperature: 0.7, greedy: 0.5 });
-    expect(depths.map(({ replies: count, enriched, silent }) => [count, enriched, silent])).toEqual([
+    expect(depths.map(({ replies: count, changed, silent }) => [count, changed, silent])).toEqual([
       [4, 0, 1],
       [4, 2, 1],
     ]);

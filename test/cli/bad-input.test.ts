@@ -305,9 +305,9 @@ describe('srlm refuses, in one sentence and with exit code 2,', () => {
     ['an option that is not there', ['list', '--nope'], "Unknown option '--nope'. See `srlm list --help`."],
     ['a missing argument', ['watch'], "Missing required argument 'run'. See `srlm watch --help`."],
     [
-      'more answers than anybody waits for',
+      'more enrichments than anybody waits for',
       ['ask', 'r', 'q', '--enrich', '17', '--samples', '16'],
-      '--samples times --enrich: expected at most 256 answers, found 272.',
+      '--enrich: expected a whole number from 1 to 8, found "17".',
     ],
     [
       'an evaluation of nothing',

@@ -8,7 +8,7 @@ const report = (depths: number, samples: number): CurvesReport =>
   CurvesReport.parse({
     ...{ version: 1, questions: 40, samples, temperature: 0.7, greedy: 0.5 },
     depths: Array.from({ length: depths }, (_, depth) => ({
-      ...{ depth, replies: 40 * samples, enriched: 0, silent: 3 },
+      ...{ depth, replies: 40 * samples, changed: 0, silent: 3 },
       majority: curve(Array.from({ length: samples }, (__, n) => 0.4 + n / 100)),
       longest: curve(Array(samples).fill(0.4)),
       any: curve(Array.from({ length: samples }, (__, n) => 0.4 + n / 50)),

@@ -56,6 +56,17 @@ it('stores the files and their rows, and names them in the input of the run', as
   expect(input).toMatchObject({ version: 2, catalysts: null, fork: null, settings: { name: 'lab', rounds: 0 } });
 });
 
+it('says how many texts curves take', async () => {
+  const evaluation = { path: 'questions.jsonl', samples: 64, enrich: 1 };
+  const warningsOf = async (more: object) => (await checkRun(spec(more), deployment(), folder)).warnings;
+  expect(await warningsOf({ evaluation, rounds: 2 })).toContain(
+    'evaluation: samples 64 and enrich 1 take 192 more texts a round, 576 in all rounds; without them a round takes 1.',
+  );
+  expect(await warningsOf({ evaluation: { ...evaluation, samples: 1 } })).toContain(
+    'evaluation: samples 1 and enrich 1 take 2 more texts a round; without them a round takes 1.',
+  );
+});
+
 it('tries the model out', async () => {
   const refused =
     /models\/good: reading the headers of its weights fails|model\.safetensors is damaged: .*\[model\.unusable\]$/;

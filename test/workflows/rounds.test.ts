@@ -445,7 +445,7 @@ describe.concurrent('an evaluation that draws samples and enriches them twice', 
   it('asks for greedy replies first, which are the score, then for samples, then for each of them enriched', async () => {
     const { run, rounds, steps } = await story();
     expect(run.asked().slice(-8, -1)).toEqual([
-      ...['srlmFineTune', 'srlmOpenStep', 'srlmOpenStep', 'srlmOpenStep', 'srlmOpenStep', 'srlmGrade', 'srlmCurves'],
+      ...['srlmFineTune', 'srlmOpenStep', 'srlmGrade', 'srlmOpenStep', 'srlmOpenStep', 'srlmOpenStep', 'srlmCurves'],
     ]);
     expect(steps).toMatchObject([
       { step: 'sample', purpose: 'evaluate', sampling: { k: 1, temperature: 0 } },
@@ -456,10 +456,12 @@ describe.concurrent('an evaluation that draws samples and enriches them twice', 
     const found = steps.map((step) => dataset(`found ${JSON.stringify(step)}`));
     expect(steps.slice(2).map(({ replies }) => replies)).toEqual(found.slice(1, 3));
     expect(run.inputs('srlmGrade')).toMatchObject([{ replies: found[0] }]);
-    expect(run.inputs('srlmCurves')).toMatchObject([{ replies_D: found.slice(1), temperature: 0.9, greedy: 0.5 }]);
+    expect(run.inputs('srlmCurves')).toMatchObject([
+      { replies_D: found.slice(1), temperature: 0.9, evaluation: { accuracy: 0.5 } },
+    ]);
     expect(rounds[0].curves).toEqual(object(`curves ${JSON.stringify(found.slice(1))}`));
     expect(rounds[0].steps.map(({ step }) => step).slice(2)).toEqual([
-      ...['evaluate', 'evaluate (samples)', 'evaluate (depth 1)', 'evaluate (depth 2)', 'grade', 'curves'],
+      ...['evaluate', 'grade', 'curves (samples)', 'curves (depth 1)', 'curves (depth 2)', 'curves'],
     ]);
   });
 
@@ -467,7 +469,7 @@ describe.concurrent('an evaluation that draws samples and enriches them twice', 
     const srlmOpenStep = (step: ShardedStep) =>
       step.step === 'deepen' ? fails('engine.lacks')() : FOUND.srlmOpenStep!(step, 1);
     const run = await scenarios.start({ settings: WITH, script: { ...FOUND, srlmOpenStep } });
-    await run.parked('evaluate (depth 1)');
+    await run.parked('curves (depth 1)');
     await run.command('skip');
     const [round] = run.rounds(await run.result()) as [RoundSummary];
     expect(round.evaluation).not.toBeNull();
@@ -478,7 +480,9 @@ describe.concurrent('an evaluation that draws samples and enriches them twice', 
   it('enriches the greedy reply itself, greedily, where one sample is asked for', async () => {
     const run = await scenarios.start({ settings: { ...SMALL, evaluation: { enrich: 1 } }, script: FOUND });
     await run.result();
-    const [greedy, deeper] = run.inputs('srlmOpenStep');
+    const [greedy, same, deeper] = run.inputs('srlmOpenStep');
+    // Found under its key.
+    expect(same).toEqual(greedy);
     expect(deeper).toMatchObject({ step: 'deepen', depth: 1, sampling: { temperature: 0 } });
     expect(deeper.replies).toEqual(dataset(`found ${JSON.stringify(greedy)}`));
     expect(run.inputs('srlmCurves')).toMatchObject([{ temperature: 0 }]);

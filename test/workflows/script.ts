@@ -3,12 +3,12 @@ import { createHash } from 'node:crypto';
 import { ApplicationFailure } from '@temporalio/activity';
 import type { DrawInput, Picked, PickInput } from '../../contracts/catalysts.js';
 import type { Counts, TextCounts, VerdictCounts } from '../../contracts/counts.js';
+import type { CurvesInput } from '../../contracts/curves.js';
 import type { DatasetRef, ModelRef, ObjectRef, Usage } from '../../contracts/refs.js';
 import type { ReportInput } from '../../contracts/report.js';
 import type { RunProgress } from '../../contracts/run.js';
 import type { AnswerRowsInput, GradeLogprobsInput, OpenSetsOutput } from '../../contracts/set-steps.js';
 import type {
-  CurvesInput,
   EvalResult,
   FineTuneInput,
   FineTuneOutput,

@@ -253,8 +253,8 @@ function maxTokensField(step: string): string {
   return step.startsWith('evaluate (set ') ? 'evaluation.others.NAME.maxTokens' : 'evaluation.maxTokens';
 }
 
-/** Of its samples and of other sets, too. */
-const isEvaluation = (step: string) => step === 'evaluate' || step.startsWith('evaluate (');
+/** What it asks for are replies to held-out questions. */
+const isEvaluation = (step: string) => step === 'evaluate' || /^(?:evaluate|curves) \(/.test(step);
 
 /** `round 2 · sample · shard 3/8`, for Temporal's UI. */
 export const label = ({ state }: RunControl, text: string): string =>
