@@ -7,6 +7,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Client } from '@temporalio/client';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -17,10 +18,11 @@ import { srlmAssemble, srlmOpenStep, srlmShard } from '../../activities/sharded.
 import { checkCatalystFile, mustFix } from '../../client/catalyst-check.js';
 import { checkCatalysts } from '../../client/catalysts.js';
 import { resolveDeployment } from '../../config/load.js';
-import { CatalystSpec, type Picked, requestsOf } from '../../contracts/catalysts.js';
+import { CatalystSpec, type DrawOutput, type Picked, requestsOf } from '../../contracts/catalysts.js';
 import type { Deployment } from '../../contracts/deployment.js';
 import type { DatasetRef } from '../../contracts/refs.js';
 import { Catalyst, RejectedReply } from '../../contracts/rows.js';
+import type { StepDone } from '../../contracts/steps.js';
 import { nextWave } from '../../method/catalysts/waves.js';
 import { hash32 } from '../../method/random.js';
 import { Site } from '../../worker/site.js';
@@ -28,6 +30,8 @@ import { Site } from '../../worker/site.js';
 const ROWS = 60;
 const COUNT = 30;
 /** By row: what the endpoint does when it is asked with the first seed; with another one, it answers well. */
+/** Nobody answers whether the run is paused. */
+const client = { withDeadline: () => Promise.reject(new Error('away')) } as unknown as Client;
 const KINDS = ['good', 'good', 'good', 'busy', 'filtered', 'cut', 'unformed', 'pasted'] as const;
 const kindOf = (row: number) => KINDS[row % KINDS.length]!;
 
@@ -102,7 +106,7 @@ async function run<In, Out>(
   stop?: (environment: MockActivityEnvironment) => void,
 ): Promise<Out> {
   const info = { workflowExecution: { workflowId: 'run', runId: 'one' } };
-  const environment = new MockActivityEnvironment(info, { logger: new DefaultLogger('ERROR') });
+  const environment = new MockActivityEnvironment(info, { logger: new DefaultLogger('ERROR'), client });
   stop?.(environment);
   return environment.run(make(Site.of(deployment).deps) as never, input as never) as Promise<Out>;
 }
@@ -132,18 +136,18 @@ it('become a set that is accepted; a worker that is lost costs the chunk in its 
       const so = { waves, counts: before?.counts ?? null, again: before?.again?.rows ?? 0, noneLeft };
       const next = nextWave(so, { count: COUNT, maxRequests: requestsOf(spec) });
       if (next.end !== null) return { picked: before!, end: next.end };
-      const draw = {
+      const draw: object = {
         data: ingested.dataset,
         again: before?.again ?? null,
         againRows: next.again,
         rows: next.rows,
         from,
       };
-      const { output } = await run(srlmDrawCatalysts, { ...draw, chunkSize, seed: 0 });
+      const { output }: StepDone<DrawOutput> = await run(srlmDrawCatalysts, { ...draw, chunkSize, seed: 0 });
       from += output.drawn;
       noneLeft ||= output.drawn < next.rows;
       const replies = await sampled(output.dataset, waves + 1);
-      const pick = { wave: waves + 1, asked: output.dataset, replies, before, texts, count: COUNT, tries: 2 };
+      const pick: object = { wave: waves + 1, asked: output.dataset, replies, before, texts, count: COUNT, tries: 2 };
       picked = (await run(srlmPickCatalysts, { ...pick, maxSkillShare: 0.5 })).output;
     }
   };
@@ -160,7 +164,7 @@ it('become a set that is accepted; a worker that is lost costs the chunk in its 
       stopsAfter = after;
       const before = new Map(asked);
       const attempt = run(srlmShard, range, (environment) => {
-        onStop = () => environment.cancel('WORKER_SHUTDOWN');
+        onStop = () => environment.cancel('CANCELLED');
       });
       await expect(attempt).rejects.toThrow();
       for (const key of asked.keys()) if (!before.has(key)) again.add(key);
