@@ -15,6 +15,9 @@ import { drawInputs, pickInputs } from './keys.js';
 import { memoize } from './memoize.js';
 import { textsOf } from './texts.js';
 
+/** Each pass over the list of chunks finds so many of a wave's: its rows are in memory. */
+const CHUNKS_AT_ONCE = 32;
+
 export const srlmDrawCatalysts = ({ store }: Deps) =>
   activity('draw', DrawInput, async (input, progress) => {
     const { data, again, againRows, from, rows, chunkSize, seed } = input;
@@ -31,10 +34,12 @@ export const srlmDrawCatalysts = ({ store }: Deps) =>
         }
         const wanted = order.slice(from, rows);
         drawn = wanted.length;
-        for (let at = 0; at < wanted.length; at += chunkSize) {
-          const examples = await rowsAt(store, data, wanted.slice(at, at + chunkSize));
+        const atOnce = CHUNKS_AT_ONCE * chunkSize;
+        for (let at = 0; at < wanted.length; at += atOnce) {
+          const examples = await rowsAt(store, data, wanted.slice(at, at + atOnce));
           missingRationales += examples.filter(({ original }) => original === null).length;
-          chunks.push(await store.objects.putRows(examples));
+          for (let i = 0; i < examples.length; i += chunkSize)
+            chunks.push(await store.objects.putRows(examples.slice(i, i + chunkSize)));
         }
       }
       const dataset = await store.datasets.put(chunks);

@@ -7,6 +7,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
+import { CatalystSpec } from '../dist/contracts/catalysts.js';
 import { Deployment } from '../dist/contracts/deployment.js';
 import * as errors from '../dist/contracts/errors.js';
 import { RunSpec, SampleSpec } from '../dist/contracts/spec.js';
@@ -134,6 +135,11 @@ const PAGES = {
   ),
   'sample-spec.md': schemaPage('Sample spec', 'What `srlm sample SPEC` reads.', SampleSpec),
   'study.md': schemaPage('Study', 'What `srlm study STUDY` reads; [studies.md](../studies.md) explains it.', StudySpec),
+  'catalyst-spec.md': schemaPage(
+    'Catalyst spec',
+    'What `srlm catalyst build` sets by its options and `--set`, and `SrlmClient.startCatalysts` takes.',
+    CatalystSpec,
+  ),
   'deployment.md': schemaPage('Deployment', 'What `temporal.config.ts` sets for one installation.', Deployment),
   'errors.md': errorPage(),
 };

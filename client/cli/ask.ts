@@ -140,7 +140,11 @@ export async function modelOf(context: Context, target: string, round?: number):
 async function modelOfRun(context: Context, runId: string, round?: number): Promise<Asked> {
   const client = await context.connect();
   const described = await describe(client.temporal, runId);
-  if (described.type !== 'srlmRun') throw runHasNoModel(runId, 'is a sample run, which trains none');
+  if (described.type !== 'srlmRun')
+    throw runHasNoModel(
+      runId,
+      described.type === 'srlmSample' ? 'is a sample run, which trains none' : 'builds catalysts, and trains none',
+    );
   const input = RunInput.safeParse((await argumentsOf(client.temporal, described))[0]).data;
   if (!input) throw runHasNoModel(runId, 'was started by another version of srlm');
   const { prompts: templates } = await client.store.objects.readJson(input.texts, SpecTexts);

@@ -13,7 +13,6 @@ import { Catalyst, RejectedReply, SKILLS } from '../../contracts/rows.js';
 import type { Store } from '../../storage/store.js';
 import { printable, visibleJson } from '../../text/text.js';
 import type { CheckedCatalysts, Price } from '../catalysts.js';
-import type { SrlmClient } from '../client.js';
 import { builtSpec } from '../spec-file.js';
 import { addCatalystCheck } from './catalyst-check.js';
 import { addCatalystReview } from './catalyst-review.js';
@@ -115,7 +114,7 @@ export function addCatalystCommands(program: Command): void {
             ...(isEmpty || isTrial ? [] : [skillsLine(counts.skills)]),
           ],
         );
-        if (!isTrial) sayEnd(context, client, result, options);
+        if (!isTrial) sayEnd(context, result, options);
         return isEmpty ? EXIT.failed : EXIT.done;
       }),
     );
@@ -169,12 +168,7 @@ const skillsLine = (skills: CatalystResult['counts']['skills']) =>
   `skills: ${SKILLS.map((skill) => `${skill} ${skills[skill] ?? 0}`).join(', ')}`;
 
 /** Why there are fewer than wanted, and what comes next. */
-function sayEnd(
-  context: Context,
-  client: SrlmClient,
-  { counts, ended }: CatalystResult,
-  { out, count }: BuildOptions,
-): void {
+function sayEnd(context: Context, { counts, ended }: CatalystResult, { out, count }: BuildOptions): void {
   const why = {
     count: '',
     rows: `Every row of the data was asked as often as "tries" allows: ${counts.kept} of ${count} catalysts. More data give more.`,
@@ -184,7 +178,6 @@ function sayEnd(
   }[ended];
   if (why) context.say(`warning: ${why}`);
   if (out && counts.kept > 0) context.say(`Look at them:  srlm catalyst check ${out}`);
-  void client;
 }
 
 async function* catalystLines({ datasets }: Store, { catalysts }: CatalystResult): AsyncGenerator<string> {

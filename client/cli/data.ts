@@ -1,6 +1,7 @@
 /** Commands that need no Temporal: data check (reads a file as a run would), init (writes a spec for one) and schema. */
 import { Argument, type Command, Option } from 'commander';
 import { z } from 'zod';
+import { CatalystSpec } from '../../contracts/catalysts.js';
 import { Deployment } from '../../contracts/deployment.js';
 import { Fields, RunSpec, SampleSpec } from '../../contracts/spec.js';
 import { DataKind } from '../../contracts/steps.js';
@@ -19,7 +20,7 @@ interface CheckOptions {
   maxLength?: number;
 }
 
-const SCHEMAS = { run: RunSpec, sample: SampleSpec, config: Deployment } as const;
+const SCHEMAS = { run: RunSpec, sample: SampleSpec, catalysts: CatalystSpec, config: Deployment } as const;
 const SAMPLE_LINES = 12;
 
 export function addDataCommands(program: Command): void {
@@ -86,7 +87,7 @@ export function addDataCommands(program: Command): void {
 
   program
     .command('schema')
-    .description('print the JSON Schema of a run spec, a sample spec or temporal.config')
+    .description('print the JSON Schema of a run spec, a sample spec, a catalyst spec or temporal.config')
     .addArgument(new Argument('[which]', 'of what').choices(Object.keys(SCHEMAS)).default('run'))
     .action(
       action(async (context, which: keyof typeof SCHEMAS) => {

@@ -63,7 +63,13 @@ async function finalRound(client: SrlmClient, runId: string): Promise<number | u
 /** As the run was started. */
 export async function specOf(client: SrlmClient, runId: string): Promise<RunSpec> {
   const described = await describe(client.temporal, runId);
-  if (described.type !== 'srlmRun') throw runHasNoModel(runId, 'is a sample run; `srlm sample --out` writes its texts');
+  if (described.type !== 'srlmRun')
+    throw runHasNoModel(
+      runId,
+      described.type === 'srlmSample'
+        ? 'is a sample run; `srlm sample --out` writes its texts'
+        : 'builds catalysts; `srlm catalyst build --out` writes them',
+    );
   const input = RunInput.safeParse((await argumentsOf(client.temporal, described))[0]).data;
   if (!input) throw runHasNoModel(runId, 'was started by another version of srlm');
   return joinRunSpec(input.settings, await client.store.objects.readJson(input.texts, SpecTexts));
