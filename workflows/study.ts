@@ -76,7 +76,7 @@ class Study {
     private readonly input: StudyInput,
     private readonly progress: StudyProgress,
   ) {
-    // A run reports at once; what is not known of it yet is taken from its report.
+    // They run: what is not known of one yet is taken from its next report.
     for (const index of progress.begun) this.children.set(index, newChild());
     setHandler(defineSignal<[unknown]>(STUDY_SIGNAL), (raw) => this.note(raw));
     setHandler(
@@ -166,7 +166,7 @@ class Study {
       const { id, digest, input } = await this.cpu(summary).srlmReadStudyRun({ plan, index });
       child.id = id;
       // The study was ended meanwhile, and begins nothing more.
-      if (this.progress.end) {
+      if (this.progress.end && !this.progress.begun.includes(index)) {
         this.children.delete(index);
         return;
       }

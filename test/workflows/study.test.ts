@@ -225,6 +225,18 @@ describe.concurrent('a study', () => {
     ]);
   });
 
+  it('waits for the runs that its execution before has begun, also where it was stopped then', async () => {
+    const id = newId();
+    const progress = [{ ended: [], begun: [0], runs: null, end: { how: 'stop', who: 'ana', why: '' } }];
+    await (await scenarios.start({ id: `${id}-run-s0`, settings: SMALL })).result();
+    const look = () => ({ end: 'done', table: object('table') });
+    const study = await start([{ shared: apart(0) }, { shared: apart(1) }], 1, {
+      ...{ id, progress, script: { srlmLookAtRun: look } },
+    });
+    await study.study.result();
+    expect(study.kept()).toEqual([{ index: 0, end: 'done' }]);
+  });
+
   it('reports a run of the same id that is not its own', async () => {
     const id = newId();
     await (await scenarios.start({ id: `${id}-run-s0`, settings: SMALL })).result();
