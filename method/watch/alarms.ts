@@ -12,8 +12,6 @@ export const ALARMS: WatchLimits = {
   guarded: { max: 0.7 },
   setChars: { drop: 0.25 },
   shorter: { max: 0.95 },
-  replyDistinct2: { drop: 0.75 },
-  replyEntropy: { drop: 0.3 },
 };
 
 export interface Alarm extends Breach {
