@@ -9,11 +9,9 @@ export const ALARMS: WatchLimits = {
   distinct2: { drop: 0.5 },
   entropy: { drop: 0.25 },
   repeats: { max: 0.9 },
-  guarded: { max: 0.5 },
+  guarded: { max: 0.7 },
   setChars: { drop: 0.25 },
   shorter: { max: 0.95 },
-  replyDistinct2: { drop: 0.6 },
-  replyEntropy: { drop: 0.3 },
 };
 
 export interface Alarm extends Breach {
