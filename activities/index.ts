@@ -16,8 +16,8 @@ import { srlmReport } from './report.js';
 import { srlmKeepRound, srlmReadRound } from './rounds.js';
 import { srlmSelect } from './select.js';
 import { srlmAssemble, srlmOpenStep, srlmShard } from './sharded.js';
-import { srlmWatch } from './watch.js';
 import { srlmKeepStudyRun, srlmLookAtRun, srlmReadStudy, srlmReadStudyRun, srlmStudyResult } from './study.js';
+import { srlmWatch } from './watch.js';
 
 export function cpuActivities(deps: Deps) {
   return {

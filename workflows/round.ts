@@ -52,7 +52,12 @@ export async function round(run: Run, input: RunInput): Promise<RoundSummary> {
   const others = await evaluateOthers(run, input, trained.model);
   const decisions = enrichment?.selected.decisions ?? null;
   const reported = await report(run, evaluation, others);
-  const measured = { decisions, evaluation, ...(reported ? { report: reported } : {}), ...(drawn ? { curves: drawn } : {}) };
+  const measured = {
+    decisions,
+    evaluation,
+    ...(reported ? { report: reported } : {}),
+    ...(drawn ? { curves: drawn } : {}),
+  };
   const watch = await optional(run, () => measure(run, set, measured));
   const gate = await optional(run, () => decide(run, evaluation, watch));
   return {

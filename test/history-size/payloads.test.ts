@@ -91,7 +91,15 @@ const LARGEST = {
   rationalizeEngine: 'r'.repeat(64),
   data: { limit: MAX },
   catalysts: { limit: MAX, copies: 1000, use: 'enrich' },
-  evaluation: { limit: MAX, maxTokens: 32768, chunkSize: 1024, samples: 64, enrich: 2, temperature: REAL, kind: 'choice' },
+  evaluation: {
+    limit: MAX,
+    maxTokens: 32768,
+    chunkSize: 1024,
+    samples: 64,
+    enrich: 2,
+    temperature: REAL,
+    kind: 'choice',
+  },
   rounds: 3,
   enrichFrom: 'original',
   sampling: {
