@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { CommandName, Settings } from './commands.js';
 import { Counts } from './counts.js';
-import { DatasetRef, jsonBytes, ModelRef, ObjectRef, Usage } from './refs.js';
+import { DatasetRef, jsonBytes, MAX_PAYLOAD_BYTES, ModelRef, ObjectRef, Usage } from './refs.js';
 import { RoundReport } from './report.js';
 import { Approval, FinalModel, RunSettings, SampleSettings } from './spec.js';
 import { EvalResult, GateOutput, RoundSummary, TrainingSet } from './steps.js';
@@ -15,7 +15,7 @@ const Time = z.iso.datetime().max(40);
 const RunId = z.string().min(1).max(200);
 
 // --- what a run is started with ---------------------------------------------------------------------------------------
-export const RunInput = z.strictObject({
+const RunFields = z.strictObject({
   version: z.literal(2),
   settings: RunSettings,
   texts: ObjectRef,
@@ -44,6 +44,12 @@ export const RunInput = z.strictObject({
     })
     .optional(),
 });
+/** What a plan of several runs keeps of each: the deployment and the study are added when it starts. */
+export const PlannedInput = RunFields.omit({ config: true, study: true });
+export const RunInput = RunFields.refine(
+  (input) => jsonBytes(input) <= MAX_PAYLOAD_BYTES,
+  `is longer than ${MAX_PAYLOAD_BYTES} bytes of JSON: shorten names, the selector, or the limits of gate.watch`,
+);
 export type RunInput = z.infer<typeof RunInput>;
 
 export const SampleInput = z.strictObject({

@@ -5,7 +5,7 @@
  */
 import { z } from 'zod';
 import { ObjectRef, Sha256, Usage } from './refs.js';
-import { End, Phase, RunInput } from './run.js';
+import { End, Phase, PlannedInput } from './run.js';
 import { Name } from './spec.js';
 import { WorkflowConfig } from './workflow-config.js';
 
@@ -64,7 +64,7 @@ export const PlannedRun = z.strictObject({
   seed: Seed,
   shared: Shared,
   /** The part of its input that no connection decides. */
-  input: RunInput.omit({ config: true, study: true }),
+  input: PlannedInput,
 });
 export type PlannedRun = z.infer<typeof PlannedRun>;
 

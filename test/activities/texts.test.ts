@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { textsOf } from '../../activities/texts.js';
-import { RunSpec, splitRunSpec } from '../../contracts/spec.js';
+import { RunSpec, SpecTexts, splitRunSpec } from '../../contracts/spec.js';
 import { objectName } from '../../storage/objects.js';
 import { openStore, type Store } from '../../storage/store.js';
 
@@ -16,7 +16,8 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
 describe('texts of a spec', () => {
-  const { texts } = splitRunSpec(RunSpec.parse({ model: { path: 'm' }, data: { path: 'd.jsonl' }, catalysts: 'none' }));
+  const spec = RunSpec.parse({ model: { path: 'm' }, data: { path: 'd.jsonl' }, catalysts: 'none' });
+  const texts = SpecTexts.parse(splitRunSpec(spec).texts);
 
   it('are read from the store', async () => {
     expect(await textsOf(store, await store.objects.putJson(texts))).toEqual(texts);

@@ -187,7 +187,7 @@ describe('the history of a run', { timeout: 240_000 }, () => {
     for (const [, data = ''] of JSON.stringify(histories).matchAll(/"data":"([^"]+)"/g))
       expect(Buffer.from(data, 'base64').length).toBeLessThanOrEqual(MAX_PAYLOAD_BYTES);
     expect(new Set(file.records.map(({ step }) => step))).toEqual(
-      new Set(['ingest', 'sample', 'logprob', 'parse', 'select', 'mix', 'fineTune', 'grade']),
+      new Set(['ingest', 'sample', 'logprob', 'parse', 'select', 'mix', 'fineTune', 'grade', 'watch']),
     );
 
     const again = await run('audit', 'export', 'whole', '--out', 'exported');

@@ -56,14 +56,17 @@ it('stores the files and their rows, and names them in the input of the run', as
   expect(input).toMatchObject({ version: 2, catalysts: null, fork: null, settings: { name: 'lab', rounds: 0 } });
 });
 
+/** What an evaluation draws, unless the spec says more. */
+const DRAWN = { samples: 1, enrich: 0, temperature: 0.7 };
+
 it('says how many texts curves take', async () => {
   const evaluation = { path: 'questions.jsonl', samples: 64, enrich: 1 };
   const warningsOf = async (more: object) => (await checkRun(spec(more), deployment(), folder)).warnings;
   expect(await warningsOf({ evaluation, rounds: 2 })).toContain(
-    'evaluation: samples 64 and enrich 1 take 192 more texts a round, 576 in all rounds; without them a round takes 1.',
+    'evaluation: samples 64 and enrich 1 take 384 more texts a round, 1,152 in all rounds; without them a round takes 2.',
   );
   expect(await warningsOf({ evaluation: { ...evaluation, samples: 1 } })).toContain(
-    'evaluation: samples 1 and enrich 1 take 2 more texts a round; without them a round takes 1.',
+    'evaluation: samples 1 and enrich 1 take 4 more texts a round; without them a round takes 2.',
   );
 });
 
@@ -100,7 +103,7 @@ it('stores the files of further sets, and which of their questions are in the tr
   const { others } = await objects.readJson(input.texts, SpecTexts);
   expect(others).toMatchObject({ mixed: { limit: 2, chunkSize: 64 }, mc: { kind: 'choice-likelihood', watch: true } });
   // The settings stay small, whatever the sets are.
-  expect(input.settings.evaluation).toEqual({ maxTokens: 512, chunkSize: 64 });
+  expect(input.settings.evaluation).toEqual({ ...DRAWN, maxTokens: 512, chunkSize: 64 });
   await expect(sets({ mixed: { path: 'mixed.jsonl' } }, { strict: true })).rejects.toThrow(LEAK.slice(0, 15));
   for (const [kind, why] of [
     ['choice', 'has no choices, which evaluation.others.x.kind: choice needs'],

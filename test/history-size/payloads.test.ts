@@ -80,7 +80,7 @@ const TRAINING = {
 /** As much as one command may set: these, and some on which no artifact depends. */
 const SET = { ...TRAINING, engine: 'e'.repeat(64), trainer: 't'.repeat(64) };
 
-/** All names and lists as long, and all numbers as large, as a spec may have them. */
+/** Names and lists as long, and numbers as large, as a run takes them: a little more is refused before it starts. */
 const LARGEST = {
   name: 'n'.repeat(64),
   seed: 2 ** 31 - 1,
@@ -88,7 +88,6 @@ const LARGEST = {
   strict: false,
   engine: 'e'.repeat(64),
   trainer: 't'.repeat(64),
-  rationalizeEngine: 'r'.repeat(64),
   data: { limit: MAX },
   catalysts: { limit: MAX, copies: 1000, use: 'enrich' },
   evaluation: {

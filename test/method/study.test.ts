@@ -44,6 +44,7 @@ const SPEC = {
   data: { path: 'train.jsonl' },
   catalysts: { path: 'catalysts.jsonl', limit: 3 },
   evaluation: { path: 'evaluation.jsonl' },
+  selection: { judge: { engine: 'teacher' } },
 };
 
 describe('arms', () => {

@@ -28,11 +28,11 @@ describe.concurrent('a run with catalysts, an evaluation and both scores', () =>
 
   it('prepares, trains on the data as it came, then enriches it and trains again', async () => {
     const { run } = await story();
-    const end = ['srlmMix', 'srlmFineTune', ...sharded, 'srlmGrade', 'srlmWatch'];
+    const end = ['srlmMix', 'srlmFineTune', ...sharded, 'srlmGrade'];
     expect(run.asked()).toEqual([
-      ...['srlmPrepareModel', 'srlmIngest', 'srlmIngest', 'srlmIngest', ...end, 'srlmKeepRound'],
+      ...['srlmPrepareModel', 'srlmIngest', 'srlmIngest', 'srlmIngest', ...end, 'srlmWatch', 'srlmKeepRound'],
       ...[...sharded, 'srlmParse', ...sharded, ...sharded, ...sharded, ...sharded, 'srlmSelect'],
-      ...[...end, 'srlmReport', 'srlmGate', 'srlmKeepRound'],
+      ...[...end, 'srlmReport', 'srlmWatch', 'srlmGate', 'srlmKeepRound'],
     ]);
   });
 
@@ -228,7 +228,7 @@ describe.concurrent('a run with further evaluation sets', () => {
       ...['srlmAnswerRows', ...sharded, 'srlmGradeLogprobs'],
       ...[...sharded, 'srlmGrade'],
       ...[...sharded, 'srlmAnswerRows', ...sharded, 'srlmGradeLogprobs'],
-      ...['srlmReport', 'srlmKeepRound'],
+      ...['srlmReport', 'srlmWatch', 'srlmKeepRound'],
     ]);
     const [, logprob, replies, , scored] = run.inputs('srlmOpenStep');
     expect(logprob).toMatchObject({ step: 'logprob', candidates: null, data: { rows: 64 } });
@@ -444,7 +444,7 @@ describe.concurrent('an evaluation that draws samples and enriches them twice', 
 
   it('asks for greedy replies first, which are the score, then for samples, then for each of them enriched', async () => {
     const { run, rounds, steps } = await story();
-    expect(run.asked().slice(-8, -1)).toEqual([
+    expect(run.asked().slice(-9, -2)).toEqual([
       ...['srlmFineTune', 'srlmOpenStep', 'srlmGrade', 'srlmOpenStep', 'srlmOpenStep', 'srlmOpenStep', 'srlmCurves'],
     ]);
     expect(steps).toMatchObject([
@@ -461,7 +461,7 @@ describe.concurrent('an evaluation that draws samples and enriches them twice', 
     ]);
     expect(rounds[0].curves).toEqual(object(`curves ${JSON.stringify(found.slice(1))}`));
     expect(rounds[0].steps.map(({ step }) => step).slice(2)).toEqual([
-      ...['evaluate', 'grade', 'curves (samples)', 'curves (depth 1)', 'curves (depth 2)', 'curves'],
+      ...['evaluate', 'grade', 'curves (samples)', 'curves (depth 1)', 'curves (depth 2)', 'curves', 'watch'],
     ]);
   });
 
