@@ -1,5 +1,6 @@
 /**
- * The demo's runs, by the product's own command line: `srlm up`, `srlm start --watch`, `srlm status`.
+ * The demo's runs, by the product's own command line: `srlm up`, `srlm start --watch`, `srlm status`, `srlm scores` and
+ * `srlm reselect`.
  * Called by demo/demo.mjs, which has set everything up. --config FILE uses another deployment; --json prints one
  * JSON document with the rounds of each run and the seconds it took.
  */
@@ -61,8 +62,9 @@ try {
     if (code !== 0)
       throw new Error(`The run ended with ${code}. It is kept: \`npx srlm up\`, then \`npx srlm status ${id}\`.`);
     const seconds = (Date.now() - startedAt) / 1000;
-    const { rounds } = JSON.parse(status(id, '--json'));
-    outcomes.push({ arm: arm.what, id, seconds, rounds, lines: status(id) });
+    const { rounds } = JSON.parse(printed('status', id, '--json'));
+    const looks = rounds.some(({ decisions }) => decisions) ? looksAt(id) : '';
+    outcomes.push({ arm: arm.what, id, seconds, rounds, lines: printed('status', id) + looks });
   }
 } catch (error) {
   say(error.message);
@@ -77,9 +79,18 @@ if (options.json) {
   report();
 }
 
-/** What `srlm status` prints. */
-function status(id, ...args) {
-  return spawnSync(process.execPath, [...srlm, 'status', id, ...args], { cwd: root, env, encoding: 'utf8' }).stdout;
+/** What a command of `srlm` prints. */
+function printed(...args) {
+  return spawnSync(process.execPath, [...srlm, ...args], { cwd: root, env, encoding: 'utf8' }).stdout;
+}
+
+/** How far the selectors agree on the last round, and what another one would have chosen: without one request. */
+function looksAt(id) {
+  const commands = [
+    ['scores', id],
+    ['reselect', id, '--selector', 'rlpr'],
+  ];
+  return commands.map((args) => `\n$ npx srlm ${args.join(' ')}\n${printed(...args)}`).join('');
 }
 
 function report() {

@@ -6,8 +6,6 @@
  * - A run of this study that exists already is waited for instead of started: a study that was ended by force is started
  *   again with the same id, and continues.
  */
-
-import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import {
   ApplicationFailure,
   CancellationScope,
@@ -18,19 +16,14 @@ import {
   isCancellation,
   log,
   makeContinueAsNewFunc,
-  ParentClosePolicy,
   setHandler,
-  startChild,
   upsertMemo,
   workflowInfo,
 } from '@temporalio/workflow';
 import { STUDY_SIGNAL } from '../contracts/commands.js';
-import type { RunInput, RunMemo, RunResult } from '../contracts/run.js';
 import {
   END_STUDY_UPDATE,
   EndStudy,
-  type RunEnd,
-  type RunLook,
   type Shared,
   type StudyDone,
   StudyInput,
@@ -38,23 +31,10 @@ import {
   StudyNote,
   StudyProgress,
 } from '../contracts/study.js';
-import { type Begun, nextToBegin } from '../method/study/schedule.js';
+import { nextToBegin } from '../method/study/schedule.js';
 import { parsed } from './chain.js';
 import { patientCpu } from './steps/proxies.js';
-
-/** How often a run that this execution did not start is looked at: it reports itself, unless it was ended by force. */
-const [LOOK_MS, MAX_LOOK_MS] = [30_000, 600_000];
-
-interface Child extends Begun {
-  /** null: it is not known yet. */
-  id: string | null;
-  /** Nothing is under way for it but itself, so that another execution can take over. */
-  isRunning: boolean;
-  isCancelled: boolean;
-  ended: RunEnd | null;
-  table: StudyNote['table'];
-  message: string | null;
-}
+import { type Child, newChild, reasonOf, startRun, watchRun } from './study-runs.js';
 
 export async function srlmStudy(rawInput: StudyInput, rawProgress?: StudyProgress): Promise<StudyDone> {
   const input = parsed('study input', StudyInput, rawInput);
@@ -171,12 +151,12 @@ class Study {
         return;
       }
       const study = { id: workflowInfo().workflowId, index };
-      const isStarted = await this.start(id, digest, { ...input, config, study }, child);
+      const isStarted = await startRun(id, digest, { ...input, config, study }, child);
       child.isRunning = true;
       this.changed = true;
       // A run that has ended reports before its history is exported; its place is free then.
       if (isStarted) await condition(() => child.ended !== null);
-      else await this.watch(id, digest, child);
+      else await watchRun(config, id, digest, child);
     } catch (error) {
       if (isCancellation(error)) throw error;
       child.ended ??= 'failed';
@@ -187,52 +167,6 @@ class Study {
     await this.keeping;
     this.progress.ended.push(index);
     this.children.delete(index);
-  }
-
-  /** false: it exists already. */
-  private async start(id: string, digest: string, input: RunInput, child: Child): Promise<boolean> {
-    const { settings } = input;
-    const memo: RunMemo = {
-      ...{ phase: 'running', round: null, lastRound: settings.rounds, step: null, halt: null, table: null },
-      forkOf: null,
-    };
-    try {
-      const handle = await startChild<(input: RunInput) => Promise<RunResult>>('srlmRun', {
-        workflowId: id,
-        args: [input],
-        memo: { srlm: memo, srlmInput: digest },
-        workflowIdReusePolicy: 'ALLOW_DUPLICATE_FAILED_ONLY',
-        parentClosePolicy: ParentClosePolicy.ABANDON,
-        staticSummary: `${settings.name} · run`,
-      });
-      const ended = CancellationScope.nonCancellable(() => handle.result());
-      ended.then(
-        ({ table, stopped }) => {
-          child.table ??= table;
-          child.ended ??= stopped ? 'stopped' : 'done';
-        },
-        (error) => {
-          child.ended ??= isCancellation(error) ? 'aborted' : 'failed';
-          child.message = reasonOf(error);
-        },
-      );
-      return true;
-    } catch (error) {
-      if (error instanceof WorkflowExecutionAlreadyStartedError) return false;
-      throw error;
-    }
-  }
-
-  /** Until it has ended: by its own report, or by a look at it. */
-  private async watch(id: string, digest: string, child: Child): Promise<void> {
-    for (let pause = LOOK_MS; child.ended === null; pause = Math.min(2 * pause, MAX_LOOK_MS)) {
-      const found: RunLook = await this.cpu(`look at ${id}`).srlmLookAtRun({ id, digest });
-      if (found) {
-        child.ended = found.end;
-        child.table ??= found.table;
-        if (found.end === 'refused') child.message = `A run ${id} exists, and is not of this study.`;
-      } else await condition(() => child.ended !== null, pause);
-    }
   }
 
   private note(raw: unknown): void {
@@ -299,15 +233,4 @@ class Study {
   }
 
   private cpu = (summary: string) => patientCpu(this.input.config, summary);
-}
-
-const newChild = (): Child => ({
-  ...{ id: null, isRunning: false, isCancelled: false, passed: 0, idle: false },
-  ...{ ended: null, table: null, message: null },
-});
-
-function reasonOf(error: unknown): string {
-  let at = error as Error;
-  while (at.cause instanceof Error) at = at.cause;
-  return at.message;
 }
