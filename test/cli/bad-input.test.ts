@@ -333,7 +333,7 @@ describe('srlm refuses, in one sentence and with exit code 2,', () => {
     [
       'a schema that is not there',
       ['schema', 'x'],
-      "Command-argument value 'x' is invalid for argument 'which'. Allowed choices are run, sample, config. See `srlm schema --help`.",
+      "Command-argument value 'x' is invalid for argument 'which'. Allowed choices are run, sample, catalysts, config. See `srlm schema --help`.",
     ],
     [
       'a time to stop that is none',

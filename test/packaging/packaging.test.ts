@@ -11,7 +11,8 @@ import { packageRoot } from '../../processes/python.js';
 import { temporalAddress } from '../support/harness.js';
 import { type Consumer, compilePrograms, copySdk, installedSdk, openConsumer, ownPackage, run } from './consumer.js';
 
-const MAX_PACKED_BYTES = 2_000_000;
+/** Most of it is the bundle of the workflows, with its source map. */
+const MAX_PACKED_BYTES = 2_500_000;
 
 let consumer: Consumer;
 let compilerSays = '';

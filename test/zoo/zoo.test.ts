@@ -10,13 +10,16 @@ import { families, type Outcome, outcomes } from './zoo.js';
 const folder = mkdtempSync(join(tmpdir(), 'srlm-test-zoo-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-it('models of four families train, sample and score as a plain forward pass does; one that cannot is refused', () => {
-  const names = ['Llama 2', 'Qwen3', 'Gemma 3', 'DeepSeek-R1 distillation', 'LFM2'];
+it('models of two families train, sample and score as a plain forward pass does; one that cannot is refused', () => {
+  const names = ['Gemma 3', 'DeepSeek-R1 distillation', 'LFM2'];
   expect(outcomes(python, folder, names)).toMatchObject([
-    { name: 'Llama 2', refused: null, round: 'ok', takesSystem: false },
-    { name: 'Qwen3', refused: null, round: 'ok', takesSystem: true, warnings: [] },
     { name: 'Gemma 3', refused: null, round: 'ok', takesSystem: false },
-    { refused: null, round: 'ok', warnings: [expect.stringMatching(/^its chat template opens a think block/)] },
+    {
+      refused: null,
+      round: 'ok',
+      takesSystem: true,
+      warnings: [expect.stringMatching(/^its chat template opens a think block/)],
+    },
     { name: 'LFM2', refused: expect.stringMatching(/^config\.json: lfm2 models have layers \(conv\)/) },
   ]);
 }, 300_000);
