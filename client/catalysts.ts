@@ -5,15 +5,10 @@
 import { newId } from '../config/run-id.js';
 import { type CatalystInput, type CatalystSpec, splitCatalystSpec } from '../contracts/catalysts.js';
 import type { Deployment } from '../contracts/deployment.js';
-import { modelUnusable } from '../contracts/errors.js';
 import type { Example } from '../contracts/rows.js';
-import { requireCapability } from '../engines/engine.js';
-import { EngineHost } from '../engines/index.js';
 import { type Cost, type Estimate, Estimator } from '../method/catalysts/estimate.js';
-import { probeModelIfPossible } from '../processes/probe-model.js';
-import { pythonPath } from '../processes/python.js';
 import { openStore } from '../storage/store.js';
-import { type Checked, checkPresence, ingest, NO_SYSTEM, warningsOf } from './preflight.js';
+import { type Checked, checkAsked, ingest } from './preflight.js';
 
 /** `money`: by the prices of the teacher; null: it has none. */
 export interface Price extends Cost {
@@ -28,17 +23,7 @@ export async function checkCatalysts(
   runId = newId(spec.name),
 ): Promise<CheckedCatalysts> {
   const store = openStore(deployment);
-  const teacher = new EngineHost(deployment, null).engine(spec.engine);
-  if (spec.model) requireCapability(teacher, 'loadsWeights', 'model');
-  else if (teacher.capabilities.loadsWeights)
-    throw modelUnusable('model', `the teacher ${spec.engine} needs a model.`, 'Name one with --model.');
-  await checkPresence(spec.data, folder);
-  const model = spec.model ? await store.models.inspect(spec.model.path) : null;
-  const probed = model && (await probeModelIfPossible(pythonPath(deployment), model.folder));
-  const warnings = model ? warningsOf(model.folder, probed) : [];
-  if (model && spec.system !== undefined && probed?.takesSystem === false)
-    throw modelUnusable(model.folder, `${NO_SYSTEM}, and the spec has one (system).`, 'Write it into the prompt.');
-
+  const { engine: teacher, warnings } = await checkAsked(spec, deployment, store, folder);
   const { settings, texts: specTexts } = splitCatalystSpec(spec);
   const texts = await store.objects.putJson(specTexts);
   const estimator = new Estimator(spec);

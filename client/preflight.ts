@@ -160,17 +160,7 @@ export async function checkSample(
   runId = newId(spec.name),
 ): Promise<Checked<SampleInput>> {
   const store = openStore(deployment);
-  const engine = new EngineHost(deployment, null).engine(spec.engine);
-  if (spec.model) requireCapability(engine, 'loadsWeights', 'model');
-  else if (engine.capabilities.loadsWeights)
-    throw modelUnusable('model', `engine ${spec.engine} needs a model in the spec.`);
-  await checkPresence(spec.data, folder);
-  const model = spec.model ? await store.models.inspect(spec.model.path) : null;
-  const probed = model && (await probeModelIfPossible(pythonPath(deployment), model.folder));
-  const warnings = model ? warningsOf(model.folder, probed) : [];
-  if (model && spec.system !== undefined && probed?.takesSystem === false)
-    throw modelUnusable(model.folder, `${NO_SYSTEM}, and the spec has one (system).`, 'Write it into the prompt.');
-
+  const { model, probed, warnings } = await checkAsked(spec, deployment, store, folder);
   const { settings, texts: specTexts } = splitSampleSpec(spec);
   const texts = await store.objects.putJson(specTexts);
   const step = { kind: 'prompts', source: 'data', chunkSize: spec.sampling.chunkSize } as const;
@@ -180,6 +170,25 @@ export async function checkSample(
   warnings.push(...read.warnings);
   const input = { version: 2 as const, settings, texts, data: file, loadsModel: spec.model !== undefined };
   return { runId, input, warnings };
+}
+
+/** The engine that is asked, and the model that it loads, if it loads one. */
+export async function checkAsked(
+  spec: Pick<SampleSpec, 'engine' | 'model' | 'system' | 'data'>,
+  deployment: Deployment,
+  store: Store,
+  folder: string,
+) {
+  const engine = new EngineHost(deployment, null).engine(spec.engine);
+  if (spec.model) requireCapability(engine, 'loadsWeights', 'model');
+  else if (engine.capabilities.loadsWeights)
+    throw modelUnusable('model', `engine ${spec.engine} loads weights, and no model is named.`);
+  await checkPresence(spec.data, folder);
+  const model = spec.model ? await store.models.inspect(spec.model.path) : null;
+  const probed = model && (await probeModelIfPossible(pythonPath(deployment), model.folder));
+  if (model && spec.system !== undefined && probed?.takesSystem === false)
+    throw modelUnusable(model.folder, `${NO_SYSTEM}, and the spec has one (system).`, 'Write it into the prompt.');
+  return { engine, model, probed, warnings: model ? warningsOf(model.folder, probed) : [] };
 }
 
 const isEmpty = (map: object) => Object.keys(map).length === 0;
@@ -207,10 +216,10 @@ function costOfCurves({ samples, enrich }: Evaluation, questions: number, rounds
   ];
 }
 
-export const warningsOf = (model: string, probed: ProbedModel | null) =>
+const warningsOf = (model: string, probed: ProbedModel | null) =>
   (probed?.warnings ?? []).map((warning) => `${model}: ${warning}.`);
 
-export const NO_SYSTEM = 'its chat template refuses or leaves out a system message';
+const NO_SYSTEM = 'its chat template refuses or leaves out a system message';
 
 /** The model can read the row: its system message, and its turns. */
 export function assertRoles(
@@ -276,7 +285,7 @@ export async function tryEngine(name: string | null | undefined, deployment: Dep
 }
 
 /** A missing file is reported before others are read, which can take minutes. */
-export async function checkPresence({ path }: Source, folder: string): Promise<void> {
+async function checkPresence({ path }: Source, folder: string): Promise<void> {
   const whole = resolve(folder, path);
   try {
     const problem = notAFile(await stat(whole));

@@ -5,9 +5,8 @@
  * Axes: S seeds, E questions. Deterministic. Throws a plain Error where there is nothing to compute with.
  */
 import type { Interval } from '../../contracts/study.js';
-import { random } from '../random.js';
+import { pairedBootstrap } from '../statistics.js';
 
-const DRAWS = 2000;
 const SEED = 0;
 
 /** Of the mean of at least two values. */
@@ -25,16 +24,9 @@ export function bootstrap(gains_S_E: readonly (readonly number[])[], confidence:
   const size = gains_S_E[0]?.length ?? 0;
   if (size === 0) throw new Error('there is nothing to resample');
   const gains_E = gains_S_E[0]!.map((_, e) => meanOf(gains_S_E.map((gains) => gains[e]!)));
-  const next = random(SEED);
-  const means = new Float64Array(DRAWS);
-  for (let draw = 0; draw < DRAWS; draw++) {
-    let total = 0;
-    for (let e = 0; e < size; e++) total += gains_E[Math.floor(next() * size)]!;
-    means[draw] = total / size;
-  }
-  means.sort();
-  const outside = Math.floor(((1 - confidence) / 2) * DRAWS);
-  return { mean: meanOf(gains_E), low: means[outside]!, high: means[DRAWS - 1 - outside]! };
+  const nothing_E = gains_E.map(() => 0);
+  const { difference: mean, low, high } = pairedBootstrap(nothing_E, gains_E, confidence, SEED);
+  return { mean, low, high };
 }
 
 export const meanOf = (values: readonly number[]): number =>

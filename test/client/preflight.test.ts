@@ -144,7 +144,7 @@ it('says which fields are not used, and which rows are left out, each time', asy
 });
 
 it.each([
-  [{ engine: 'local' }, 'model: engine local needs a model in the spec. [model.unusable]'],
+  [{ engine: 'local' }, 'model: engine local loads weights, and no model is named. [model.unusable]'],
   [
     { engine: 'teacher', model: { path: 'good' } },
     'Engine "teacher" cannot load new weights, which model needs. Choose another engine in the spec or in temporal.config.ts. [engine.lacks]',
