@@ -49,7 +49,8 @@ export function addScoreCommands(program: Command): void {
         const client = await context.connect();
         const { round, seed, selection } = await scored(client, runId, n);
         const written = write && (await patiently(context, READING, write(tableLines(client.store, round))));
-        const presets = new Map(SELECTORS.map((name) => [name, { ...selection, selector: name, minGain: 0 }]));
+        const known = SELECTORS.filter((name) => name !== 'judge' || selection.judge);
+        const presets = new Map(known.map((name) => [name, { ...selection, selector: name, minGain: 0 }]));
         const found = await patiently(context, READING, agreement(client.store, round, presets, seed));
         const { names, chosen, same } = found;
         const rows = Math.max(1, round.set.rows);
