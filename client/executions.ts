@@ -27,7 +27,7 @@ type RawExecution = Parameters<typeof executionInfoFromRaw>[0];
 const PAGE = 200;
 const INVALID_ARGUMENT = 3;
 const TYPES = ['srlmRun', 'srlmSample', 'srlmCatalysts'];
-/** Of a study, whose histories name what its runs and its result need. */
+/** A study's type: its histories name what its runs and its result need. */
 export const STUDY_TYPE = 'srlmStudy';
 export const ALL_TYPES = [...TYPES, STUDY_TYPE];
 

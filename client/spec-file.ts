@@ -204,7 +204,7 @@ function knownFields(schema: z.ZodType, path: PropertyKey[]): string[] {
 
 interface JsonSchema {
   properties?: Record<string, JsonSchema>;
-  /** Of a map whose keys are names; `false` where there are no others. */
+  /** What the values of a map by name are; `false` where there are no others. */
   additionalProperties?: JsonSchema;
   anyOf?: JsonSchema[];
   oneOf?: JsonSchema[];

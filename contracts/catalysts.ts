@@ -183,7 +183,7 @@ export const PickInput = z.strictObject({
   asked: DatasetRef,
   /** Chunk by chunk beside `asked`. */
   replies: DatasetRef,
-  /** Of the wave before; null: this is the first. */
+  /** What the wave before picked; null: this is the first. */
   before: Picked.nullable(),
   texts: ObjectRef,
   count: z.int().min(1),

@@ -318,7 +318,7 @@ export const RunStatus = z.strictObject({
   final: z.int().nullable(),
   /** Finished rounds. */
   rounds: z.array(RoundSummary),
-  /** Of those finished rounds that have one. */
+  /** The reports of those finished rounds that have one. */
   reports: z.array(z.strictObject({ round: z.int(), report: RoundReport })).optional(),
   warnings: z.array(z.string()),
   interventions: z.array(Intervention),

@@ -201,7 +201,7 @@ export const SpecTexts = z.strictObject({
   data: SourceTexts,
   catalysts: SourceTexts.nullable(),
   evaluation: SourceTexts.nullable(),
-  /** Of further evaluation sets; absent: there are none. */
+  /** Files and fields of further evaluation sets; absent: there are none. */
   others: otherSets(Source).optional(),
 });
 export type SpecTexts = z.infer<typeof SpecTexts>;

@@ -7,6 +7,7 @@ import type { RunInput } from '../contracts/run.js';
 import type { RunSettings } from '../contracts/spec.js';
 import type { EvalResult } from '../contracts/steps.js';
 import type { RunControl } from './control/control.js';
+import { repliesStep } from './evaluation-sets.js';
 import { sharded } from './steps/shards.js';
 import { step } from './steps/step.js';
 
@@ -27,22 +28,8 @@ export async function curves(
   // A single sample is the greedy reply of the score, found under its key; its rationale is then enriched greedily, too.
   const temperature = () => (wanted().samples > 1 ? wanted().temperature : 0);
   const samples = await sharded(run, 'curves (samples)', () => {
-    const { engine, deterministic, seed } = run.settings;
     const { samples: k, maxTokens } = wanted();
-    return {
-      step: 'sample',
-      purpose: 'evaluate',
-      engine,
-      model,
-      data: questions,
-      texts,
-      enrichFrom: 'original',
-      sampling: { k, temperature: temperature(), topP: 1, topK: 0, maxTokens, stop: [] },
-      seed,
-      // The same draws in each round, so that rounds differ by their models alone.
-      round: 0,
-      deterministic,
-    };
+    return repliesStep(run, { texts, model, questions }, { k, temperature: temperature(), maxTokens });
   });
   const drawnAt = temperature();
   const replies_D: DatasetRef[] = [samples];

@@ -9,7 +9,7 @@ import type { DatasetRef, ModelRef, ObjectRef } from '../contracts/refs.js';
 import type { SetResult } from '../contracts/report.js';
 import type { RunInput } from '../contracts/run.js';
 import type { RunSettings } from '../contracts/spec.js';
-import type { EvalResult, StepCost, StepName } from '../contracts/steps.js';
+import type { EvalResult, SampleStep, StepCost, StepName } from '../contracts/steps.js';
 import { addUsage } from '../method/budget.js';
 import type { RunControl } from './control/control.js';
 import { sharded } from './steps/shards.js';
@@ -33,24 +33,27 @@ interface Asked extends Question {
   leftOut: { sets: ObjectRef; set: SetName | null } | undefined;
 }
 
-/** The replies of a model to questions. */
-export function replies(run: Run, texts: ObjectRef, { questions, maxTokens, model, number }: Question) {
-  return sharded(run, named('evaluate', number), () => {
-    const { engine, deterministic, seed } = run.settings;
-    return {
-      step: 'sample',
-      purpose: 'evaluate',
-      engine,
-      model,
-      data: questions,
-      texts,
-      enrichFrom: 'original',
-      sampling: { k: 1, temperature: 0, topP: 1, topK: 0, maxTokens: maxTokens(), stop: [] },
-      seed,
-      round: 0,
-      deterministic,
-    };
-  });
+/** The greedy replies of a model to questions. */
+export const replies = (run: Run, texts: ObjectRef, { questions, maxTokens, model, number }: Question) =>
+  sharded(run, named('evaluate', number), () =>
+    repliesStep(run, { texts, model, questions }, { k: 1, temperature: 0, maxTokens: maxTokens() }),
+  );
+
+/** `k` replies of a model to each question. */
+export function repliesStep(
+  run: Run,
+  { texts, model, questions }: Pick<Question, 'questions' | 'model'> & { texts: ObjectRef },
+  drawn: Pick<SampleStep['sampling'], 'k' | 'temperature' | 'maxTokens'>,
+): SampleStep {
+  const { engine, deterministic, seed } = run.settings;
+  return {
+    ...{ step: 'sample', purpose: 'evaluate', engine, model, data: questions, texts, enrichFrom: 'original' },
+    sampling: { ...drawn, topP: 1, topK: 0, stop: [] },
+    seed,
+    // The same draws in each round, so that rounds differ by their models alone.
+    round: 0,
+    deterministic,
+  };
 }
 
 const named = (name: 'evaluate' | 'grade', number: number | null, part = ''): StepName => {
@@ -89,7 +92,7 @@ export async function evaluateOthers(run: Run, { texts, sets: ref }: RunInput, m
   return found;
 }
 
-/** Of the gate's set: where to find the questions that do not count. */
+/** Where to find the questions of the gate's set that do not count. */
 export const leftOutOfGate = ({ sets: ref }: RunInput): Asked['leftOut'] => {
   if (!ref) return undefined;
   const { others: _, ...sets } = ref;

@@ -56,7 +56,7 @@ export async function listStudies(temporal: Client): Promise<StudyListing[]> {
     const { total = 0, ended = 0, phase = null } = studyMemoOf(memo) ?? {};
     const state = phaseOfStudy(status.name, phase);
     const startedAt = startTime.toISOString();
-    // Of a chain, the newest execution comes first, and the first one last.
+    // The newest execution of a chain comes first, and the first one last.
     const known = newest.get(workflowId);
     if (known && status.name === 'CONTINUED_AS_NEW') known.startedAt = startedAt;
     else if (!known) {
@@ -139,6 +139,6 @@ async function lookAtRun(
   return { memo, state: phaseBy(described.status.name, memo?.phase ?? null) };
 }
 
-/** Of what its runs have done up to now. */
+/** The result of what its runs have done up to now. */
 export const resultOf = (store: Store, { plan, known }: StudyLook): Promise<StudyResult> =>
   readStudyResult(store, plan, known);

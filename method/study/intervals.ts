@@ -9,7 +9,7 @@ import { pairedBootstrap } from '../statistics.js';
 
 const SEED = 0;
 
-/** Of the mean of at least two values. */
+/** Interval of the mean; at least two values. */
 export function tInterval(values_S: readonly number[], confidence: number): Interval & { mean: number } {
   const size = values_S.length;
   if (size < 2) throw new Error('one value has no spread');

@@ -90,7 +90,7 @@ export class Choices {
       repeats: share(this.later.repeats, this.later.all),
       candidateChars: diversity.meanChars,
       chosenChars: share(this.chosenChars, changed),
-      // Of a few rows it says nothing.
+      // A few rows say nothing.
       shorter: changed < LEAST_CHANGED ? null : share(this.shorter, changed),
       changed: share(changed, rows),
       ownGain: share(this.gain.sum, this.gain.rows),

@@ -81,7 +81,7 @@ describe('questions that are in the training data', () => {
     const gate = Gate.parse({});
     const same = await ask(srlmGate(deps), { best: output, current: output, gate, rollbacksInARow: 0, seed: 0 });
     expect(same).toMatchObject({ verdict: 'keep', difference: 0 });
-    // Of a run without such questions, score and key are what they were.
+    // A run without such questions has the score and the key that it had.
     const whole = await grade();
     expect(whole.output).toMatchObject({ correct: 2, total: 3 });
     expect(whole.output).not.toHaveProperty('leftOut');

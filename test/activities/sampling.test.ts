@@ -244,7 +244,7 @@ describe('replies that are enriched at inference', () => {
       [4, 2, 1],
     ]);
     expect(depths.map(({ majority, any }) => [majority.mean_N, any.mean_N])).toEqual([
-      // Of N = 2, question a is a tie, and b has one vote.
+      // With N = 2, question a is a tie, and b has one vote.
       [
         [0.5, 0.75],
         [0.5, 1],
