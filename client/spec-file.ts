@@ -199,11 +199,17 @@ function knownFields(schema: z.ZodType, path: PropertyKey[]): string[] {
   let nodes = branches(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as JsonSchema);
   for (const key of path)
     nodes = nodes.flatMap((node) => branches(node.properties?.[String(key)] ?? node.additionalProperties));
-  return [...new Set(nodes.flatMap(({ properties }) => Object.keys(properties ?? {})))];
+  // A map by name may take some names only.
+  const named = nodes.flatMap(({ properties, propertyNames }) => [
+    ...Object.keys(properties ?? {}),
+    ...(propertyNames?.enum ?? []),
+  ]);
+  return [...new Set(named)];
 }
 
 interface JsonSchema {
   properties?: Record<string, JsonSchema>;
+  propertyNames?: { enum?: string[] };
   /** What the values of a map by name are; `false` where there are no others. */
   additionalProperties?: JsonSchema;
   anyOf?: JsonSchema[];

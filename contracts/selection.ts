@@ -119,6 +119,7 @@ export const Selection = z
         code: 'custom',
         path: ['judge'],
         message: 'must be set for the selector judge: judge: { engine: NAME }',
+        input: undefined,
       });
     const message = 'must be 0 for vote, rank-sum, random and a function of your own, which compare no values';
     if (minGain > 0 && !hasValue(selector)) addIssue({ code: 'custom', path: ['minGain'], message, input: minGain });

@@ -5,6 +5,7 @@ import { CatalystSpec } from '../../contracts/catalysts.js';
 import { Deployment } from '../../contracts/deployment.js';
 import { Fields, RunSpec, SampleSpec } from '../../contracts/spec.js';
 import { DataKind } from '../../contracts/steps.js';
+import { StudySpec } from '../../contracts/study.js';
 import { clip, wrap } from '../../text/columns.js';
 import { printable, visible, visibleJson } from '../../text/text.js';
 import type { FileReport } from '../check-file.js';
@@ -20,7 +21,13 @@ interface CheckOptions {
   maxLength?: number;
 }
 
-const SCHEMAS = { run: RunSpec, sample: SampleSpec, catalysts: CatalystSpec, config: Deployment } as const;
+const SCHEMAS = {
+  run: RunSpec,
+  sample: SampleSpec,
+  catalysts: CatalystSpec,
+  study: StudySpec,
+  config: Deployment,
+} as const;
 const SAMPLE_LINES = 12;
 
 export function addDataCommands(program: Command): void {

@@ -103,6 +103,16 @@ const cases: { what: string; args: string[]; says: string }[] = [
     args: ['run.yaml', '--set', 'sampling.bananas=3'],
     says: `--set sampling.bananas: there is no such field; the fields are k, temperature, topP, topK, maxTokens, maxFailedShare, chunkSize. ${SET}`,
   },
+  {
+    what: 'a misspelt number of the collapse watch, which is the name in a map',
+    args: ['run.yaml', '--set', 'gate.watch.distincts.drop=0.5'],
+    says: `run.yaml gate.watch.distincts: there is no such field; did you mean "distinct1"? ${NOTHING} [spec.invalid]`,
+  },
+  {
+    what: 'the selector judge without a judge',
+    args: ['run.yaml', '--set', 'selection.selector=judge'],
+    says: `run.yaml selection.judge: it must be set for the selector judge: judge: { engine: NAME }, found nothing. ${NOTHING} [spec.invalid]`,
+  },
   { what: 'k = 0', args: ['zero.yaml'], says: `zero.yaml:10 sampling.k: expected at least 1, found 0. ${LINE}` },
   {
     what: 'a negative learning rate',
@@ -333,7 +343,7 @@ describe('srlm refuses, in one sentence and with exit code 2,', () => {
     [
       'a schema that is not there',
       ['schema', 'x'],
-      "Command-argument value 'x' is invalid for argument 'which'. Allowed choices are run, sample, catalysts, config. See `srlm schema --help`.",
+      "Command-argument value 'x' is invalid for argument 'which'. Allowed choices are run, sample, catalysts, study, config. See `srlm schema --help`.",
     ],
     [
       'a time to stop that is none',
